@@ -1,0 +1,89 @@
+"""A delta: the tensors that an erasure changed, and nothing else.
+
+The format, on one page. A delta is one safetensors file.
+
+- It MUST hold only tensors whose names are parameters of the base's U-Net, under diffusers' names,
+  in the base's shapes. They are the new values, not differences, so that loading is exact.
+- Its metadata (safetensors' ``__metadata__``, strings alone) MUST hold ``format`` =
+  ``esdctl-delta-1``, ``base`` (the base model's name as a user would type it) and ``base_digest``
+  (sha256 over the base's files, see ``Pipeline.digest``).
+- It SHOULD hold ``concept``, ``train_method``, ``esdctl`` (version) and ``settings`` (JSON).
+- Readers MUST refuse an unknown ``format`` and MUST NOT ignore a tensor that the base lacks.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from esdctl.errors import InputError, IntegrityError
+from esdctl.storage.atomic import write_with
+
+FORMAT = "esdctl-delta-1"
+
+
+def write_delta(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a delta atomically.
+
+    Args:
+        path: the file.
+        tensors: diffusers names -> new values, any shape.
+        metadata: strings; ``format`` is added.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    write_with(path, lambda beside: save_file(content, beside, {"format": FORMAT, **metadata}))
+
+
+def read_delta_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone, without reading a tensor.
+
+    Raises:
+        InputError: the file is missing, truncated, or no delta.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}", "give the path of a run folder or a delta") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is damaged or no safetensors file ({error})",
+            "train again, or resume the run that wrote it",
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} is no esdctl delta (its format is {metadata.get('format')!r})")
+    return metadata
+
+
+def read_delta(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a delta, on the CPU.
+
+    Raises:
+        InputError: the file is missing, truncated, or no delta.
+    """
+    read_delta_metadata(path)
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def apply_delta(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: Path) -> None:
+    """Put a delta's values into a U-Net, in place.
+
+    Raises:
+        IntegrityError: a tensor's name or shape is not the U-Net's.
+    """
+    parameters = dict(module.named_parameters())
+    for name, tensor in tensors.items():
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise IntegrityError(
+                f"{source}: {name} {tuple(tensor.shape)} does not fit the base model's U-Net",
+                "use the base model that the delta was made from",
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
