@@ -1,0 +1,177 @@
+"""Layered settings: flag > environment > YAML file > preset > default, each with its origin."""
+
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from esdctl.errors import InputError, UsageError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[Model]):
+    """The settings, and for each key where its value comes from.
+
+    An origin is ``flag``, ``environment ESDCTL_TRAIN_LR``, ``file train.yaml``, ``preset pocket``
+    or ``default``.
+    """
+
+    value: Model
+    origins: dict[str, str]
+
+
+def resolve(
+    model_class: type[Model],
+    section: str,
+    flags: Mapping[str, object | None],
+    environment: Mapping[str, str],
+    config_file: Path | None,
+    preset: Mapping[str, object] | None,
+    preset_name: str = "",
+) -> Resolved[Model]:
+    """Resolve the settings of one section; the first layer that names a key decides.
+
+    Args:
+        model_class: the keys, their types, limits and defaults.
+        section: the section's name in the environment: ``train`` reads ``ESDCTL_TRAIN_<KEY>``.
+        flags: values from the command line; None means that the flag was not given.
+        environment: usually ``os.environ``; an empty value counts as not set.
+        config_file: a YAML mapping of keys to values.
+        preset: keys and values of the chosen preset.
+        preset_name: the preset's name, for the origins.
+
+    Raises:
+        InputError: the YAML file is missing or no mapping.
+        UsageError: a key is unknown, or a value is not allowed.
+    """
+    file_values = read_yaml(config_file) if config_file else {}
+    layers = [  # the strongest last
+        _layer(model_class, preset or {}, f"preset {preset_name}".rstrip()),
+        _layer(model_class, file_values, f"file {config_file}"),
+        _environment_layer(model_class, section, environment),
+        _layer(model_class, {k: v for k, v in flags.items() if v is not None}, "flag"),
+    ]
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(model_class.model_fields, "default")
+    for layer in layers:
+        for key, (value, origin) in layer.items():
+            values[key] = value
+            origins[key] = origin
+    try:
+        return Resolved(model_class.model_validate(values), origins)
+    except ValidationError as error:
+        raise _usage_error(error, origins) from error
+
+
+def read_yaml(path: Path) -> dict[str, object]:
+    """Read a YAML file that holds a mapping; an empty file is an empty one.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds something else; with the line.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"the settings file {path} does not exist") from error
+    except (IsADirectoryError, UnicodeDecodeError, yaml.reader.ReaderError) as error:
+        raise InputError(f"the settings file {path} is not a text file") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}, line {line}: {error.problem or 'not YAML'}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InputError(f"{path}, line 1: expected `key: value` lines")
+    return {str(key): value for key, value in document.items()}
+
+
+_Layer = dict[str, tuple[object, str]]  # key -> (value, origin)
+
+
+def _layer(model_class: type[BaseModel], values: Mapping[str, object], origin: str) -> _Layer:
+    """The values with their common origin.
+
+    Raises:
+        UsageError: a key is unknown.
+    """
+    known = model_class.model_fields
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{origin}: unknown key {key}", _nearest(key, known))
+    return {key: (value, origin) for key, value in values.items()}
+
+
+def _environment_layer(
+    model_class: type[BaseModel], section: str, environment: Mapping[str, str]
+) -> _Layer:
+    prefix = f"ESDCTL_{section.upper()}_"
+    layer: _Layer = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(prefix) or not text:
+            continue
+        key = name.removeprefix(prefix).lower()
+        known = {f"{prefix}{field.upper()}": field for field in model_class.model_fields}
+        if key not in known.values():
+            raise UsageError(f"environment: unknown variable {name}", _nearest(name, known))
+        annotation = model_class.model_fields[key].annotation
+        value = _split(text) if _is_sequence(annotation) else text
+        layer[key] = (value, f"environment {name}")
+    return layer
+
+
+def _split(text: str) -> list[str]:
+    """A list in one environment variable is separated by commas."""
+    return [part.strip() for part in text.split(",")]
+
+
+def _is_sequence(annotation: object) -> bool:
+    """Whether a field's type is a list or tuple, or a union with one."""
+    origin = typing.get_origin(annotation)
+    if origin in (list, tuple, Sequence):
+        return True
+    is_nested = origin is not None and origin is not typing.Literal
+    return is_nested and any(_is_sequence(part) for part in typing.get_args(annotation))
+
+
+def _nearest(key: str, known: typing.Iterable[str]) -> str:
+    """A hint that names the known key nearest to ``key``, or all of them."""
+    names = sorted(known)
+    nearest = get_close_matches(key, names, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
+
+
+def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
+    """All findings of pydantic in one line: key, value, origin, what is allowed."""
+    findings = error.errors(include_url=False)
+    hints = [hint for finding in findings if (hint := _choice_hint(finding))]
+    return UsageError("; ".join(_describe(finding, origins) for finding in findings), *hints[:1])
+
+
+def _describe(finding: ErrorDetails, origins: Mapping[str, str]) -> str:
+    allowed = finding["msg"].removeprefix("Value error, ")
+    allowed = allowed.replace("Input should be", "must be")
+    allowed = allowed[:1].lower() + allowed[1:]
+    if not finding["loc"]:
+        return allowed
+    key = str(finding["loc"][0])
+    if finding["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key} = {finding['input']!r} ({origins[key]}): {allowed}"
+
+
+def _choice_hint(finding: ErrorDetails) -> str:
+    """For a value that is none of the allowed words: the nearest of them."""
+    if finding["type"] not in ("literal_error", "enum"):
+        return ""
+    words = re.findall(r"'([^']*)'", str(finding.get("ctx", {}).get("expected", "")))
+    nearest = get_close_matches(str(finding["input"]), words, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else ""
