@@ -1,0 +1,164 @@
+"""The root command, and the one place where errors end."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+import esdctl
+from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
+from esdctl.cli.output import print_line
+from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
+from esdctl.storage.disk_errors import storage_error
+
+app = typer.Typer(
+    name="esdctl",
+    help="Erase a concept from a Stable Diffusion model, and measure that it is gone.",
+    epilog="Exit status: 0 done, 1 a check failed, 2 usage, 3 input, 4 network, 5 integrity, "
+    "6 device or memory, 7 disk, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status; the console script's entry point."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # any path goes out as it came in
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; report its error, if any, on stderr.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status = _invoke(hyphenated(arguments))
+        print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
+    except BrokenPipeError:
+        _abandon_stdout()
+        return DONE
+    except (Exception, KeyboardInterrupt) as error:
+        _abandon_stdout()
+        return _report(error)
+    return status
+
+
+def hyphenated(arguments: Sequence[str]) -> list[str]:
+    """Spell flags with hyphens: ``--train_method=full`` becomes ``--train-method=full``.
+
+    Values, and everything after a bare ``--``, stay as they are.
+    """
+    arguments = list(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = [_FLAG.sub(lambda flag: flag[0].replace("_", "-"), word) for word in arguments[:end]]
+    return flags + arguments[end:]
+
+
+_FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Run the command and return its exit status.
+
+    Raises:
+        BrokenPipeError: the reader of stdout went away.
+    """
+    try:
+        status = app(arguments, prog_name="esdctl", standalone_mode=False)
+    except SystemExit as end:
+        # Typer and rich turn a closed pipe into an exit with status 1.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        return end.code if isinstance(end.code, int) else UNEXPECTED
+    if status == INTERRUPTED:  # Typer's answer to Ctrl-C
+        raise KeyboardInterrupt
+    return status if isinstance(status, int) else DONE
+
+
+def _report(error: BaseException) -> int:
+    """Print what went wrong and what to do; return the exit status."""
+    told = _as_esdctl_error(error)
+    if told is None:
+        status = UNEXPECTED
+        message = f"unexpected {type(error).__name__}: {error}".partition("\n")[0]
+        hint = "rerun with ESDCTL_DEBUG=1 for the traceback"
+    else:
+        status, message, hint = exit_code(told), told.message, told.hint
+    with suppress(OSError):
+        if os.environ.get("ESDCTL_DEBUG") == "1":
+            traceback.print_exception(error)
+        if message:
+            print(f"error: {message}", file=sys.stderr)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr, flush=True)
+    return status
+
+
+def _as_esdctl_error(error: BaseException) -> EsdctlError | None:
+    """The error in the user's terms; None when it is a fault of esdctl itself."""
+    if isinstance(error, EsdctlError):
+        return error
+    if isinstance(error, TyperException):
+        return _as_usage_error(error)
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted")
+    if _is_out_of_memory(error):
+        return DeviceError("the device is out of memory", "pass a smaller --batch-size")
+    path = error.filename if isinstance(error, OSError) else None
+    return storage_error(error, Path(os.fsdecode(path)) if path else Path("stdout"))
+
+
+def _as_usage_error(error: TyperException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    if not message:  # no arguments at all: the help was printed already
+        return UsageError("")
+    command = context.command_path if context is not None else "esdctl"
+    return UsageError(message, f"see `{command} --help`")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch ran out of memory; asks torch only when it is loaded already."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return True
+    out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
+    return out_of_memory is not None and isinstance(error, out_of_memory)
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing if what it still holds cannot be written, so the exit is silent."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"esdctl {esdctl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass

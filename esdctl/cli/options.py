@@ -1,0 +1,41 @@
+"""Options that several commands share: one spelling, one help text, one type."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="The workspace with models/, data/ and outputs/; "
+        "else ESDCTL_ROOT, else the current folder.",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|PATH", help="A model's name, its path, or a run folder."),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; else the best one."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="The same seed gives the same result."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Where the result goes."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON document on stdout.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show warnings and errors only, no progress.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and stop before any work.")
+]
