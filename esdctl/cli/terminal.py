@@ -36,7 +36,10 @@ class _Task:
         if fresh <= 0 or now <= self.began:
             return ""
         speed = fresh / (now - self.began)
-        shown = f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s per {self.unit}"
+        if speed >= 1:
+            shown = f"{speed:.1f} {self.unit}/s"
+        else:
+            shown = f"{1 / speed:.1f} s per {self.unit.removesuffix('s')}"
         return f"{shown}, {_clock_time((self.total - done) / speed)} left"
 
 

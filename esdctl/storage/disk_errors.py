@@ -28,8 +28,8 @@ _HINTS = {
 
 # safetensors reports the number as text ("No space left on device (os error 28)").
 _NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
-# torch.save keeps no number at all.
-_TORCH_WRITER_FAILED = "PytorchStreamWriter failed writing"
+# torch.save keeps no number at all, only words of its ZIP writer.
+_TORCH_WRITER_FAILED = re.compile(r"inline_container|iostream error|PytorchStreamWriter")
 
 
 def storage_error(error: BaseException, path: Path) -> StorageError | None:
@@ -37,7 +37,7 @@ def storage_error(error: BaseException, path: Path) -> StorageError | None:
     number = _error_number(error)
     if number in _HINTS:
         return StorageError(f"cannot write {path}: {os.strerror(number)}", _HINTS[number])
-    if isinstance(error, RuntimeError) and _TORCH_WRITER_FAILED in str(error):
+    if isinstance(error, RuntimeError) and _TORCH_WRITER_FAILED.search(str(error)):
         return StorageError(f"cannot write {path}: the disk takes no more", _FREE_SPACE)
     return None
 
