@@ -45,12 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = _invoke(hyphenated(arguments))
         print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
-    except BrokenPipeError:
-        _abandon_stdout()
-        return DONE
     except (Exception, KeyboardInterrupt) as error:
         _abandon_stdout()
-        return _report(error)
+        return DONE if _is_closed_pipe_of_stdout(error) else _report(error)
     return status
 
 
@@ -72,7 +69,7 @@ def _invoke(arguments: list[str]) -> int:
     """Run the command and return its exit status.
 
     Raises:
-        BrokenPipeError: the reader of stdout went away.
+        BrokenPipeError: the reader of stdout, or of another pipe, went away.
     """
     try:
         status = app(arguments, prog_name="esdctl", standalone_mode=False)
@@ -134,6 +131,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
     return out_of_memory is not None and isinstance(error, out_of_memory)
+
+
+_PRINTERS = ("esdctl.cli.", "rich.", "typer.")
+
+
+def _is_closed_pipe_of_stdout(error: BaseException) -> bool:
+    """Whether it was printing that met a closed pipe (``| head -1``), not a socket or a worker."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    *_, (innermost, _line) = traceback.walk_tb(error.__traceback__)
+    return str(innermost.f_globals["__name__"]).startswith(_PRINTERS)
 
 
 def _abandon_stdout() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from esdctl.errors import StorageError
 
-_ELSEWHERE = "choose a folder that you may write to"
+_ELSEWHERE = "check its permissions, or choose another place"
 _FREE_SPACE = "free some space or choose a folder on another disk"
 _HINTS = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
     errno.EFBIG: "the disk or a limit of the shell (ulimit -f) allows no file of this size",
-    errno.EROFS: _ELSEWHERE,
+    errno.EROFS: "choose a folder on a disk that you may write to",
     errno.EACCES: _ELSEWHERE,
     errno.EPERM: _ELSEWHERE,
     errno.ENOTDIR: "a part of the path is a file; choose another path",
@@ -36,9 +36,9 @@ def storage_error(error: BaseException, path: Path) -> StorageError | None:
     """Tell what ``error`` means for ``path``; None when it has nothing to do with the disk."""
     number = _error_number(error)
     if number in _HINTS:
-        return StorageError(f"cannot write {path}: {os.strerror(number)}", _HINTS[number])
+        return StorageError(f"cannot use {path}: {os.strerror(number)}", _HINTS[number])
     if isinstance(error, RuntimeError) and _TORCH_WRITER_FAILED.search(str(error)):
-        return StorageError(f"cannot write {path}: the disk takes no more", _FREE_SPACE)
+        return StorageError(f"cannot use {path}: the disk takes no more", _FREE_SPACE)
     return None
 
 

@@ -1,5 +1,6 @@
 """One process per target; the second waits and says so."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,9 @@ from filelock import FileLock, Timeout
 
 from esdctl.progress import Reporter
 from esdctl.storage.disk_errors import guard_disk
+
+# What flock says on network disks that have no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager
@@ -32,7 +36,9 @@ def target_lock(path: Path, reporter: Reporter) -> Iterator[None]:
         except Timeout:
             reporter.notice(f"waiting: another process works on {path}")
             lock.acquire()
-        except NotImplementedError:
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
             reporter.warning(f"the disk of {path} has no locks; start no second process on it")
     try:
         yield

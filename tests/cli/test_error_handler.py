@@ -74,7 +74,7 @@ def test_an_error_is_a_line_and_a_hint_on_stderr(
 
 def test_a_full_disk_names_the_path(fail: Fail, capsys: pytest.CaptureFixture[str]) -> None:
     fail(OSError(28, "No space left on device", "/disk/run"))
-    assert "cannot write /disk/run: No space left on device" in capsys.readouterr().err
+    assert "cannot use /disk/run: No space left on device" in capsys.readouterr().err
 
 
 def test_torch_out_of_memory_is_a_device_error(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +137,10 @@ def test_a_closed_pipe_ends_quietly(flag: str) -> None:
     assert (process.returncode, process.stderr) == (0, b"")
 
 
+def test_a_closed_pipe_that_is_not_stdout_is_an_error(fail: Fail) -> None:
+    assert fail(BrokenPipeError(32, "Broken pipe")) == 70
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("flag", ["--version", "--help"])
 def test_a_full_disk_behind_stdout_is_a_storage_error(flag: str) -> None:
@@ -145,4 +149,4 @@ def test_a_full_disk_behind_stdout_is_a_storage_error(flag: str) -> None:
             [sys.executable, "-m", "esdctl", flag], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert process.returncode == 7
-    assert process.stderr.startswith("error: cannot write stdout: No space left on device\nhint: ")
+    assert process.stderr.startswith("error: cannot use stdout: No space left on device\nhint: ")

@@ -1,10 +1,12 @@
 """One process per target; the second waits and says so."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from esdctl.errors import StorageError
 from esdctl.progress import Silent
@@ -55,6 +57,24 @@ def test_a_lock_is_free_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with start(tmp_path / "run") as process:
         assert process.communicate("\n")[0] == "inside\n"
+
+
+def test_a_disk_without_locks_is_told_and_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def acquire(lock: FileLock, timeout: float) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Warned(Silent):
+        text = ""
+
+        def warning(self, text: str) -> None:
+            self.text = text
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    reporter = Warned()
+    with target_lock(tmp_path / "run", reporter):
+        assert "has no locks" in reporter.text
 
 
 def test_a_file_in_place_of_the_folder_is_a_storage_error(tmp_path: Path) -> None:
