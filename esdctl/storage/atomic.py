@@ -1,6 +1,5 @@
 """Atomic writes: write beside, fsync, rename; a file or folder is visible when it is complete."""
 
-import glob
 import itertools
 import json
 import os
@@ -27,6 +26,7 @@ __all__ = [
 ]
 
 _counter = itertools.count()
+_swept: set[Path] = set()  # folders without leftovers of dead processes
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -68,7 +68,7 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> None:
     """
     with guard_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _remove_leftovers(path.parent)
         partial = _partial(path, path.suffix)
         try:
             writer(partial)
@@ -94,7 +94,7 @@ def publishing_folder(target: Path) -> Iterator[Path]:
     """
     with guard_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
+        _remove_leftovers(target.parent)
         staging = _partial(target, "")
         staging.mkdir()
         try:
@@ -178,18 +178,21 @@ def _partial(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{owner}.partial{suffix}")
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove partial files and folders of ``path`` whose process on this host has died."""
-    host = re.escape(socket.gethostname())
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.{host}-(\d+)-\d+\.partial")
-    for sibling in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
-        owner = pattern.match(sibling.name)
+def _remove_leftovers(folder: Path) -> None:
+    """Remove partial files and folders of processes of this host that died; once per folder."""
+    folder = folder.absolute()
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    pattern = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)-\d+\.partial")
+    for leftover in folder.glob(".*.partial*"):
+        owner = pattern.match(leftover.name)
         if owner is None or _is_alive(int(owner.group(1))):
             continue
-        if sibling.is_dir():
-            shutil.rmtree(sibling, ignore_errors=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            sibling.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
