@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+_FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
+_PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
 
 
 def main() -> None:
@@ -60,9 +62,6 @@ def hyphenated(arguments: Sequence[str]) -> list[str]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     flags = [_FLAG.sub(lambda flag: flag[0].replace("_", "-"), word) for word in arguments[:end]]
     return flags + arguments[end:]
-
-
-_FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -108,12 +107,12 @@ def _as_esdctl_error(error: BaseException) -> EsdctlError | None:
         return error
     if isinstance(error, TyperException):
         return _as_usage_error(error)
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
         return Interrupted("interrupted")
     if _is_out_of_memory(error):
         return DeviceError("the device is out of memory", "pass a smaller --batch-size")
-    path = error.filename if isinstance(error, OSError) else None
-    return storage_error(error, Path(os.fsdecode(path)) if path else Path("stdout"))
+    name = error.filename if isinstance(error, OSError) else None
+    return storage_error(error, str(name or "the output"))
 
 
 def _as_usage_error(error: TyperException) -> UsageError:
@@ -131,9 +130,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
     return out_of_memory is not None and isinstance(error, out_of_memory)
-
-
-_PRINTERS = ("esdctl.cli.", "rich.", "typer.")
 
 
 def _is_closed_pipe_of_stdout(error: BaseException) -> bool:

@@ -32,7 +32,7 @@ _NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER_FAILED = re.compile(r"inline_container|iostream error|PytorchStreamWriter")
 
 
-def storage_error(error: BaseException, path: Path) -> StorageError | None:
+def storage_error(error: BaseException, path: Path | str) -> StorageError | None:
     """Tell what ``error`` means for ``path``; None when it has nothing to do with the disk."""
     number = _error_number(error)
     if number in _HINTS:

@@ -51,6 +51,7 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
         (OSError(28, "No space left on device", "/disk/x"), 7),
         (OSError(30, "Read-only file system", "/disk/x"), 7),
         (KeyboardInterrupt(), 130),
+        (typer.Abort(), 130),
         (ValueError("x"), 70),
     ],
 )
@@ -149,4 +150,6 @@ def test_a_full_disk_behind_stdout_is_a_storage_error(flag: str) -> None:
             [sys.executable, "-m", "esdctl", flag], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert process.returncode == 7
-    assert process.stderr.startswith("error: cannot use stdout: No space left on device\nhint: ")
+    assert process.stderr.startswith(
+        "error: cannot use the output: No space left on device\nhint: "
+    )
