@@ -1,0 +1,160 @@
+"""A contact sheet: pictures in labelled rows and columns, such as base and erased side by side."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 6  # pixels between pictures
+LINE_SPACING = 4
+MAX_LINES = 4  # of a label; the rest becomes an ellipsis
+PAPER, INK = "white", "black"
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Item = TypeVar("Item")
+
+
+def contact_sheet(
+    pictures: Sequence[Sequence[Image.Image | None]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    side: int = 160,
+    font_size: int = 14,
+) -> Image.Image:
+    """Lay pictures out in a grid with a label at each row and above each column.
+
+    Args:
+        pictures: rows of equal length; None leaves a place empty.
+        row_labels: one a row; all "" leaves out their column.
+        column_labels: one a column; all "" leaves out their line.
+        side: each picture fits into a square of so many pixels.
+        font_size: of the labels, in pixels.
+
+    Returns:
+        The sheet, RGB.
+
+    Raises:
+        ValueError: labels and pictures differ in number, or there is no picture.
+    """
+    if not pictures or not pictures[0]:
+        raise ValueError("a contact sheet needs a picture")
+    if len(row_labels) != len(pictures) or any(len(r) != len(column_labels) for r in pictures):
+        raise ValueError("each row and each column needs its label")
+    font = ImageFont.load_default(size=font_size)
+    heads = [_wrap(label, side, font) for label in column_labels]
+    flanks = [_wrap(label, side, font) for label in row_labels]
+    head = max(_text_size(text, font)[1] for text in heads)
+    flank = max(_text_size(text, font)[0] for text in flanks)
+    left, top = flank + (GAP if flank else 0), head + (GAP if head else 0)
+    pitch = side + GAP
+    sheet = Image.new(
+        "RGB", (GAP + left + pitch * len(heads), GAP + top + pitch * len(flanks)), PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, text in enumerate(heads):
+        middle = GAP + left + pitch * column + side / 2
+        _write(draw, (middle, GAP + head), text, font, anchor="md")
+    for row, text in enumerate(flanks):
+        middle = GAP + top + pitch * row + side / 2
+        _write(draw, (GAP, middle), text, font, anchor="lm")
+        for column, picture in enumerate(pictures[row]):
+            if picture is not None:
+                corner = (GAP + left + pitch * column, GAP + top + pitch * row)
+                _paste(sheet, picture, corner, side)
+    return sheet
+
+
+def captioned_sheet(
+    pictures: Sequence[Image.Image],
+    captions: Sequence[str],
+    columns: int,
+    side: int = 160,
+    font_size: int = 14,
+) -> Image.Image:
+    """Lay pictures out from left to right in lines of ``columns``, a caption above each.
+
+    Args:
+        pictures: at least one.
+        captions: one a picture.
+        columns: pictures a line, at least 1.
+        side: each picture fits into a square of so many pixels.
+        font_size: of the captions, in pixels.
+
+    Returns:
+        The sheet, RGB.
+
+    Raises:
+        ValueError: captions and pictures differ in number, or there is no picture.
+    """
+    strips = [
+        contact_sheet(
+            [_padded(pictures[start : start + columns], columns)],
+            [""],
+            [label or "" for label in _padded(captions[start : start + columns], columns)],
+            side,
+            font_size,
+        )
+        for start in range(0, max(len(pictures), len(captions)), columns)
+    ]
+    if not strips or len(pictures) != len(captions):
+        raise ValueError("each picture needs its caption")
+    sheet = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), PAPER)
+    top = 0
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    return sheet
+
+
+def _padded(items: Sequence[Item], length: int) -> list[Item | None]:
+    return [*items, *[None] * (length - len(items))]
+
+
+def _paste(sheet: Image.Image, picture: Image.Image, corner: tuple[int, int], side: int) -> None:
+    """Put a picture into the middle of its square; enlarge by copying pixels, shrink smoothly."""
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
+    left, top = (corner[i] + (side - size[i]) // 2 for i in range(2))
+    sheet.paste(picture.convert("RGB").resize(size, method), (left, top))
+
+
+def _wrap(label: str, width: int, font: Font) -> str:
+    """Break a label into lines of at most ``width`` pixels."""
+    lines = [""]
+    for word in label.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    shown = [_cut(line, width, font) for line in lines[:MAX_LINES]]
+    if len(lines) > MAX_LINES:
+        shown[-1] = _cut(shown[-1] + " …", width, font)
+    return "\n".join(shown)
+
+
+def _cut(line: str, width: int, font: Font) -> str:
+    """Shorten a line that is too wide, with an ellipsis."""
+    if font.getlength(line) <= width:
+        return line
+    kept = line.rstrip(" …")
+    while kept and font.getlength(kept + "…") > width:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def _text_size(text: str, font: Font) -> tuple[int, int]:
+    """Width and height of lines of text, in pixels; (0, 0) for none."""
+    if not text:
+        return (0, 0)
+    board = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    left, top, right, bottom = board.multiline_textbbox((0, 0), text, font, spacing=LINE_SPACING)
+    return (int(right - left) + 1, int(bottom - top) + 1)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, font: Font, anchor: str
+) -> None:
+    align = "center" if anchor.startswith("m") else "left"
+    draw.multiline_text(at, text, INK, font, anchor, LINE_SPACING, align)

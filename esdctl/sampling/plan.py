@@ -1,0 +1,204 @@
+"""What to sample: rows x seeds x settings, spelt out as a list of pictures."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from esdctl.datasets.prompts import MAX_SEED, PromptRow
+from esdctl.errors import InputError, UsageError
+from esdctl.models.resolve import POCKET, Pipeline
+
+DEFAULT_STEPS = 25  # DDIM; the pocket model's quality figures are measured with it
+DEFAULT_SEED = 188  # the benchmark's first seed
+GUIDANCE = 7.5  # Stable Diffusion's usual scale
+POCKET_GUIDANCE = 3.0  # the scale of the pocket model's quality figures
+MAX_STEPS = 1000  # the noise schedule has no more timesteps
+MAX_SEEDS = 100_000  # a larger range is a typing error
+
+_SEEDS = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to make.
+
+    Args:
+        file: its name in the folder, unique in a plan.
+        prompt: the text; "" is the unconditional picture.
+        seed: of the initial noise, 0 to 2**63 - 1.
+        guidance: scale; 1 is none.
+        steps: of DDIM, 1 to 1000.
+        width, height: pixels, multiples of 8.
+    """
+
+    file: str
+    prompt: str
+    seed: int
+    guidance: float
+    steps: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for all pictures; None leaves it to the row, then to the model.
+
+    Args:
+        seeds: each row is sampled once with each of them.
+        guidance: scale, finite and not negative.
+        steps: of DDIM, 1 to 1000.
+        image_size: side in pixels, a multiple of 8.
+    """
+
+    seeds: tuple[int, ...] | None = None
+    guidance: float | None = None
+    steps: int = DEFAULT_STEPS
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """The pictures, and the model that makes them.
+
+    Args:
+        model: what the user calls it.
+        digest: sha256 of the model's files.
+        pictures: in the order of the rows, then of the seeds.
+    """
+
+    model: str
+    digest: str
+    pictures: tuple[Picture, ...]
+
+    @property
+    def label(self) -> str:
+        """A short name for a folder: the model's, and eight digits that stand for the plan."""
+        content = json.dumps([self.digest, [asdict(picture) for picture in self.pictures]])
+        path = Path(self.model)
+        stem = path.parent.name if path.suffix == ".safetensors" else path.name
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "model"
+        return f"{readable}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+    def document(self) -> dict[str, object]:
+        """The plan as a JSON document."""
+        return {
+            "model": self.model,
+            "model_digest": self.digest,
+            "pictures": [asdict(picture) for picture in self.pictures],
+        }
+
+
+def plan_pictures(pipeline: Pipeline, rows: Sequence[PromptRow], settings: Settings) -> SamplePlan:
+    """Spell out which pictures to make; a setting beats a row's own value, which beats the default.
+
+    Args:
+        pipeline: the model; its folder says how large its pictures are.
+        rows: the prompts, at least one.
+        settings: for all pictures.
+
+    Returns:
+        The plan; row 3 with seed 188 becomes ``00003-188.png``.
+
+    Raises:
+        UsageError: a setting is out of range, or a size does not suit the model.
+        InputError: the model's folder does not say its size.
+    """
+    _check(settings)
+    side = trained_size(pipeline)
+    pictures = tuple(
+        _picture(row, seed, f"{index:05d}-{seed}.png", settings, pipeline, side)
+        for index, row in enumerate(rows)
+        for seed in settings.seeds or (DEFAULT_SEED if row.seed is None else row.seed,)
+    )
+    for width, height in {(picture.width, picture.height) for picture in pictures}:
+        _check_size(width, side)
+        _check_size(height, side)
+    return SamplePlan(pipeline.name, pipeline.digest(), pictures)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read ``188,288``, ``0-9`` or a mixture of both; a seed named twice counts once.
+
+    Raises:
+        UsageError: it is none of these, a seed is too large, or there are over 100,000.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = _SEEDS.fullmatch(part.strip())
+        if found is None:
+            raise UsageError(f"--seeds {text!r} names no seeds", "write 188,288 or 0-9")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first or last - first >= MAX_SEEDS:
+            raise UsageError(
+                f"--seeds: {part.strip()} runs backwards or over more than {MAX_SEEDS} seeds",
+                "write the smaller seed first, as in 0-9",
+            )
+        seeds.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def default_guidance(pipeline: Pipeline) -> float:
+    """The guidance scale that suits a model: 3 for pocket and what was erased from it, else 7.5."""
+    return POCKET_GUIDANCE if pipeline.folder.resolve() == POCKET.resolve() else GUIDANCE
+
+
+def trained_size(pipeline: Pipeline) -> int:
+    """The side of the pictures that a model was trained for, in pixels.
+
+    Raises:
+        InputError: a part's config.json is missing or damaged.
+    """
+    try:
+        unet = json.loads((pipeline.folder / "unet" / "config.json").read_bytes())
+        vae = json.loads((pipeline.folder / "vae" / "config.json").read_bytes())
+        factor: int = 2 ** (len(vae["block_out_channels"]) - 1)
+        return int(unet["sample_size"]) * factor
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"cannot read the picture size of {pipeline.name} from the config.json of its U-Net "
+            f"and VAE ({type(error).__name__}: {error})",
+            "the model's folder is damaged; get it again",
+        ) from error
+
+
+def _picture(
+    row: PromptRow, seed: int, file: str, settings: Settings, pipeline: Pipeline, side: int
+) -> Picture:
+    guidance = settings.guidance if settings.guidance is not None else row.guidance
+    return Picture(
+        file=file,
+        prompt=row.prompt,
+        seed=seed,
+        guidance=default_guidance(pipeline) if guidance is None else guidance,
+        steps=settings.steps,
+        width=settings.image_size or row.width or side,
+        height=settings.image_size or row.height or side,
+    )
+
+
+def _check(settings: Settings) -> None:
+    if not 1 <= settings.steps <= MAX_STEPS:
+        raise UsageError(f"--steps is {settings.steps}", f"use 1 to {MAX_STEPS}")
+    if settings.guidance is not None and not 0 <= settings.guidance < math.inf:
+        raise UsageError(f"--guidance is {settings.guidance}", "use a number of at least 0")
+    size = settings.image_size
+    if size is not None and (size <= 0 or size % 8):
+        raise UsageError(f"--image-size is {size}", "use a multiple of 8, such as 128 or 512")
+    for seed in settings.seeds or ():
+        if not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"the seed {seed} is out of range", f"use 0 to {MAX_SEED}")
+
+
+def _check_size(pixels: int, side: int) -> None:
+    """Refuse sizes far from what the model was trained for: they show noise, or fill the memory."""
+    smallest, largest = max(8, side // 4), side * 4
+    if not smallest <= pixels <= largest:
+        raise UsageError(
+            f"pictures of {pixels} pixels do not suit a model that was trained on {side}",
+            f"pass --image-size with a multiple of 8 from {smallest} to {largest}",
+        )
