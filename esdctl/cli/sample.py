@@ -18,68 +18,82 @@ from esdctl.cli.options import (
 from esdctl.cli.output import print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
+from esdctl.progress import Reporter
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
     from esdctl.datasets.prompts import PromptRow
+    from esdctl.models.resolve import Pipeline
+    from esdctl.sampling.plan import SamplePlan
 
-_PROMPTS_HELP = (
-    "Text (a prompt a line), CSV (a column prompt) or JSON Lines; - reads stdin. A row may have "
-    "its own seed, guidance, width and height."
-)
+Row = Mapping[str, object]
+
+BaseOption = Annotated[
+    str, typer.Option("--model", metavar="NAME|PATH", help="A model's name, path or run folder.")
+]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE|-",
+        help="Text (a prompt a line), CSV (a column prompt) or JSON Lines; - reads stdin. "
+        "A row may have its own seed, guidance, width and height.",
+    ),
+]
+PromptOption = Annotated[
+    list[str] | None, typer.Option("--prompt", metavar="TEXT", help="A prompt; repeatable.")
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="LIST", help="188,288 or 0-9; each prompt with each seed."),
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option("--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others."),
+]
+StepsOption = Annotated[int, typer.Option("--steps", help="DDIM steps, 1 to 1000.")]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option("--image-size", help="Pixels, a multiple of 8; else the row's, else the model's."),
+]
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Pictures at once; changes speed, no picture.")
+]
+GridOption = Annotated[
+    bool, typer.Option("--grid", help="Also write contact-sheet.png into the folder.")
+]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--jsonl", help="Print one JSON object a picture, as it is done.")
+]
 
 
 def sample(
-    model: Annotated[
-        str,
-        typer.Option("--model", metavar="NAME|PATH", help="A model's name, path or run folder."),
-    ] = "pocket",
-    prompts: Annotated[
-        str | None, typer.Option("--prompts", metavar="FILE|-", help=_PROMPTS_HELP)
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", metavar="TEXT", help="A prompt; repeatable.")
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option("--seeds", metavar="LIST", help="188,288 or 0-9; each prompt with each seed."),
-    ] = None,
+    model: BaseOption = "pocket",
+    prompts: PromptsOption = None,
+    prompt: PromptOption = None,
+    seeds: SeedsOption = None,
     seed: SeedOption = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            "--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others."
-        ),
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="DDIM steps, 1 to 1000.")] = 25,
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", help="Pixels, a multiple of 8; else the row's, the model's."),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="At once; changes speed, no picture.")
-    ] = 8,
+    guidance: GuidanceOption = None,
+    steps: StepsOption = 25,
+    image_size: ImageSizeOption = None,
+    batch_size: BatchSizeOption = 8,
     output: OutputOption = None,
-    grid: Annotated[
-        bool, typer.Option("--grid", help="Also write contact-sheet.png into the folder.")
-    ] = False,
+    grid: GridOption = False,
     device: DeviceOption = None,
     root: RootOption = None,
     json: JsonOption = False,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Print one JSON object a picture.")
-    ] = False,
+    jsonl: JsonLinesOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Sample pictures: a PNG each, and a row each in pictures.jsonl.
 
-    Prints the path of each picture as soon as it is on disk. Run again, it makes only what is
-    missing. The folder is outputs/samples/MODEL-DIGEST unless --output names another; seed 188
-    unless a row or a flag names others.
+    Prints each picture's path as soon as it is on disk.
+    Run again, it makes only what is missing.
+    The folder is outputs/samples/MODEL-DIGEST unless --output names another.
+    The seed is 188 unless a row or a flag names another.
     """
-    if json and jsonl:
-        raise UsageError("--json and --jsonl exclude each other")
+    show_picture = _printer(json, jsonl)
     rows = _rows(prompts, prompt or [])
 
     from esdctl.models.resolve import resolve_model
@@ -90,29 +104,47 @@ def sample(
     settings = Settings(_seeds(seeds, seed), guidance, steps, image_size)
     plan = plan_pictures(pipeline, rows, settings)
     folder = output or workspace.outputs / "samples" / plan.label
+    document = {"folder": str(folder), **plan.document()}
     if dry_run:
-        print_json({"folder": str(folder), **plan.document()})
+        print_json(document)
         return
-
-    from esdctl.models.stable_diffusion import find_device, load
-    from esdctl.sampling.pictures import make_pictures, write_contact_sheet
-
     with reporting(quiet) as reporter:
-        place = find_device(device or _best_device())
-        made = make_pictures(
-            plan,
-            folder,
-            lambda: load(pipeline, place),
-            batch_size,
-            reporter,
-            show=_printer(folder, json, jsonl),
-        )
-        sheet = write_contact_sheet(plan, folder) if grid else None
-        if sheet is not None:
-            reporter.notice(f"contact sheet: {sheet}")
+        made = _make(plan, pipeline, folder, device, batch_size, reporter, show_picture)
+        if grid:
+            document["contact_sheet"] = _lay_out(plan, folder, reporter)
     if json:
-        document = {**plan.document(), "pictures": made, "folder": str(folder)}
-        print_json({**document, "contact_sheet": str(sheet) if sheet else None})
+        print_json({**document, "pictures": made})
+
+
+def _make(
+    plan: "SamplePlan",
+    pipeline: "Pipeline",
+    folder: Path,
+    device: str | None,
+    batch_size: int,
+    reporter: Reporter,
+    show_picture: Callable[[Path, Row], None],
+) -> list[Row]:
+    from esdctl.models.stable_diffusion import find_device, load
+    from esdctl.sampling.pictures import make_pictures
+
+    place = find_device(device or _best_device())
+    return make_pictures(
+        plan,
+        folder,
+        lambda: load(pipeline, place),
+        batch_size,
+        reporter,
+        show=lambda row: show_picture(folder / str(row["file"]), row),
+    )
+
+
+def _lay_out(plan: "SamplePlan", folder: Path, reporter: Reporter) -> str:
+    from esdctl.sampling.pictures import write_contact_sheet
+
+    sheet = write_contact_sheet(plan, folder)
+    reporter.notice(f"contact sheet: {sheet}")
+    return str(sheet)
 
 
 def _rows(prompts: str | None, texts: list[str]) -> "list[PromptRow]":
@@ -134,17 +166,15 @@ def _seeds(seeds: str | None, seed: int | None) -> tuple[int, ...] | None:
     return None if seed is None else (seed,)
 
 
-def _printer(folder: Path, json: bool, jsonl: bool) -> Callable[[Mapping[str, object]], None]:
-    """What to print when a picture is on disk."""
-
-    def show(row: Mapping[str, object]) -> None:
-        path = folder / str(row["file"])
-        if jsonl:
-            print_json_line({**row, "path": str(path)})
-        elif not json:
-            print_path(path)
-
-    return show
+def _printer(json: bool, jsonl: bool) -> Callable[[Path, Row], None]:
+    """What to print when a picture is on disk: its path, its row, or nothing yet."""
+    if json and jsonl:
+        raise UsageError("--json and --jsonl exclude each other")
+    if json:
+        return lambda path, row: None
+    if jsonl:
+        return lambda path, row: print_json_line({**row, "path": str(path)})
+    return lambda path, row: print_path(path)
 
 
 def _best_device() -> str:
