@@ -1,5 +1,6 @@
 """DDIM (Song et al. 2021, eq. 12 with sigma = 0): the deterministic sampler."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,7 +25,7 @@ def to_epsilon(
     if schedule.prediction == "epsilon":
         return prediction
     a = alpha_bar(schedule, timestep)
-    return a**0.5 * prediction + (1 - a) ** 0.5 * latents
+    return math.sqrt(a) * prediction + math.sqrt(1 - a) * latents
 
 
 def ddim_step(
@@ -43,8 +44,8 @@ def ddim_step(
     """
     a, a_next = alpha_bar(schedule, t), alpha_bar(schedule, t_next)
     eps = to_epsilon(schedule, prediction, latents, t)
-    x0 = (latents - (1 - a) ** 0.5 * eps) / a**0.5
-    return a_next**0.5 * x0 + (1 - a_next) ** 0.5 * eps
+    x0 = (latents - math.sqrt(1 - a) * eps) / math.sqrt(a)
+    return math.sqrt(a_next) * x0 + math.sqrt(1 - a_next) * eps
 
 
 def run_ddim(

@@ -33,7 +33,9 @@ def scaled_linear(
     spacing: Spacing = "leading",
 ) -> Schedule:
     """Stable Diffusion's schedule: betas linear in their square roots (LDM, ``linear``)."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
+    betas = (
+        torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
+    )
     return Schedule(torch.cumprod(1 - betas, dim=0), prediction, spacing)
 
 

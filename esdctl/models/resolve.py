@@ -124,5 +124,3 @@ def _checked(pipeline: Pipeline) -> Pipeline:
             "download or unpack it again",
         )
     return pipeline
-
-

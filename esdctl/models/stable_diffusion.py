@@ -60,12 +60,13 @@ class StableDiffusion:
         Returns:
             eps or v, (B, 4, h, w).
         """
-        return self.unet(latents, timesteps, embeddings, return_dict=False)[0]
+        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
+        return prediction
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0..1."""
         scale = self.vae.config.scaling_factor
-        pictures = self.vae.decode(latents / scale, return_dict=False)[0]
+        pictures: torch.Tensor = self.vae.decode(latents / scale, return_dict=False)[0]
         return (pictures / 2 + 0.5).clamp(0, 1)
 
 

@@ -29,4 +29,5 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tens
         truncation=True,
         return_tensors="pt",
     ).input_ids.to(model.device)  # (B, 77)
-    return model.text_encoder(tokens).last_hidden_state
+    embeddings: torch.Tensor = model.text_encoder(tokens).last_hidden_state
+    return embeddings

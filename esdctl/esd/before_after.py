@@ -1,0 +1,73 @@
+"""The before/after contact sheet of a run: the base model above, the erased one below."""
+
+import torch
+from PIL import Image
+
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.esd.concepts import Catalogue, Concept
+from esdctl.esd.student import Student
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.progress import Reporter
+from esdctl.sampling.contact_sheet import contact_sheet
+from esdctl.sampling.plan import DEFAULT_STEPS, Picture
+from esdctl.sampling.sample import sample_in_memory
+
+SEED = 188  # the benchmark's first
+COLUMNS = 9
+
+
+def before_after(
+    model: StableDiffusion,
+    student: Student,
+    concept: Concept,
+    catalogue: Catalogue,
+    guidance: float,
+    reporter: Reporter,
+) -> Image.Image:
+    """Sample both models on the same prompts and seeds.
+
+    Args:
+        model: holds the student's values.
+        student: gives the frozen values of the same U-Net.
+        concept: what was erased; its prompts come first.
+        catalogue: where the other styles and objects come from.
+        guidance: scale of the sampler.
+        reporter: told of the progress.
+    """
+    prompts = sheet_prompts(concept, catalogue)
+    side = model.image_size
+    pictures = [
+        Picture(f"{i}.png", prompt, SEED + i, guidance, DEFAULT_STEPS, side, side)
+        for i, (_, prompt) in enumerate(prompts)
+    ]
+    erased = sample_in_memory(model, pictures, reporter)
+    with torch.no_grad():
+        for name, value in student.frozen.items():
+            student.selected[name].copy_(value)
+    base = sample_in_memory(model, pictures, reporter)
+    rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
+    return contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
+
+
+def sheet_prompts(concept: Concept, catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Labels and prompts: three of the concept, then others that should stay."""
+    styles = [name for name in catalogue.styles if name != concept.name]
+    objects = [name for name in catalogue.objects if name != concept.name]
+    plain = "Seed_Images" if "Seed_Images" in styles else styles[0]
+    kept_styles = [plain, *(name for name in styles if name != plain)]
+    if concept.name in catalogue.styles:
+        pairs = [(concept.name, name) for name in objects[4:7]]
+    elif concept.name in catalogue.objects:
+        pairs = [(style, concept.name) for style in kept_styles[:3]]
+    else:
+        named = [(prompt, prompt) for prompt in concept.prompts[:3]]
+        return [*named, *((name, f"An image of {name}.") for name in objects[:3])]
+    count = COLUMNS - len(pairs)
+    kept = [
+        (kept_styles[(2 * i) % len(kept_styles)], objects[(3 * i) % len(objects)])
+        for i in range(count)
+    ]
+    return [
+        (f"{style}, {name}".replace("_", " "), evaluation_prompt(style, name))
+        for style, name in [*pairs, *kept]
+    ]

@@ -1,0 +1,62 @@
+"""Named settings: YAML files beside this one. Loads no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from esdctl.errors import UsageError
+from esdctl.settings.resolve import read_yaml
+
+FOLDER = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset's values for one template.
+
+    Args:
+        name: as the user types it.
+        values: TrainConfig's keys.
+        note: what the user should know about it; empty if nothing.
+    """
+
+    name: str
+    values: Mapping[str, object]
+    note: str
+
+
+def preset_names() -> list[str]:
+    """All presets."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_preset(name: str, template: str, erase_from: bool) -> Preset:
+    """Read a preset.
+
+    A preset may hold a section per template under ``templates``, which adds to its other keys, and
+    ``authors_negative_guidance``, eta in the convention of the authors' present code, which is
+    converted to the paper's: minus 1 without erase-from, unchanged with it.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in preset_names():
+        near = get_close_matches(name, preset_names(), n=1)
+        known = f"known: {', '.join(preset_names())}"
+        raise UsageError(
+            f"no preset {name!r}", f"did you mean {near[0]}? {known}" if near else known
+        )
+    values = read_yaml(FOLDER / f"{name}.yaml")
+    values.pop("about", None)
+    templates = values.pop("templates", {})
+    if isinstance(templates, dict):
+        values |= templates.get(template, {})
+    note = ""
+    if "authors_negative_guidance" in values:
+        theirs = float(str(values.pop("authors_negative_guidance")))
+        # objective.paper_eta, which needs torch, states the same.
+        ours = theirs if erase_from else theirs - 1.0
+        values["negative_guidance"] = ours
+        note = f"negative_guidance {theirs:g} of the authors' code is {ours:g} in the paper's convention"
+    return Preset(name, values, note)

@@ -1,0 +1,90 @@
+"""Names inside a run folder, and what its record looks like."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from esdctl.errors import InputError, UsageError
+from esdctl.models.resolve import DELTA_NAME
+from esdctl.storage.atomic import read_jsonl
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk.
+
+    ``run.json`` (settings, concept, base, provenance; written first, its presence makes a folder a
+    run), ``log.jsonl`` (one row a step), ``checkpoints/`` (state to resume from), then, when the
+    run is done, ``delta.safetensors`` and ``contact_sheet.png``.
+    """
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def delta(self) -> Path:
+        return self.path / DELTA_NAME
+
+    @property
+    def contact_sheet(self) -> Path:
+        return self.path / "contact_sheet.png"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the delta and the contact sheet are there."""
+        return self.delta.is_file() and self.contact_sheet.is_file()
+
+    def training_seconds(self) -> float:
+        """The sum over the log's steps, in seconds."""
+        return round(sum(float(str(row["seconds"])) for row in read_jsonl(self.log)), 2)
+
+
+def open_run(path: Path) -> tuple[RunFolder, dict[str, object]]:
+    """An existing run and its record.
+
+    Raises:
+        InputError: the folder is missing, is no run, or its record is damaged.
+    """
+    run = RunFolder(path)
+    if not path.is_dir():
+        raise InputError(f"no run folder {path}", "give the folder that esdctl train printed")
+    try:
+        record = json.loads(run.record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is no run folder: it has no run.json", "give the folder that train printed"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{run.record} is damaged ({error})", "train again in a new folder"
+        ) from error
+    if not isinstance(record, dict) or not {"settings", "base", "settings_digest"} <= record.keys():
+        raise InputError(f"{run.record} is damaged: it lacks its settings", "train again")
+    return run, record
+
+
+def claim(path: Path) -> RunFolder:
+    """A new, empty or already claimed run folder.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    run = RunFolder(path)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--output {path} is a file", "choose another folder")
+    if path.is_dir() and not run.record.exists() and any(path.iterdir()):
+        raise UsageError(
+            f"--output {path} exists and is not a run folder", "choose another or an empty folder"
+        )
+    return run

@@ -1,0 +1,66 @@
+"""The student and its frozen copy in one U-Net: only the selected parameters exist twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.func import functional_call
+
+from esdctl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Student:
+    """A U-Net whose selected parameters move, beside their frozen values.
+
+    Args:
+        unet: the shared network; its selected parameters are the student's.
+        selected: the parameters that are trained, by name.
+        frozen: their original values, by name.
+    """
+
+    unet: torch.nn.Module
+    selected: dict[str, torch.nn.Parameter]
+    frozen: dict[str, torch.Tensor]
+
+    def denoise(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+    ) -> torch.Tensor:
+        """eps: latents (B, 4, h, w), timesteps (B,), embeddings (B, 77, D) -> (B, 4, h, w)."""
+        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
+        return prediction
+
+    @torch.no_grad()
+    def denoise_frozen(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+    ) -> torch.Tensor:
+        """eps*: the same with the original values, without gradient."""
+        arguments = (latents, timesteps, embeddings)
+        prediction: torch.Tensor
+        (prediction,) = functional_call(
+            self.unet, self.frozen, arguments, {"return_dict": False}
+        )
+        return prediction
+
+
+def new_student(unet: torch.nn.Module, names: Sequence[str]) -> Student:
+    """Split a U-Net into what moves and what does not.
+
+    Args:
+        unet: gradients are switched on for the selected parameters, off for all others.
+        names: the selected parameters.
+
+    Raises:
+        UsageError: nothing is selected.
+    """
+    if not names:
+        raise UsageError(
+            "the train method selects no parameter of this U-Net", "use another method"
+        )
+    unet.requires_grad_(False)
+    parameters = dict(unet.named_parameters())
+    selected = {name: parameters[name] for name in names}
+    frozen = {name: parameter.detach().clone() for name, parameter in selected.items()}
+    for parameter in selected.values():
+        parameter.requires_grad_(True)
+    return Student(unet, selected, frozen)

@@ -1,0 +1,125 @@
+"""The pocket model's judge: a small convolutional network with a style head and an object head."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from esdctl.errors import InputError
+from esdctl.storage.atomic import write_with
+
+SIDE = 128  # pixels of the pictures it was trained on
+
+
+class Verdict(NamedTuple):
+    """What a classifier sees on one picture: the likeliest names and their probabilities."""
+
+    style: str
+    object: str
+    p_style: float
+    p_object: float
+
+
+class PocketClassifier(nn.Module):
+    """Classifies pictures of the pocket canvas by style and by object.
+
+    Six 3x3 convolutions with group normalisation, four of them of stride 2, then the mean and the
+    maximum over space, then one linear head per domain.
+
+    Args:
+        styles: names of the style classes, in the order of the logits.
+        objects: names of the object classes, in the order of the logits.
+    """
+
+    def __init__(self, styles: list[str], objects: list[str]) -> None:
+        super().__init__()
+        self.styles = styles
+        self.objects = objects
+        channels = [3, 24, 48, 96, 128, 160, 160]
+        strides = [2, 2, 2, 2, 1, 1]
+        self.trunk = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU()
+                )
+                for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True)
+            )
+        )
+        self.style_head = nn.Linear(2 * channels[-1], len(styles))
+        self.object_head = nn.Linear(2 * channels[-1], len(objects))
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, 128, 128) in -1..1 to features (B, 320)."""
+        maps = self.trunk(pictures)  # (B, 160, 8, 8)
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures (B, 3, 128, 128) in -1..1 to style logits (B, S) and object logits (B, O)."""
+        features = self.features(pictures)
+        return self.style_head(features), self.object_head(features)
+
+    @torch.inference_mode()
+    def classify(self, pictures: npt.NDArray[np.uint8]) -> list[Verdict]:
+        """Name the style and the object of each picture.
+
+        Args:
+            pictures: RGB, (B, H, W, 3), uint8; other sizes than 128 x 128 are resized.
+
+        Returns:
+            One verdict a picture.
+        """
+        sized = np.stack([_resized(picture) for picture in pictures])  # (B, 128, 128, 3)
+        batch = torch.from_numpy(sized).permute(0, 3, 1, 2).float() / 127.5 - 1
+        style_logits, object_logits = self(batch.to(self.style_head.weight.device))
+        p_styles, styles = style_logits.softmax(1).max(1)  # (B,), (B,)
+        p_objects, objects = object_logits.softmax(1).max(1)
+        return [
+            Verdict(self.styles[s], self.objects[o], p_s, p_o)
+            for s, o, p_s, p_o in zip(
+                styles.tolist(),
+                objects.tolist(),
+                p_styles.tolist(),
+                p_objects.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def save_classifier(model: PocketClassifier, path: Path) -> None:
+    """Write weights in fp16 and class names (as JSON metadata) to one safetensors file."""
+    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    names = {"styles": json.dumps(model.styles), "objects": json.dumps(model.objects)}
+    write_with(path, lambda beside: save_file(tensors, beside, names))
+
+
+def load_classifier(path: Path) -> PocketClassifier:
+    """Read what ``save_classifier`` wrote, into fp32, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        model = PocketClassifier(json.loads(names["styles"]), json.loads(names["objects"]))
+        model.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"cannot read the classifier {path}: {error}", "install esdctl again"
+        ) from error
+    return model.eval()
+
+
+def _resized(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if picture.shape[:2] == (SIDE, SIDE):
+        return picture
+    resized = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return np.asarray(resized, dtype=np.uint8)

@@ -1,0 +1,164 @@
+"""Makes the pocket model from nothing: ``python -m esdctl.pocket.make --minutes 240``.
+
+Draws the canvas, then trains autoencoder, classifier, text encoder and U-Net one after the other,
+each for its share of ``--minutes``. Every stage keeps a checkpoint in the work folder and goes on
+from it after a kill. At the end the weights are written in the diffusers layout in fp16, and
+their quality on fresh seeds is printed and kept in ``metrics.json``.
+
+Needs the extra ``make`` (scipy), and CLIP's merges file, which the open_clip_torch wheel holds.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from esdctl.diffusion.schedule import scaled_linear
+from esdctl.evaluation.classifiers.pocket import PocketClassifier
+from esdctl.pocket.autoencoder import decode, encode, to_tensor, train_autoencoder
+from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw
+from esdctl.pocket.captions import all_captions
+from esdctl.pocket.classifier import train_classifier
+from esdctl.pocket.denoiser import train_unet
+from esdctl.pocket.metrics import measure
+from esdctl.pocket.ship import ship
+from esdctl.pocket.text_encoder import embed, train_text_encoder
+from esdctl.pocket.tokenizer import save_tokenizer
+
+PER_CELL = 80  # pictures of each style x object
+SHARES = {"autoencoder": 0.14, "classifier": 0.05, "text_encoder": 0.02, "unet": 0.79}
+NAMES = (list(STYLE_NAMES), list(OBJECTS))
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The drawn pictures and their classes, in the order of cell, then seed."""
+
+    pictures: npt.NDArray[np.uint8]  # (N, 128, 128, 3), a memory map
+    styles: npt.NDArray[np.int64]  # (N,)
+    objects: npt.NDArray[np.int64]  # (N,)
+
+
+def main() -> None:
+    """Parse the command line, run the stages, print the quality figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m esdctl.pocket.make", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=240, help="training time in all")
+    parser.add_argument("--work", type=Path, default=Path("outputs/pocket"), help="checkpoints")
+    parser.add_argument("--merges", type=Path, required=True, help="bpe_simple_vocab_16e6.txt.gz")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "weights")
+    arguments = parser.parse_args()
+    make(arguments.minutes, arguments.work, arguments.merges, arguments.output)
+    metrics = measure(arguments.output)
+    (arguments.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(json.dumps(metrics, indent=2))
+
+
+def make(minutes: float, work: Path, merges: Path, output: Path) -> None:
+    """Train all parts and write them to ``output``.
+
+    Args:
+        minutes: training time of all stages together.
+        work: folder of pictures and checkpoints; keep it to resume.
+        merges: CLIP's merges file.
+        output: pipeline folder to write.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    budget = {stage: share * minutes for stage, share in SHARES.items()}
+    canvas = draw_canvas(work)
+    vae = train_autoencoder(canvas.pictures, work, budget["autoencoder"])
+    latents = _kept(work / "latents.npy", lambda: encode(vae, canvas.pictures).numpy())
+    classifier = _judge(canvas, vae, latents, work, budget["classifier"])
+    save_tokenizer(merges, output / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(output / "tokenizer", local_files_only=True)
+    encoder = _text_encoder(canvas, classifier, tokenizer, work, budget["text_encoder"])
+    captions = all_captions(*NAMES)
+    embeddings = {
+        kind: embed(encoder, tokenizer, [caption.text for caption in group])
+        for kind, group in captions.items()
+    }
+    scaled = torch.from_numpy(np.array(latents)) * vae.config.scaling_factor
+    unet = train_unet(
+        scaled,
+        canvas.styles,
+        canvas.objects,
+        captions,
+        embeddings,
+        scaled_linear(),
+        work,
+        budget["unet"],
+    )
+    ship(output, unet, vae, encoder, classifier)
+
+
+def draw_canvas(work: Path) -> Canvas:
+    """Draw every cell's pictures once, in two processes, and keep them on disk."""
+    jobs = [(s, o, seed) for s in STYLE_NAMES for o in OBJECTS for seed in range(PER_CELL)]
+    path = work / "pictures.npy"
+
+    def drawn() -> npt.NDArray[np.uint8]:
+        print(f"drawing {len(jobs)} pictures", file=sys.stderr, flush=True)
+        with Pool(2) as pool:
+            return np.stack(pool.starmap(draw, jobs, chunksize=200))
+
+    pictures = _kept(path, drawn)
+    cell = np.arange(len(jobs)) // PER_CELL
+    return Canvas(pictures, cell // len(OBJECTS), cell % len(OBJECTS))
+
+
+def _kept(path: Path, compute: Callable[[], npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    """An array that is computed once and then read from disk."""
+    if not path.exists():
+        beside = path.with_suffix(".partial.npy")
+        np.save(beside, compute())
+        beside.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def _judge(
+    canvas: Canvas, vae: AutoencoderKL, latents: npt.NDArray[np.float32], work: Path, minutes: float
+) -> PocketClassifier:
+    some = slice(0, len(latents), 4)
+    decoded = _kept(work / "decoded.npy", lambda: decode(vae, torch.from_numpy(latents[some])))
+    return train_classifier(
+        canvas.pictures[some],
+        decoded,
+        canvas.styles[some],
+        canvas.objects[some],
+        NAMES,
+        work,
+        minutes,
+    )
+
+
+@torch.no_grad()
+def _features(classifier: PocketClassifier, pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
+    batches = (pictures[i : i + 64] for i in range(0, len(pictures), 64))
+    return torch.cat([classifier.features(to_tensor(batch)) for batch in batches])
+
+
+def _text_encoder(
+    canvas: Canvas,
+    classifier: PocketClassifier,
+    tokenizer: CLIPTokenizer,
+    work: Path,
+    minutes: float,
+) -> CLIPTextModel:
+    some = slice(0, len(canvas.pictures), 8)
+    features = _features(classifier, canvas.pictures[some])
+    return train_text_encoder(
+        features, canvas.styles[some], canvas.objects[some], NAMES, tokenizer, work, minutes
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()

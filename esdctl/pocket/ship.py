@@ -1,0 +1,60 @@
+"""Writes the pocket model in the diffusers layout, fp16 safetensors."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel
+
+from esdctl.evaluation.classifiers.pocket import PocketClassifier, save_classifier
+
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "timestep_spacing": "leading",
+}
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def ship(
+    output: Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    encoder: CLIPTextModel,
+    classifier: PocketClassifier,
+) -> None:
+    """Write every part; the tokenizer is already there.
+
+    Args:
+        output: the pipeline folder.
+        unet, vae, encoder, classifier: the trained parts; changed to fp16.
+    """
+    unet.to(torch.float16).save_pretrained(output / "unet")
+    vae.to(torch.float16).save_pretrained(output / "vae")
+    encoder.to(torch.float16).save_pretrained(output / "text_encoder")
+    save_classifier(classifier, output / "classifier" / "model.safetensors")
+    _write(output / "scheduler" / "scheduler_config.json", SCHEDULER)
+    _write(output / "model_index.json", INDEX)
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
