@@ -60,7 +60,7 @@ BatchSizeOption = Annotated[
     int, typer.Option("--batch-size", min=1, help="Pictures at once; changes speed, no picture.")
 ]
 GridOption = Annotated[
-    bool, typer.Option("--grid", help="Also write contact-sheet.png into the folder.")
+    bool, typer.Option("--grid", help="Also write contact_sheet.png into the folder.")
 ]
 JsonLinesOption = Annotated[
     bool, typer.Option("--jsonl", help="Print one JSON object a picture, as it is done.")

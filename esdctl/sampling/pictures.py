@@ -24,7 +24,7 @@ from esdctl.storage.disk_errors import guard_disk
 from esdctl.storage.lock import target_lock
 
 ROWS = "pictures.jsonl"
-CONTACT_SHEET = "contact-sheet.png"
+CONTACT_SHEET = "contact_sheet.png"
 SHEET_COLUMNS = 8
 SHEET_SIDE = 160  # pixels of a picture on the sheet
 
