@@ -1,0 +1,125 @@
+"""A model and cells -> pictures -> predictions on disk; only what is not there yet is made."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.errors import Interrupted
+from esdctl.evaluation.classifiers.pocket import PocketClassifier, load_classifier
+from esdctl.evaluation.predictions import Cell, Prediction, PredictionFile, Settings
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.progress import Reporter
+from esdctl.sampling.plan import Picture
+from esdctl.sampling.sample import Pixels, sample
+from esdctl.storage.lock import target_lock
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Lets models sample, and notes what the classifier sees.
+
+    Args:
+        classifier: the classifier's file.
+        settings: how pictures are made and judged.
+        folder: where predictions are kept and looked up.
+        device: where to sample and classify.
+        batch_size: at most so many pictures at once; changes no picture.
+        reporter: told of each batch, and of predictions that are there already.
+    """
+
+    classifier: Path
+    settings: Settings
+    folder: Path
+    device: torch.device
+    batch_size: int
+    reporter: Reporter
+
+    def judge(
+        self, pipeline: Pipeline, cells: Sequence[Cell], task: str
+    ) -> tuple[PredictionFile, list[Prediction]]:
+        """Predictions for one model's cells.
+
+        Args:
+            pipeline: the model.
+            cells: the pictures, all different.
+            task: names the work to the user.
+
+        Returns:
+            The model's file, and the predictions in the order of the cells.
+
+        Raises:
+            InputError: a file is damaged, or the model gives numbers that are not finite.
+            Interrupted: the user pressed Ctrl-C; the predictions so far stay.
+            StorageError: the disk is full or not writable.
+        """
+        file = PredictionFile(self.folder, self.settings, pipeline.digest())
+        with target_lock(file.path, self.reporter):
+            known = file.read()
+            missing = [cell for cell in cells if cell not in known]
+            done = len(cells) - len(missing)
+            if done:
+                self.reporter.notice(f"{task}: {done} of {len(cells)} from {file.path}")
+            if missing:
+                self.reporter.started(task, len(cells), "pictures", done)
+                try:
+                    for prediction in self._predictions(pipeline, missing):
+                        file.append(prediction)
+                        known[prediction.cell] = prediction
+                        done += 1
+                        self.reporter.advanced(task, done)
+                except KeyboardInterrupt:
+                    raise Interrupted(
+                        f"interrupted; {done} of {len(cells)} predictions are in {file.path}",
+                        "run the same command again to make the others",
+                    ) from None
+                self.reporter.finished(task)
+        return file, [known[cell] for cell in cells]
+
+    def _predictions(self, pipeline: Pipeline, cells: Sequence[Cell]) -> Iterator[Prediction]:
+        model = load(pipeline, self.device)
+        classifier = load_classifier(self.classifier).to(self.device)
+        for batch, pixels in self._sampled(model, cells):
+            yield from _classified(classifier, batch, pixels)
+
+    def _sampled(
+        self, model: StableDiffusion, cells: Sequence[Cell]
+    ) -> Iterator[tuple[list[Cell], list[Pixels]]]:
+        """Cells and their pictures, (H, W, 3) each, a batch at a time."""
+        named = {str(index): cell for index, cell in enumerate(cells)}
+        pictures = [self._picture(name, cell) for name, cell in named.items()]
+        for batch in sample(model, pictures, self.batch_size):
+            yield [named[picture.file] for picture, _ in batch], [pixels for _, pixels in batch]
+
+    def _picture(self, name: str, cell: Cell) -> Picture:
+        return Picture(
+            file=name,
+            prompt=evaluation_prompt(cell.style, cell.object),
+            seed=cell.seed,
+            guidance=self.settings.guidance,
+            steps=self.settings.steps,
+            width=self.settings.image_size,
+            height=self.settings.image_size,
+        )
+
+
+def _classified(
+    classifier: PocketClassifier, cells: Sequence[Cell], pixels: Sequence[Pixels]
+) -> list[Prediction]:
+    verdicts = classifier.classify(np.stack(pixels))
+    return [
+        Prediction(
+            style=cell.style,
+            object=cell.object,
+            seed=cell.seed,
+            predicted_style=verdict.style,
+            predicted_object=verdict.object,
+            p_style=verdict.p_style,
+            p_object=verdict.p_object,
+        )
+        for cell, verdict in zip(cells, verdicts, strict=True)
+    ]

@@ -1,0 +1,67 @@
+"""What the user demands of an erasure, against what was measured."""
+
+import math
+from dataclasses import dataclass
+
+from esdctl.errors import CheckFailed, UsageError
+from esdctl.evaluation.evaluate import Report
+from esdctl.evaluation.intervals import Percent
+from esdctl.evaluation.plan import EvaluationPlan
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The least percentages allowed; None allows any.
+
+    Args:
+        ua: of the erased model itself.
+        ira, cra: in percent of the base model's own.
+    """
+
+    ua: float | None = None
+    ira: float | None = None
+    cra: float | None = None
+
+
+def check_thresholds_apply(thresholds: Thresholds, plan: EvaluationPlan) -> None:
+    """Refuse, before any work, thresholds that the evaluation cannot answer.
+
+    Raises:
+        UsageError: a threshold is no number, or nothing was erased that it could be about.
+    """
+    for flag, value in (("ua", thresholds.ua), ("ira", thresholds.ira), ("cra", thresholds.cra)):
+        if value is not None and not 0 <= value < math.inf:
+            raise UsageError(f"--min-{flag} is {value}", "use a percentage of at least 0")
+    about_base = thresholds.ira is not None or thresholds.cra is not None
+    if about_base and plan.pipeline.delta is None:
+        raise UsageError(
+            "--min-ira and --min-cra compare an erased model with its base",
+            "give the run folder of an erasure as --model",
+        )
+    if thresholds.ua is not None and plan.target is None:
+        raise UsageError("--min-ua needs a target", "name it with --concept")
+
+
+def check_thresholds(thresholds: Thresholds, report: Report) -> None:
+    """Compare the estimates, not the ends of their intervals, with what is demanded.
+
+    Raises:
+        CheckFailed: a figure is below its threshold, or has no picture to be measured on.
+    """
+    unlearning, retention = report.model.unlearning, report.percent_of_base
+    figures = (
+        ("UA", thresholds.ua, unlearning.ua if unlearning else None, "%"),
+        ("IRA", thresholds.ira, retention.ira if retention else None, "% of the base's"),
+        ("CRA", thresholds.cra, retention.cra if retention else None, "% of the base's"),
+    )
+    missed = [
+        f"{name} is {_shown(figure)} {unit}, below {least:g}"
+        for name, least, figure, unit in figures
+        if least is not None and (figure is None or figure.percent < least)
+    ]
+    if missed:
+        raise CheckFailed("; ".join(missed), "the erasure does not reach what was demanded")
+
+
+def _shown(figure: Percent | None) -> str:
+    return "unknown" if figure is None else f"{figure.percent:.2f}"
