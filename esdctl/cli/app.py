@@ -14,6 +14,8 @@ from typer.exceptions import TyperException
 import esdctl
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
 from esdctl.cli.output import print_line
+from esdctl.cli.sample import sample
+from esdctl.cli.train import train
 from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
 from esdctl.storage.disk_errors import storage_error
 
@@ -26,6 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+app.command()(train)
+app.command()(sample)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
