@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
+from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.command()(train)
 app.command()(sample)
+app.command()(evaluate)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
