@@ -1,0 +1,112 @@
+"""The plan says which pictures are made before any is."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from esdctl.datasets.prompts import PromptRow
+from esdctl.errors import InputError, UsageError
+from esdctl.models.resolve import POCKET, Pipeline
+from esdctl.sampling.plan import (
+    Picture,
+    SamplePlan,
+    Settings,
+    default_guidance,
+    parse_seeds,
+    plan_pictures,
+)
+
+
+@pytest.fixture
+def pipeline(tiny_model: Path) -> Pipeline:
+    return Pipeline("tiny", tiny_model)
+
+
+def test_each_row_is_made_with_each_seed(pipeline: Pipeline) -> None:
+    rows = [PromptRow("a dog"), PromptRow("a cat")]
+    plan = plan_pictures(pipeline, rows, Settings(seeds=(188, 288)))
+    assert [picture.file for picture in plan.pictures] == [
+        "00000-188.png",
+        "00000-288.png",
+        "00001-188.png",
+        "00001-288.png",
+    ]
+    assert plan.pictures[3] == Picture("00001-288.png", "a cat", 288, 7.5, 25, 64, 64)
+
+
+def test_a_row_has_its_own_settings_unless_the_user_names_others(pipeline: Pipeline) -> None:
+    row = PromptRow("a dog", seed=7, guidance=2.0, width=64, height=128)
+    own = plan_pictures(pipeline, [row], Settings(steps=3)).pictures
+    assert own == (Picture("00000-7.png", "a dog", 7, 2.0, 3, 64, 128),)
+    named = plan_pictures(pipeline, [row], Settings((1,), 0.0, 3, image_size=32)).pictures
+    assert named == (Picture("00000-1.png", "a dog", 1, 0.0, 3, 32, 32),)
+
+
+def test_the_label_changes_with_the_plan_and_the_model() -> None:
+    picture = Picture("00000-1.png", "a dog", 1, 3.0, 5, 64, 64)
+    plan = SamplePlan("/runs/van gogh/delta.safetensors", "aa", (picture,))
+    assert plan.label.startswith("van-gogh-")
+    other_seed = replace(plan, pictures=(replace(picture, seed=2),))
+    other_model = replace(plan, digest="bb")
+    assert len({plan.label, other_seed.label, other_model.label}) == 3
+    assert replace(plan).label == plan.label
+
+
+def test_pocket_has_a_guidance_of_its_own(pipeline: Pipeline) -> None:
+    assert default_guidance(Pipeline("pocket", POCKET)) == 3.0
+    assert default_guidance(pipeline) == 7.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (Settings(steps=0), "--steps is 0"),
+        (Settings(steps=1001), "--steps is 1001"),
+        (Settings(guidance=math.nan), "--guidance is nan"),
+        (Settings(guidance=math.inf), "--guidance is inf"),
+        (Settings(guidance=-1.0), "--guidance is -1"),
+        (Settings(image_size=100), "--image-size is 100"),
+        (Settings(image_size=0), "--image-size is 0"),
+        (Settings(image_size=512), "pictures of 512 pixels do not suit a model .* on 64"),
+        (Settings(image_size=8), "pictures of 8 pixels do not suit"),
+        (Settings(seeds=(2**63,)), "seed 9223372036854775808 is out of range"),
+        (Settings(seeds=(-1,)), "seed -1 is out of range"),
+    ],
+)
+def test_a_setting_out_of_range_is_a_usage_error(
+    settings: Settings, complaint: str, pipeline: Pipeline
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        plan_pictures(pipeline, [PromptRow("a dog")], settings)
+
+
+def test_a_row_of_an_unsuitable_size_is_a_usage_error(pipeline: Pipeline) -> None:
+    with pytest.raises(UsageError, match="pictures of 1024 pixels"):
+        plan_pictures(pipeline, [PromptRow("a dog", width=64, height=1024)], Settings())
+
+
+def test_a_model_that_does_not_say_its_size_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="picture size of broken"):
+        plan_pictures(Pipeline("broken", tmp_path), [PromptRow("a dog")], Settings())
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("188", (188,)),
+        ("188,288", (188, 288)),
+        ("0-3", (0, 1, 2, 3)),
+        (" 5, 0-2 ,1", (5, 0, 1, 2)),
+        (str(2**63 - 1), (2**63 - 1,)),
+    ],
+)
+def test_seeds_are_lists_and_ranges(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,,2", "-3", "1-2-3", "9-0", "0-999999", "9" * 30])
+def test_what_names_no_seeds_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="--seeds"):
+        parse_seeds(text)
