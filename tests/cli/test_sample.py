@@ -1,0 +1,195 @@
+"""``esdctl sample``: prompts from anywhere, one path a line, clear errors, nothing half-written."""
+
+import inspect
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from esdctl.cli.app import run
+from esdctl.storage.atomic import read_jsonl
+
+Capture = pytest.CaptureFixture[str]
+
+
+def arguments(model: Path, *more: str) -> list[str]:
+    return ["sample", "--model", str(model), "--steps", "2", "--device", "cpu", *more]
+
+
+def give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_prompts_of_stdin_become_one_path_a_line(
+    tiny_model: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_stdin(monkeypatch, "a dog\na cat 🐈\n".encode())
+    assert run(arguments(tiny_model, "--prompts", "-", "--root", str(tmp_path))) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in paths] == ["00000-188.png", "00001-188.png"]
+    assert all(Image.open(path).size == (64, 64) for path in paths)
+    assert paths[0].parent.parent == tmp_path / "outputs/samples"
+    assert paths[0].parent.name.startswith("tiny-")
+
+
+def test_a_second_run_prints_the_same_paths_and_makes_nothing(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command = arguments(tiny_model, "--prompt", "a dog", "--root", str(tmp_path))
+    assert run(command) == 0
+    first = capsys.readouterr().out
+    picture = Path(first.strip())
+    made = picture.stat().st_mtime_ns
+    assert run(command) == 0
+    assert capsys.readouterr().out == first
+    assert picture.stat().st_mtime_ns == made
+
+
+def test_json_is_one_document_with_the_rows_and_the_sheet(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    flags = ("--prompt", "a", "--prompt", "b", "--seeds", "0-1", "--grid", "--json")
+    assert run(arguments(tiny_model, *flags, "--output", str(out))) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["pictures"] == read_jsonl(out / "pictures.jsonl")
+    assert document["folder"] == str(out)
+    assert Image.open(document["contact_sheet"]).width > 2 * 160
+
+
+def test_json_lines_are_one_object_a_picture(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    flags = ("--prompt", "a", "--seeds", "3,4", "--jsonl", "--output", str(tmp_path))
+    assert run(arguments(tiny_model, *flags)) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["seed"] for event in events] == [3, 4]
+    assert all(Path(event["path"]).is_file() for event in events)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    flags = ("--prompt", "a", "--seed", "5", "--dry-run", "--root", str(tmp_path))
+    assert run(arguments(tiny_model, *flags)) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["pictures"][0]["file"] == "00000-5.png"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "complaint"),
+    [
+        ([], 2, "no prompts"),
+        (["--prompts", "nowhere.txt"], 3, "cannot read prompts from nowhere.txt"),
+        (["--prompt", "a", "--seed", "1", "--seeds", "2"], 2, "exclude each other"),
+        (["--prompt", "a", "--json", "--jsonl"], 2, "exclude each other"),
+        (["--prompt", "a", "--seeds", "x"], 2, "names no seeds"),
+        (["--prompt", "a", "--seed", "-1"], 2, "--seed"),
+        (["--prompt", "a", "--guidance", "nan"], 2, "--guidance is nan"),
+        (["--prompt", "a", "--image-size", "100"], 2, "--image-size is 100"),
+        (["--prompt", "a", "--batch-size", "0"], 2, "--batch-size"),
+        (["--prompt", "a", "--steps", "0"], 2, "--steps is 0"),
+        (["--prompt", "a", "--device", "tpu9"], 6, "no device 'tpu9'"),
+        (["--prompt", "a", "--model", "nothing"], 3, "no model called 'nothing'"),
+        (["--prompt", "caf\udce9"], 3, "not valid Unicode"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_its_exit_status(
+    flags: list[str], status: int, complaint: str, tiny_model: Path, capsys: Capture
+) -> None:
+    assert run(arguments(tiny_model, *flags)) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    error, *hints = captured.err.splitlines()
+    assert error.startswith("error: ")
+    assert complaint in error
+    assert all(hint.startswith("hint: ") for hint in hints)
+
+
+def test_an_empty_stdin_is_an_input_error(
+    tiny_model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_stdin(monkeypatch, b"")
+    assert run(arguments(tiny_model, "--prompts", "-")) == 3
+    assert "stdin: no prompts" in capsys.readouterr().err
+
+
+def start(model: Path, out: Path, stdout: int, count: int) -> subprocess.Popen[bytes]:
+    """Start a process that samples ``count`` pictures, one at a time."""
+    flags = ("--prompt", "a", "--seeds", f"0-{count - 1}", "--batch-size", "1", "--quiet")
+    return subprocess.Popen(
+        [sys.executable, "-m", "esdctl", *arguments(model, *flags, "--output", str(out))],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_a_picture(folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("0*.png")):
+        assert time.monotonic() < deadline, "no picture came"
+        time.sleep(0.02)
+
+
+def assert_all_pictures_whole(folder: Path) -> None:
+    rows = read_jsonl(folder / "pictures.jsonl")
+    assert rows
+    for path in folder.glob("0*.png"):
+        Image.open(path).load()
+    assert {str(row["file"]) for row in rows} <= {path.name for path in folder.glob("0*.png")}
+
+
+def test_a_closed_pipe_ends_quietly_after_whole_pictures(tiny_model: Path, tmp_path: Path) -> None:
+    process = start(tiny_model, tmp_path / "out", subprocess.PIPE, count=400)
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith(b"00000-0.png\n")
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert process.stderr is not None
+    complaints = process.stderr.read()
+    assert b"error:" not in complaints
+    assert b"Traceback" not in complaints
+    assert_all_pictures_whole(tmp_path / "out")
+
+
+def test_ctrl_c_tells_what_is_done_and_a_kill_leaves_whole_pictures(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = start(tiny_model, out, subprocess.DEVNULL, count=400)
+    wait_for_a_picture(out)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"of 400 pictures are in" in stderr
+    assert b"hint: run the same command again" in stderr
+    assert_all_pictures_whole(out)
+    before = len(read_jsonl(out / "pictures.jsonl"))
+
+    process = start(tiny_model, out, subprocess.DEVNULL, count=400)
+    deadline = time.monotonic() + 120
+    while len(read_jsonl(out / "pictures.jsonl")) <= before:
+        assert time.monotonic() < deadline, "the second run made nothing"
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert_all_pictures_whole(out)
+
+
+def test_the_defaults_in_the_help_are_those_of_the_sampler() -> None:
+    from esdctl.cli.sample import sample
+    from esdctl.sampling.plan import DEFAULT_STEPS
+    from esdctl.sampling.sample import DEFAULT_BATCH_SIZE
+
+    defaults = inspect.signature(sample).parameters
+    assert defaults["steps"].default == DEFAULT_STEPS
+    assert defaults["batch_size"].default == DEFAULT_BATCH_SIZE
