@@ -1,0 +1,81 @@
+"""Which pictures are judged, for which target."""
+
+from pathlib import Path
+
+import pytest
+
+from esdctl.checkpoints.delta import read_delta, write_delta
+from esdctl.errors import InputError, UsageError
+from esdctl.evaluation.accuracy import Target
+from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.predictions import Cell
+from esdctl.models.resolve import Pipeline
+
+
+def test_every_style_meets_every_object_with_its_own_seed(base: Pipeline) -> None:
+    plan = plan_evaluation(base, Request(seeds=(188, 3)))
+    assert plan.cells[:3] == (
+        Cell("Mosaic", "Cats", 1_880_000),
+        Cell("Mosaic", "Cats", 30_000),
+        Cell("Mosaic", "Dogs", 1_880_001),
+    )
+    assert len({cell.seed for cell in plan.cells}) == len(plan.cells) == 8
+
+
+def test_a_restricted_grid_holds_the_same_pictures(base: Pipeline) -> None:
+    whole = plan_evaluation(base, Request())
+    part = plan_evaluation(base, Request(styles=("neon lines",), objects=("Dogs",)))
+    assert part.cells == whole.cells[-1:]
+
+
+def test_a_base_has_no_target(base: Pipeline) -> None:
+    assert plan_evaluation(base, Request()).target is None
+    assert plan_evaluation(base, Request(concept="dogs")).target == Target("object", "Dogs")
+
+
+def test_the_run_names_its_target(erased: Pipeline) -> None:
+    assert plan_evaluation(erased, Request()).target == Target("style", "Neon_Lines")
+    assert plan_evaluation(erased, Request(concept="Cats")).target == Target("object", "Cats")
+
+
+def test_a_run_without_a_concept_asks_for_one(erased: Pipeline, tmp_path: Path) -> None:
+    assert erased.delta is not None
+    write_delta(tmp_path / "delta.safetensors", read_delta(erased.delta), {})
+    with pytest.raises(UsageError) as caught:
+        plan_evaluation(Pipeline("x", erased.folder, tmp_path / "delta.safetensors"), Request())
+    assert "--concept" in caught.value.hint
+
+
+def test_an_unknown_concept_is_answered_with_the_nearest(base: Pipeline) -> None:
+    with pytest.raises(UsageError, match="no concept 'Neon_Line'") as caught:
+        plan_evaluation(base, Request(concept="Neon_Line"))
+    assert "Neon_Lines" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("request_", "complaint"),
+    [
+        (Request(steps=0), "--steps"),
+        (Request(steps=1001), "--steps"),
+        (Request(guidance=-1.0), "--guidance"),
+        (Request(guidance=float("nan")), "--guidance"),
+        (Request(seeds=(2**62,)), "--seeds"),
+        (Request(styles=("Dogs",)), "no style 'Dogs'"),
+        (Request(concept="Mosaic", styles=("Neon_Lines",)), "target Mosaic is not among"),
+    ],
+)
+def test_senseless_requests_are_refused(base: Pipeline, request_: Request, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        plan_evaluation(base, request_)
+
+
+def test_a_model_without_a_classifier_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(InputError, match="no classifier"):
+        plan_evaluation(Pipeline("tiny", tiny_model), Request())
+
+
+def test_a_damaged_classifier_is_an_input_error(base: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "classifier/model.safetensors").write_bytes(b"no safetensors file")
+    with pytest.raises(InputError, match="cannot read the classifier"):
+        plan_evaluation(Pipeline("x", tmp_path), Request())
