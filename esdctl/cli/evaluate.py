@@ -153,8 +153,9 @@ def _show(report: "Report") -> None:
     title = f"Erasing {report.target.name}, in percent ({protocol})" if report.target else protocol
     columns = ("", "erased" if report.base else "model", "base", "of base", "pictures")
     show_table(title, columns, _figures(report))
-    if report.base:
-        show_table("Lost most, in percent", ("", "erased", "base"), _lost_most(report))
+    lost = _lost_most(report)
+    if lost:
+        show_table("Lost most, in percent", ("", "erased", "base"), lost)
 
 
 def _figures(report: "Report") -> list[tuple[str, ...]]:
@@ -201,9 +202,9 @@ def _lost_most(report: "Report", n: int = 3) -> list[tuple[str, ...]]:
         for name, figure in mine.items()
         if name != report.target.name
     ]
-    known = [(name, a, b) for name, a, b in pairs if a is not None and b is not None]
-    known.sort(key=lambda entry: entry[1].percent - entry[2].percent)
-    return [(name, _cell(a), _cell(b)) for name, a, b in known[:n]]
+    lost = [(name, a, b) for name, a, b in pairs if a and b and a.percent < b.percent]
+    lost.sort(key=lambda entry: entry[1].percent - entry[2].percent)
+    return [(name, _cell(a), _cell(b)) for name, a, b in lost[:n]]
 
 
 def _cell(figure: "Percent | None") -> str:

@@ -63,7 +63,9 @@ class Judge:
             missing = [cell for cell in cells if cell not in known]
             done = len(cells) - len(missing)
             if done:
-                self.reporter.notice(f"{task}: {done} of {len(cells)} from {file.path}")
+                self.reporter.notice(
+                    f"{task}: {done} of {len(cells)} pictures were judged before, in {file.path}"
+                )
             if missing:
                 self.reporter.started(task, len(cells), "pictures", done)
                 try:

@@ -65,7 +65,7 @@ def test_the_bases_predictions_are_used_again(
     log = Log()
     report = run(erased, tmp_path, log)
     assert log.left == {"erased model": 4}
-    assert "base model: 4 of 4 from" in log.notices[0]
+    assert "base model: 4 of 4 pictures were judged before" in log.notices[0]
     assert report.base is not None
     assert report.base.accuracy == alone.model.accuracy
 
