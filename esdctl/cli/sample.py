@@ -128,7 +128,7 @@ def _make(
     from esdctl.models.stable_diffusion import find_device, load
     from esdctl.sampling.pictures import make_pictures
 
-    place = find_device(device or _best_device())
+    place = find_device(device)
     return make_pictures(
         plan,
         folder,
@@ -175,9 +175,3 @@ def _printer(json: bool, jsonl: bool) -> Callable[[Path, Row], None]:
     if jsonl:
         return lambda path, row: print_json_line({**row, "path": str(path)})
     return lambda path, row: print_path(path)
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

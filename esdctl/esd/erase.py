@@ -12,7 +12,7 @@ from esdctl.checkpoints.delta import write_delta
 from esdctl.errors import UsageError
 from esdctl.esd.before_after import before_after
 from esdctl.esd.config import TrainConfig
-from esdctl.esd.plan import ErasePlan
+from esdctl.esd.plan import CHANGEABLE, ErasePlan
 from esdctl.esd.run_folder import RunFolder, claim, open_run
 from esdctl.esd.student import Student, new_student
 from esdctl.esd.train_methods import select
@@ -46,15 +46,17 @@ def erase(
         UsageError: the output folder belongs to something else.
         CheckFailed: the loss became infinite or NaN.
         Interrupted: ``stop`` said so.
+        DeviceError: this machine has no such device.
         StorageError: the disk is full or not writable.
     """
+    device = find_device(plan.config.device)
     run = claim(plan.output)
     with target_lock(plan.output, reporter):
         _write_or_compare_record(run, plan, command_line)
         if run.is_finished:
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
-        model = load(plan.pipeline, find_device(plan.config.device or _best_device()))
+        model = load(plan.pipeline, device)
         names = select(plan.config.train_method, [n for n, _ in model.unet.named_parameters()])
         student = new_student(model.unet, names)
         side = (plan.config.image_size or model.image_size) // model.vae_factor
@@ -69,10 +71,6 @@ def erase(
         )
         write_with(run.contact_sheet, lambda beside: sheet.save(beside))
     return run
-
-
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _embeddings(model: StableDiffusion, plan: ErasePlan) -> Embeddings:
@@ -122,7 +120,7 @@ def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:
             "concept": plan.concept.name,
             "concept_kind": plan.concept.template,
             "train_method": config.train_method,
-            "settings": json.dumps(config.model_dump(mode="json")),
-            "esdctl": __version__,
+            "settings": json.dumps(config.model_dump(mode="json", exclude=CHANGEABLE)),
+            "version": __version__,
         },
     )

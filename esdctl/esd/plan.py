@@ -17,8 +17,8 @@ from esdctl.settings.resolve import resolve
 from esdctl.storage.workspace import Workspace
 
 # They change how a run is done, not what comes out of it.
-_CHANGEABLE = {"device", "save_every"}
-_NOT_IN_DIGEST = {*_CHANGEABLE, "model"}
+CHANGEABLE = {"device", "save_every"}
+_NOT_IN_DIGEST = {*CHANGEABLE, "model"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
         UsageError: a flag would change what comes out, or the base model is another one now.
         InputError: the folder is no run, or its record is damaged.
     """
-    changed = [key for key, value in flags.items() if value is not None and key not in _CHANGEABLE]
+    changed = [key for key, value in flags.items() if value is not None and key not in CHANGEABLE]
     if changed:
         raise UsageError(
             f"--resume keeps the run's settings; --{changed[0].replace('_', '-')} would change them",

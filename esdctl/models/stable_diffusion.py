@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging
 
 from esdctl.checkpoints.delta import apply_delta, read_delta
 from esdctl.diffusion.schedule import Schedule, scaled_linear
@@ -70,12 +71,16 @@ class StableDiffusion:
         return (pictures / 2 + 0.5).clamp(0, 1)
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | None) -> torch.device:
     """A torch device by its name: ``cpu``, ``cuda``, ``cuda:1``, ``1`` (a CUDA index), ``mps``.
+
+    Without a name it is CUDA where there is one, else the CPU.
 
     Raises:
         DeviceError: this machine has no such device.
     """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spelled = f"cuda:{name}" if name.isdigit() else name
     try:
         device = torch.device(spelled)
@@ -107,6 +112,7 @@ def load(pipeline: Pipeline, device: torch.device) -> StableDiffusion:
         IntegrityError: the delta does not fit.
     """
     folder = pipeline.folder
+    logging.disable_progress_bar()  # stderr is the reporter's
     model = StableDiffusion(
         name=pipeline.name,
         digest=pipeline.digest(),
@@ -128,10 +134,13 @@ def without_delta(pipeline: Pipeline) -> Pipeline:
 
 
 def _part(cls: Any, folder: Path, name: str, device: torch.device) -> Any:
+    options: dict[str, object] = {"torch_dtype": torch.float32}
+    if name == "text_encoder":
+        options = {"dtype": torch.float32}
+    else:
+        options["low_cpu_mem_usage"] = False  # else diffusers asks for accelerate, in ten lines
     try:
-        part = cls.from_pretrained(
-            folder, subfolder=name, local_files_only=True, torch_dtype=torch.float32
-        )
+        part = cls.from_pretrained(folder, subfolder=name, local_files_only=True, **options)
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(

@@ -1,0 +1,105 @@
+"""The target and the loss against the equations, computed by hand."""
+
+import pytest
+import torch
+
+from esdctl.diffusion.schedule import scaled_linear
+from esdctl.esd.config import TrainConfig
+from esdctl.esd.objective import esd_loss, esd_target, paper_eta, retain_loss
+from esdctl.esd.student import new_student
+from esdctl.esd.trainer import Embeddings, step_loss
+from esdctl.esd.trajectory import draw
+
+SHAPE = (1, 4, 8, 8)
+
+
+def number(value: float) -> torch.Tensor:
+    return torch.full(SHAPE, value)
+
+
+@pytest.mark.parametrize(("eta", "target"), [(0.0, 2.0), (1.0, -1.0), (2.5, -5.5)])
+def test_the_target_is_the_papers(eta: float, target: float) -> None:
+    # eps*(c) = 5, eps*(0) = 2: 2 - eta (5 - 2)
+    assert esd_target(number(2.0), number(5.0), number(2.0), eta).unique().item() == target
+
+
+def test_the_target_of_erase_from_starts_from_that_prompt() -> None:
+    # eps*(f) = 7: 7 - 1 (5 - 2)
+    assert esd_target(number(7.0), number(5.0), number(2.0), 1.0).unique().item() == 4.0
+
+
+def test_the_losses_are_means_over_all_elements() -> None:
+    prediction, target = torch.zeros(SHAPE), torch.zeros(SHAPE)
+    target[0, 0, 0, 0] = 16.0
+    assert esd_loss(prediction, target).item() == 1.0
+    assert retain_loss(prediction, target).item() == 1.0
+
+
+def test_the_authors_eta_is_the_papers_plus_one_without_erase_from() -> None:
+    theirs, frozen_c, frozen_0 = 2.0, number(5.0), number(2.0)
+    their_target = frozen_c - theirs * (frozen_c - frozen_0)
+    ours = esd_target(frozen_0, frozen_c, frozen_0, paper_eta(theirs, erase_from=False))
+    torch.testing.assert_close(ours, their_target)
+    assert paper_eta(theirs, erase_from=True) == theirs
+
+
+class TwoWays(torch.nn.Module):
+    """A denoiser that is linear in its input and its embeddings; ``gain`` is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(0.7))
+        self.shift = torch.nn.Parameter(torch.tensor(0.1))
+
+    def forward(
+        self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, return_dict: bool
+    ) -> tuple[torch.Tensor]:
+        mean = context.mean((1, 2)).view(-1, 1, 1, 1)
+        return (self.gain * mean + 0.5 * x + self.shift + t.view(-1, 1, 1, 1) / 1000,)
+
+
+def embeddings(retained: int = 0) -> Embeddings:
+    return Embeddings(
+        prompts=torch.full((1, 77, 4), 3.0),
+        erase_from=None,
+        retained=torch.full((retained, 77, 4), -2.0),
+        empty=torch.zeros(77, 4),
+    )
+
+
+def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_predictions() -> None:
+    student = new_student(TwoWays(), ["gain"])
+    config = TrainConfig(concept="x", negative_guidance=0.0, ddim_steps=10)
+    loss = step_loss(student, scaled_linear(), embeddings(), config, draw(0, 0, 10, 1, 0, SHAPE))
+    # student = frozen: eps(c) - eps*(0) = 0.7 * (3 - 0) everywhere
+    assert loss.erase.item() == pytest.approx((0.7 * 3.0) ** 2, rel=1e-5)
+    assert loss.retain is None
+
+
+def test_the_retain_term_is_zero_at_the_start_and_grows_as_the_student_leaves() -> None:
+    student = new_student(TwoWays(), ["gain"])
+    config = TrainConfig(concept="x", ddim_steps=10, retain_weight=0.5)
+    drawn = draw(0, 0, 10, 1, 1, SHAPE)
+    first = step_loss(student, scaled_linear(), embeddings(1), config, drawn)
+    assert first.retain is not None
+    assert first.retain.item() == 0.0
+    with torch.no_grad():
+        student.selected["gain"].add_(0.25)
+    second = step_loss(student, scaled_linear(), embeddings(1), config, drawn)
+    assert second.retain is not None
+    assert second.retain.item() == pytest.approx((0.25 * -2.0) ** 2, rel=1e-4)
+    total = second.total(config.retain_weight).item()
+    assert total == pytest.approx(second.erase.item() + 0.5 * second.retain.item(), rel=1e-5)
+
+
+def test_the_frozen_copy_gives_no_gradient_and_keeps_its_values() -> None:
+    unet = TwoWays()
+    student = new_student(unet, ["gain"])
+    x, t, context = torch.zeros(SHAPE), torch.tensor([0]), torch.full((1, 77, 4), 3.0)
+    before = student.denoise_frozen(x, t, context)
+    with torch.no_grad():
+        student.selected["gain"].add_(1.0)
+    after = student.denoise_frozen(x, t, context)
+    assert torch.equal(before, after)
+    assert not after.requires_grad
+    assert unet.shift.requires_grad is False
