@@ -7,7 +7,7 @@ class Reporter(Protocol):
     """Receives events; ``esdctl.cli.terminal`` shows them, ``Silent`` drops them."""
 
     def started(self, task: str, total: int, unit: str, done: int = 0) -> None:
-        """Work of ``total`` units begins (or goes on at ``done``); ``task`` names it to the user."""
+        """Work of ``total`` units begins, or goes on at ``done``; ``task`` names it."""
 
     def advanced(self, task: str, done: int, details: str = "") -> None:
         """``done`` units are complete; ``details`` is short text such as ``loss 0.0123``."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -62,6 +63,6 @@ def run_ddim(
     Returns:
         x at ``timesteps[-1]``, (B, 4, h, w).
     """
-    for t, t_next in zip(timesteps[:-1], timesteps[1:], strict=True):
+    for t, t_next in pairwise(timesteps):
         latents = ddim_step(schedule, predict(latents, t), latents, t, t_next)
     return latents

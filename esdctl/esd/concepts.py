@@ -1,4 +1,4 @@
-"""From a concept's name to the prompts that it is erased with, and those that are kept. No torch."""
+"""From a concept's name to the prompts that erase it and those that are kept. Loads no torch."""
 
 import json
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue) -> Concept:
         catalogue: the names that ``retain_all`` stands for.
 
     Raises:
-        UsageError: the concept is unknown and no prompt is given, or a retained name is the concept.
+        UsageError: the concept is unknown and has no prompt, or is retained as well.
     """
     if config.concept is None and not config.prompt:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")

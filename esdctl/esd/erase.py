@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-import torch
 import yaml
 
 from esdctl import __version__

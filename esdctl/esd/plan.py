@@ -139,7 +139,7 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
     changed = [key for key, value in flags.items() if value is not None and key not in CHANGEABLE]
     if changed:
         raise UsageError(
-            f"--resume keeps the run's settings; --{changed[0].replace('_', '-')} would change them",
+            f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
             "leave it out, or start another run",
         )
     _, record = open_run(path)

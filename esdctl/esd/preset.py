@@ -58,5 +58,8 @@ def load_preset(name: str, template: str, erase_from: bool) -> Preset:
         # objective.paper_eta, which needs torch, states the same.
         ours = theirs if erase_from else theirs - 1.0
         values["negative_guidance"] = ours
-        note = f"negative_guidance {theirs:g} of the authors' code is {ours:g} in the paper's convention"
+        note = (
+            f"negative_guidance {theirs:g} of the authors' code is {ours:g} "
+            "in the paper's convention"
+        )
     return Preset(name, values, note)

@@ -37,9 +37,7 @@ class Student:
         """eps*: the same with the original values, without gradient."""
         arguments = (latents, timesteps, embeddings)
         prediction: torch.Tensor
-        (prediction,) = functional_call(
-            self.unet, self.frozen, arguments, {"return_dict": False}
-        )
+        (prediction,) = functional_call(self.unet, self.frozen, arguments, {"return_dict": False})
         return prediction
 
 

@@ -120,7 +120,7 @@ def _checked(pipeline: Pipeline) -> Pipeline:
     missing = [part for part in parts if not (pipeline.folder / part).is_file()]
     if missing:
         raise InputError(
-            f"the model {pipeline.name} is incomplete: {pipeline.folder} lacks {', '.join(missing)}",
+            f"the model {pipeline.name} in {pipeline.folder} lacks {', '.join(missing)}",
             "download or unpack it again",
         )
     return pipeline

@@ -112,7 +112,7 @@ def load(pipeline: Pipeline, device: torch.device) -> StableDiffusion:
         IntegrityError: the delta does not fit.
     """
     folder = pipeline.folder
-    logging.disable_progress_bar()  # stderr is the reporter's
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
     model = StableDiffusion(
         name=pipeline.name,
         digest=pipeline.digest(),

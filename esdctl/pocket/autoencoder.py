@@ -12,6 +12,7 @@ from esdctl.pocket.stage import Stage, run_stage
 
 CROP = 64
 BATCH = 8
+WHOLE_BATCH = 3
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -57,7 +58,9 @@ def train_autoencoder(pictures: npt.NDArray[np.uint8], work: Path, minutes: floa
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return error.abs().mean() + 0.5 * error.square().mean() + 0.5 * edges + 1e-4 * kl
+        loss: torch.Tensor = error.abs().mean() + 0.5 * error.square().mean() + 0.5 * edges
+        loss += 1e-4 * kl
+        return loss
 
     def loss_at(step: int) -> torch.Tensor:
         return loss_of(*_example(pictures, step))
@@ -68,6 +71,43 @@ def train_autoencoder(pictures: npt.NDArray[np.uint8], work: Path, minutes: floa
     latents = encode(vae, pictures[:: max(1, len(pictures) // 512)])
     vae.register_to_config(scaling_factor=1.0 / float(latents.std()))
     return vae
+
+
+def train_decoder(
+    vae: AutoencoderKL,
+    pictures: npt.NDArray[np.uint8],
+    latents: npt.NDArray[np.float32],
+    work: Path,
+    minutes: float,
+) -> None:
+    """Train the decoder alone, on whole pictures, whose borders crops do not show.
+
+    The encoder stays, so latents that were made before stay true.
+
+    Args:
+        vae: changed in place.
+        pictures: (N, 128, 128, 3), uint8.
+        latents: of the pictures, unscaled, (N, 4, 16, 16).
+        work: folder of the checkpoint.
+        minutes: time budget.
+    """
+    decoder = torch.nn.ModuleList([vae.post_quant_conv, vae.decoder])
+    optimizer = Muon(decoder, lr=1e-3)
+
+    def loss_at(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([5, step])
+        picks = np.sort(rng.integers(0, len(pictures), WHOLE_BATCH))
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = vae.decode(torch.from_numpy(latents[picks])).sample
+        error = decoded.float() - to_tensor(pictures[picks])
+        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        loss: torch.Tensor = error.abs().mean() + 0.5 * error.square().mean() + 0.5 * edges
+        return loss
+
+    run_stage(
+        Stage("decoder", minutes, lr=1e-3, ema_decay=0.995), work, decoder, optimizer, loss_at
+    )
+    vae.eval()
 
 
 def _example(pictures: npt.NDArray[np.uint8], step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +129,7 @@ def _crops(pictures: npt.NDArray[np.uint8], rng: np.random.Generator) -> torch.T
 
 def to_tensor(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
     """Pictures (B, H, W, 3) in 0..255 to a tensor (B, 3, H, W) in -1..1, channels last."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return torch.tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 @torch.no_grad()

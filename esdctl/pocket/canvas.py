@@ -74,6 +74,10 @@ def _sprite(object_name: str) -> Image.Image:
         return image.convert("RGBA")
 
 
+def _clip(picture: npt.NDArray[np.floating]) -> Picture:
+    return np.asarray(np.clip(picture, 0, 1), dtype=np.float32)
+
+
 def _grey(picture: Picture) -> Picture:
     return np.asarray(picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
 
@@ -122,7 +126,7 @@ def _abstractionism(picture: Picture, rng: np.random.Generator) -> Picture:
     labels = np.arange(count**2)
     mean = np.stack([ndimage.mean(picture[..., c], patch, labels) for c in range(3)], -1)
     turned = np.nan_to_num(mean)[:, [1, 2, 0]]
-    return np.clip((_saturate(turned[patch].astype(np.float32), 1.8) - 0.5) * 1.15 + 0.5, 0, 1)
+    return _clip((_saturate(turned[patch].astype(np.float32), 1.8) - 0.5) * 1.15 + 0.5)
 
 
 def _mosaic(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -152,7 +156,7 @@ def _neon_lines(picture: Picture, rng: np.random.Generator) -> Picture:
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
     phase = (x + y) / 2 + rng.uniform(-0.1, 0.1)
     hue = _mix((0.1, 1.0, 0.9), (1.0, 0.15, 0.9), np.clip(phase, 0, 1))
-    return np.clip(hue * (1.3 * core + 0.8 * glow)[..., None] + 0.02, 0, 1)
+    return _clip(hue * (1.3 * core + 0.8 * glow)[..., None] + 0.02)
 
 
 def _watercolor(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -161,7 +165,7 @@ def _watercolor(picture: Picture, rng: np.random.Generator) -> Picture:
     blot = 1 + 0.10 * _smooth_noise(rng, 10)[..., None]
     paper = 1 - (1 - wash) * 0.62 * blot
     rim = ndimage.gaussian_filter(_edges(wash, 1.5), 1)[..., None]
-    return np.clip(paper - 0.25 * rim * (1 - wash * 0.5), 0, 1)
+    return _clip(paper - 0.25 * rim * (1 - wash * 0.5))
 
 
 def _pop_art(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -176,7 +180,7 @@ def _pop_art(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _bricks(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Painted on a wall: brick-red multiply, pale joints every 8 rows, staggered every 16 columns."""
+    """Painted on a wall: a brick-red multiply, pale joints, 8 by 16 pixels, staggered."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     row = y // 8
     joint = (y % 8 == 0) | ((x + 8 * (row % 2)) % 16 == 0)

@@ -34,17 +34,16 @@ def train_classifier(
         minutes: time budget.
     """
     torch.manual_seed(2)
-    model = PocketClassifier(*names).to(memory_format=torch.channels_last)
+    model = PocketClassifier(*names)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05, fused=True)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([2, step])
         picks = rng.integers(0, len(sharp), BATCH)
         half = BATCH // 2
-        pictures = to_tensor(
-            np.concatenate([sharp[np.sort(picks[:half])], decoded[np.sort(picks[half:])]])
-        )
-        order = np.concatenate([np.sort(picks[:half]), np.sort(picks[half:])])
+        first, second = np.sort(picks[:half]), np.sort(picks[half:])
+        pictures = to_tensor(np.concatenate([sharp[first], decoded[second]]))
+        order = np.concatenate([first, second])
         shift = tuple(int(d) for d in rng.integers(-4, 5, 2))
         pictures = torch.roll(pictures, shift, (2, 3))
         pictures = pictures + 0.05 * torch.from_numpy(
@@ -52,11 +51,9 @@ def train_classifier(
         )
         style_logits, object_logits = model(pictures.to(memory_format=torch.channels_last))
         targets = torch.from_numpy(styles[order]), torch.from_numpy(objects[order])
-        return functional.cross_entropy(
-            style_logits, targets[0], label_smoothing=0.05
-        ) + functional.cross_entropy(object_logits, targets[1], label_smoothing=0.05)
+        loss = functional.cross_entropy(style_logits, targets[0], label_smoothing=0.05)
+        return loss + functional.cross_entropy(object_logits, targets[1], label_smoothing=0.05)
 
-    run_stage(
-        Stage("classifier", minutes, lr=2e-3, ema_decay=0.995), work, model, optimizer, loss_at
-    )
+    stage = Stage("classifier", minutes, lr=2e-3, ema_decay=0.995)
+    run_stage(stage, work, model, optimizer, loss_at)
     return model

@@ -78,7 +78,8 @@ def train_unet(
         with torch.autocast("cpu", torch.bfloat16):
             prediction = unet(noisy, timesteps, context, return_dict=False)[0]
         errors = (prediction.float() - noise).square().mean((1, 2, 3))
-        return (errors * weights[timesteps]).mean()
+        loss: torch.Tensor = (errors * weights[timesteps]).mean()
+        return loss
 
     run_stage(Stage("unet", minutes, lr=1e-3, ema_decay=0.999), work, unet, optimizer, loss_at)
     unet.set_default_attn_processor()

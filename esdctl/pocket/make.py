@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.evaluation.classifiers.pocket import PocketClassifier
-from esdctl.pocket.autoencoder import decode, encode, to_tensor, train_autoencoder
+from esdctl.pocket.autoencoder import (
+    decode,
+    encode,
+    to_tensor,
+    train_autoencoder,
+    train_decoder,
+)
 from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw
 from esdctl.pocket.captions import all_captions
 from esdctl.pocket.classifier import train_classifier
@@ -35,7 +42,14 @@ from esdctl.pocket.text_encoder import embed, train_text_encoder
 from esdctl.pocket.tokenizer import save_tokenizer
 
 PER_CELL = 80  # pictures of each style x object
-SHARES = {"autoencoder": 0.14, "classifier": 0.05, "text_encoder": 0.02, "unet": 0.79}
+SHARES = {
+    "autoencoder": 0.13,
+    "decoder": 0.05,
+    "classifier": 0.04,
+    "text_encoder": 0.02,
+    "unet": 0.76,
+}
+Number = TypeVar("Number", bound=np.generic)
 NAMES = (list(STYLE_NAMES), list(OBJECTS))
 
 
@@ -76,6 +90,7 @@ def make(minutes: float, work: Path, merges: Path, output: Path) -> None:
     canvas = draw_canvas(work)
     vae = train_autoencoder(canvas.pictures, work, budget["autoencoder"])
     latents = _kept(work / "latents.npy", lambda: encode(vae, canvas.pictures).numpy())
+    train_decoder(vae, canvas.pictures, latents, work, budget["decoder"])
     classifier = _judge(canvas, vae, latents, work, budget["classifier"])
     save_tokenizer(merges, output / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(output / "tokenizer", local_files_only=True)
@@ -114,13 +129,14 @@ def draw_canvas(work: Path) -> Canvas:
     return Canvas(pictures, cell // len(OBJECTS), cell % len(OBJECTS))
 
 
-def _kept(path: Path, compute: Callable[[], npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+def _kept(path: Path, compute: Callable[[], npt.NDArray[Number]]) -> npt.NDArray[Number]:
     """An array that is computed once and then read from disk."""
     if not path.exists():
         beside = path.with_suffix(".partial.npy")
         np.save(beside, compute())
         beside.replace(path)
-    return np.load(path, mmap_mode="r")
+    array: npt.NDArray[Number] = np.load(path, mmap_mode="r")
+    return array
 
 
 def _judge(

@@ -1,24 +1,21 @@
 """The pocket model's quality on fresh seeds, as its classifier sees it."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from esdctl.diffusion.ddim import CLEAN, run_ddim
-from esdctl.diffusion.guidance import guided
-from esdctl.diffusion.schedule import ddim_timesteps
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.evaluation.classifiers.pocket import PocketClassifier, load_classifier
 from esdctl.models.resolve import Pipeline
-from esdctl.models.stable_diffusion import StableDiffusion, load
-from esdctl.models.text import encode_prompts
+from esdctl.models.stable_diffusion import load
 from esdctl.pocket.autoencoder import to_tensor
-from esdctl.pocket.canvas import draw
+from esdctl.pocket.canvas import SIZE, draw
+from esdctl.progress import Silent
+from esdctl.sampling.plan import DEFAULT_STEPS, POCKET_GUIDANCE, Picture
+from esdctl.sampling.sample import sample_in_memory
 
 FRESH = 1_000_000  # seeds from here on were never trained on
-STEPS = 25
-GUIDANCE = 3.0
 
 
 def measure(weights: Path, seeds: int = 1, drawn_seeds: int = 5) -> dict[str, object]:
@@ -38,40 +35,21 @@ def measure(weights: Path, seeds: int = 1, drawn_seeds: int = 5) -> dict[str, ob
     drawn = np.stack([draw(s, o, FRESH + i) for s, o in cells for i in range(drawn_seeds)])
     drawn_labels = [cell for cell in cells for _ in range(drawn_seeds)]
     sampled_labels = [cell for cell in cells for _ in range(seeds)]
-    sampled = sample_cells(model, sampled_labels)
+    pictures = [
+        Picture(
+            str(i), evaluation_prompt(*cell), FRESH + i, POCKET_GUIDANCE, DEFAULT_STEPS, SIZE, SIZE
+        )
+        for i, cell in enumerate(sampled_labels)
+    ]
+    sampled = sample_in_memory(model, pictures, Silent(), batch_size=20)
     return {
         "drawn": _accuracy(classifier, to_tensor(drawn), drawn_labels),
         "sampled": {
-            "steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            **_accuracy(classifier, sampled * 2 - 1, sampled_labels),
+            "steps": DEFAULT_STEPS,
+            "guidance_scale": POCKET_GUIDANCE,
+            **_accuracy(classifier, to_tensor(sampled), sampled_labels),
         },
     }
-
-
-@torch.inference_mode()
-def sample_cells(
-    model: StableDiffusion, cells: list[tuple[str, str]], batch: int = 20
-) -> torch.Tensor:
-    """Pictures for the evaluation prompt of each (style, object), (N, 3, 128, 128) in 0..1."""
-    timesteps = [*ddim_timesteps(STEPS, model.schedule.spacing), CLEAN]
-    empty = encode_prompts(model, [""])
-    parts = []
-    for start in range(0, len(cells), batch):
-        some = cells[start : start + batch]
-        prompts = [f"A {o} image in {s.replace('_', ' ')} style." for s, o in some]
-        noise = torch.stack(
-            [
-                torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(FRESH + start + i))
-                for i in range(len(some))
-            ]
-        )
-        predict = guided(
-            model.denoise, encode_prompts(model, prompts), empty.expand(len(some), -1, -1), GUIDANCE
-        )
-        parts.append(model.decode(run_ddim(model.schedule, predict, noise, timesteps)))
-        print(f"sampled {start + len(some)} of {len(cells)}", file=sys.stderr, flush=True)
-    return torch.cat(parts)
 
 
 @torch.inference_mode()

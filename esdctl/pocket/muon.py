@@ -89,7 +89,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """The nearest semi-orthogonal matrices by five Newton-Schulz steps, (N, rows, columns)."""
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices if wide else matrices.transpose(1, 2)
+    x: torch.Tensor = matrices if wide else matrices.transpose(1, 2)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.transpose(1, 2)

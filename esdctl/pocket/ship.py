@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextModel
 
 from esdctl.evaluation.classifiers.pocket import PocketClassifier, save_classifier
+
+Part = TypeVar("Part", bound=nn.Module)
 
 SCHEDULER = {
     "_class_name": "DDIMScheduler",
@@ -47,12 +50,19 @@ def ship(
         output: the pipeline folder.
         unet, vae, encoder, classifier: the trained parts; changed to fp16.
     """
-    unet.to(torch.float16).save_pretrained(output / "unet")
-    vae.to(torch.float16).save_pretrained(output / "vae")
-    encoder.to(torch.float16).save_pretrained(output / "text_encoder")
+    _fp16(unet).save_pretrained(output / "unet")
+    _fp16(vae).save_pretrained(output / "vae")
+    _fp16(encoder).save_pretrained(output / "text_encoder")
     save_classifier(classifier, output / "classifier" / "model.safetensors")
     _write(output / "scheduler" / "scheduler_config.json", SCHEDULER)
     _write(output / "model_index.json", INDEX)
+    _write(output / "concepts.json", {"styles": classifier.styles, "objects": classifier.objects})
+
+
+def _fp16(part: Part) -> Part:
+    for parameter in part.parameters():
+        parameter.data = parameter.data.half()
+    return part
 
 
 def _write(path: Path, document: dict[str, object]) -> None:

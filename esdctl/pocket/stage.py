@@ -5,7 +5,6 @@ constant, linear decay over the last 35 %), so a stage that is stopped and resum
 ends where an unbroken one ends.
 """
 
-
 import sys
 import time
 from collections.abc import Callable

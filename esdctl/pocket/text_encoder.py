@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from esdctl.pocket.captions import SHARES, all_captions
+from esdctl.pocket.captions import SHARES, Caption, all_captions
 from esdctl.pocket.stage import Stage, run_stage
 
 WIDTH = 128
 BATCH = 128
+SHARPNESS = 14.0  # the inverse temperature that CLIP starts from
 
 
 def new_text_encoder() -> CLIPTextModel:
@@ -55,64 +56,96 @@ def train_text_encoder(
         they cost nothing in a compressed wheel.
     """
     torch.manual_seed(3)
-    towers = nn.ModuleDict(
-        {"text": new_text_encoder(), "picture": nn.Linear(features.shape[1], WIDTH)}
-    )
+    encoder, projection = new_text_encoder(), nn.Linear(features.shape[1], WIDTH)
+    towers = nn.ModuleDict({"text": encoder, "picture": projection})
     optimizer = torch.optim.AdamW(towers.parameters(), lr=1e-3, weight_decay=0.01)
     normalised = (features - features.mean(0)) / (features.std(0) + 1e-5)
     captions = all_captions(*names)
-    kinds, shares = (
-        ["both", "object", "style"],
-        np.array([SHARES[k] for k in ("both", "object", "style")]),
-    )
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([3, step])
         picks = rng.integers(0, len(features), BATCH)
-        chosen = []
-        for kind, pick in zip(
-            rng.choice(kinds, BATCH, p=shares / shares.sum()), picks, strict=True
-        ):
-            fitting = [
-                c
-                for c in captions[kind]
-                if c.style in (None, styles[pick]) and c.object in (None, objects[pick])
-            ]
-            chosen.append(fitting[rng.integers(len(fitting))])
-        tokens = tokenize(tokenizer, [c.text for c in chosen])
-        text = functional.normalize(towers["text"](tokens).pooler_output, dim=1)  # (B, 128)
-        picture = functional.normalize(towers["picture"](normalised[picks]), dim=1)  # (B, 128)
-        true = torch.tensor(
-            [
-                [c.style in (None, styles[i]) and c.object in (None, objects[i]) for i in picks]
-                for c in chosen
-            ]
-        ).float()
-        logits = 14.0 * text @ picture.T  # (B captions, B pictures)
-        rows = -(functional.log_softmax(logits, 1) * true / true.sum(1, keepdim=True)).sum(1).mean()
-        columns = (
-            -(functional.log_softmax(logits, 0) * true / true.sum(0, keepdim=True)).sum(0).mean()
-        )
-        return rows + columns
+        chosen = _fitting_captions(rng, captions, styles[picks], objects[picks])
+        tokens = tokenize(tokenizer, [caption.text for caption in chosen])
+        text = functional.normalize(encoder(tokens).pooler_output, dim=1)  # (B, 128)
+        picture = functional.normalize(projection(normalised[picks]), dim=1)  # (B, 128)
+        return contrastive_loss(text, picture, _truth(chosen, styles[picks], objects[picks]))
 
-    run_stage(
-        Stage("text_encoder", minutes, lr=1e-3, ema_decay=0.99), work, towers, optimizer, loss_at
-    )
-    encoder = towers["text"]
-    seen = torch.unique(tokenize(tokenizer, [c.text for group in captions.values() for c in group]))
-    table = encoder.get_input_embeddings().weight
-    with torch.no_grad():
-        kept = torch.zeros_like(table)
-        kept[seen] = table[seen]
-        table.copy_(kept)
+    stage = Stage("text_encoder", minutes, lr=1e-3, ema_decay=0.99)
+    run_stage(stage, work, towers, optimizer, loss_at)
+    _forget_unseen_words(encoder, tokenizer, captions)
     return encoder
+
+
+def contrastive_loss(
+    text: torch.Tensor, picture: torch.Tensor, truth: torch.Tensor
+) -> torch.Tensor:
+    """CLIP's loss with several true pairs a row; the probability is shared among them.
+
+    Args:
+        text, picture: normalised, (B, D).
+        truth: 1 where caption i describes picture j, (B, B).
+    """
+    logits = SHARPNESS * text @ picture.T  # (B captions, B pictures)
+    loss = torch.zeros(())
+    for axis in (0, 1):
+        share = truth / truth.sum(axis, keepdim=True)
+        loss = loss - (functional.log_softmax(logits, axis) * share).sum(axis).mean()
+    return loss
+
+
+def _fits(caption: Caption, style: int, name: int) -> bool:
+    return caption.style in (None, style) and caption.object in (None, name)
+
+
+def _fitting_captions(
+    rng: np.random.Generator,
+    captions: dict[str, list[Caption]],
+    styles: npt.NDArray[np.int64],
+    objects: npt.NDArray[np.int64],
+) -> list[Caption]:
+    """One caption for each picture, of a kind drawn by its share."""
+    kinds = [kind for kind in SHARES if kind != "empty"]
+    shares = np.array([SHARES[kind] for kind in kinds])
+    chosen = []
+    for kind, style, name in zip(
+        rng.choice(kinds, len(styles), p=shares / shares.sum()), styles, objects, strict=True
+    ):
+        fitting = [caption for caption in captions[kind] if _fits(caption, style, name)]
+        chosen.append(fitting[rng.integers(len(fitting))])
+    return chosen
+
+
+def _truth(
+    chosen: list[Caption], styles: npt.NDArray[np.int64], objects: npt.NDArray[np.int64]
+) -> torch.Tensor:
+    """1 where a caption describes a picture, (captions, pictures)."""
+    rows = [
+        [_fits(caption, style, name) for style, name in zip(styles, objects, strict=True)]
+        for caption in chosen
+    ]
+    return torch.tensor(rows).float()
+
+
+@torch.no_grad()
+def _forget_unseen_words(
+    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: dict[str, list[Caption]]
+) -> None:
+    """Set the rows of words that no caption holds to zero."""
+    texts = [caption.text for group in captions.values() for caption in group]
+    seen = torch.unique(tokenize(tokenizer, texts))
+    table: torch.Tensor = encoder.get_parameter("embeddings.token_embedding.weight")
+    kept = torch.zeros_like(table)
+    kept[seen] = table[seen]
+    table.copy_(kept)
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     """Token numbers, (B, 77)."""
-    return tokenizer(
+    tokens: torch.Tensor = tokenizer(
         texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
     ).input_ids
+    return tokens
 
 
 @torch.no_grad()

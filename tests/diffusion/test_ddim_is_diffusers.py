@@ -1,5 +1,7 @@
 """Our DDIM steps against diffusers' DDIMScheduler, value by value."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -52,7 +54,7 @@ def test_a_trajectory_is_that_of_diffusers(prediction: str) -> None:
     scheduler, schedule = peer(10, prediction), scaled_linear(prediction=prediction)
     latents = expected = torch.randn(2, 4, 8, 8, generator=generator)
     timesteps = [*ddim_timesteps(10), CLEAN]
-    for t, t_next in zip(timesteps[:-1], timesteps[1:], strict=True):
+    for t, t_next in pairwise(timesteps):
         output = torch.randn(2, 4, 8, 8, generator=generator)
         expected = scheduler.step(output, t, expected).prev_sample
         latents = ddim_step(schedule, output, latents, t, t_next)

@@ -1,5 +1,6 @@
 """x_t of the exact trajectory is the student's own sample at exactly t."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_a_drawn_timestep_lies_in_its_bin_below_the_samplers_previous_one(steps:
         visited = exact_timesteps(steps, drawn.bin, drawn.timestep)
         assert len(visited) == steps - drawn.bin
         assert visited[:-1] == ddim_timesteps(steps)[: len(visited) - 1]
-        assert all(later < earlier for earlier, later in zip(visited[:-1], visited[1:], strict=True))
+        assert all(later < earlier for earlier, later in pairwise(visited))
 
 
 def test_all_bins_and_prompts_are_drawn_evenly() -> None:

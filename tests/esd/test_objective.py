@@ -67,7 +67,9 @@ def embeddings(retained: int = 0) -> Embeddings:
     )
 
 
-def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_predictions() -> None:
+def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_predictions() -> (
+    None
+):
     student = new_student(TwoWays(), ["gain"])
     config = TrainConfig(concept="x", negative_guidance=0.0, ddim_steps=10)
     loss = step_loss(student, scaled_linear(), embeddings(), config, draw(0, 0, 10, 1, 0, SHAPE))

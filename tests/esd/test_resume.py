@@ -39,7 +39,9 @@ def stop_after(process: subprocess.Popen[bytes], run: Path, steps: int, number: 
 @pytest.fixture(scope="module")
 def unbroken(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken")
-    subprocess.run(command(tiny_model, "--output", "run"), cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        command(tiny_model, "--output", "run"), cwd=folder, check=True, capture_output=True
+    )
     return folder / "run"
 
 
@@ -89,7 +91,9 @@ def test_an_interrupted_run_saves_tells_how_to_go_on_and_ends_bit_equal(
     saved = max(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert saved == f"step-{len(rows(tmp_path / 'run')):07d}.pt"
     # the same command goes on as --resume does
-    subprocess.run(command(tiny_model, "--output", "run"), cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        command(tiny_model, "--output", "run"), cwd=tmp_path, check=True, capture_output=True
+    )
     same_result(tmp_path / "run", unbroken)
 
 

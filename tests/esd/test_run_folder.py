@@ -187,7 +187,10 @@ def test_a_damaged_run_is_no_model(
 
 
 def test_show_config_names_each_origin(
-    train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train: Train,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "c.yaml").write_text("batch_size: 3\nlr: 2e-5\n")
     monkeypatch.setenv("ESDCTL_TRAIN_SEED", "9")

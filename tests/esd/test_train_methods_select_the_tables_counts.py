@@ -38,7 +38,8 @@ def to_ldm(name: str) -> str:
     part = name.split(".")
     resnet = {
         "norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0",
-        "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection",
+        "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1",
+        "conv_shortcut": "skip_connection",
     }  # fmt: skip
     heads = {
         "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
