@@ -69,14 +69,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/pocket"), help="checkpoints")
     parser.add_argument("--merges", type=Path, required=True, help="bpe_simple_vocab_16e6.txt.gz")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "weights")
+    parser.add_argument("--per-cell", type=int, default=PER_CELL, help="pictures of each pair")
+    parser.add_argument("--no-metrics", action="store_true", help="leave out the figures")
     arguments = parser.parse_args()
-    make(arguments.minutes, arguments.work, arguments.merges, arguments.output)
+    make(arguments.minutes, arguments.work, arguments.merges, arguments.output, arguments.per_cell)
+    if arguments.no_metrics:
+        return
     metrics = measure(arguments.output)
     (arguments.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(json.dumps(metrics, indent=2))
 
 
-def make(minutes: float, work: Path, merges: Path, output: Path) -> None:
+def make(minutes: float, work: Path, merges: Path, output: Path, per_cell: int) -> None:
     """Train all parts and write them to ``output``.
 
     Args:
@@ -84,10 +88,11 @@ def make(minutes: float, work: Path, merges: Path, output: Path) -> None:
         work: folder of pictures and checkpoints; keep it to resume.
         merges: CLIP's merges file.
         output: pipeline folder to write.
+        per_cell: pictures of each style x object.
     """
     work.mkdir(parents=True, exist_ok=True)
     budget = {stage: share * minutes for stage, share in SHARES.items()}
-    canvas = draw_canvas(work)
+    canvas = draw_canvas(work, per_cell)
     vae = train_autoencoder(canvas.pictures, work, budget["autoencoder"])
     latents = _kept(work / "latents.npy", lambda: encode(vae, canvas.pictures).numpy())
     train_decoder(vae, canvas.pictures, latents, work, budget["decoder"])
@@ -114,9 +119,9 @@ def make(minutes: float, work: Path, merges: Path, output: Path) -> None:
     ship(output, unet, vae, encoder, classifier)
 
 
-def draw_canvas(work: Path) -> Canvas:
+def draw_canvas(work: Path, per_cell: int) -> Canvas:
     """Draw every cell's pictures once, in two processes, and keep them on disk."""
-    jobs = [(s, o, seed) for s in STYLE_NAMES for o in OBJECTS for seed in range(PER_CELL)]
+    jobs = [(s, o, seed) for s in STYLE_NAMES for o in OBJECTS for seed in range(per_cell)]
     path = work / "pictures.npy"
 
     def drawn() -> npt.NDArray[np.uint8]:
@@ -125,7 +130,7 @@ def draw_canvas(work: Path) -> Canvas:
             return np.stack(pool.starmap(draw, jobs, chunksize=200))
 
     pictures = _kept(path, drawn)
-    cell = np.arange(len(jobs)) // PER_CELL
+    cell = np.arange(len(jobs)) // per_cell
     return Canvas(pictures, cell // len(OBJECTS), cell % len(OBJECTS))
 
 
