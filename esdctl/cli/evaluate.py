@@ -103,7 +103,7 @@ def evaluate(
         print_json({"folder": str(folder), **plan.document()})
         return
     with reporting(quiet) as reporter:
-        report = run_evaluation(plan, folder, find_device(_named(device)), batch_size, reporter)
+        report = run_evaluation(plan, folder, find_device(device), batch_size, reporter)
     if not quiet:
         _show(report)
     if json:
@@ -132,13 +132,6 @@ def _request(
         styles=None if styles is None else tuple(styles.split(",")),
         objects=None if objects is None else tuple(objects.split(",")),
     )
-
-
-def _named(device: str | None) -> str:
-    """The device that the user names, else the best one."""
-    import torch
-
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _show(report: "Report") -> None:

@@ -15,13 +15,13 @@ from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.accuracy import Target
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
-from esdctl.sampling.plan import trained_size
+from esdctl.sampling.plan import DEFAULT_SEED, DEFAULT_STEPS, POCKET_GUIDANCE, trained_size
 from esdctl.storage.digest import sha256_file
 
 # The pocket model's quality figures are measured with these; base and erased always share them.
-STEPS = 25  # of DDIM
-GUIDANCE = 3.0
-SEEDS = (188,)  # the benchmark's first seed
+STEPS = DEFAULT_STEPS
+GUIDANCE = POCKET_GUIDANCE
+SEEDS = (DEFAULT_SEED,)
 
 CLASSIFIER = Path("classifier") / "model.safetensors"  # in a pipeline folder
 CELLS_A_SEED = 10_000  # a classifier has fewer styles x objects
