@@ -13,7 +13,7 @@ from esdctl.pocket.captions import SHARES, Caption
 from esdctl.pocket.muon import Muon
 from esdctl.pocket.stage import Stage, run_stage
 
-BATCH = 32
+BATCH = 48
 MIN_SNR_GAMMA = 5.0  # Hang et al. 2023
 SHAPE_TIMESTEPS = 300  # above it objects are decided; half of the samples are drawn from there
 

@@ -90,8 +90,10 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
     x: torch.Tensor = matrices if wide else matrices.transpose(1, 2)
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    # bf16 is enough, since the iteration corrects itself, and four times as fast.
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     for _ in range(ITERATIONS):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * gram @ gram) @ x
+    x = x.to(matrices.dtype)
     return x if wide else x.transpose(1, 2)
