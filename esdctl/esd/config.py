@@ -27,8 +27,8 @@ class TrainConfig(BaseModel):
     erase_from: str | None = None
     train_method: str = "xattn"
     trajectory: Literal["exact"] = "exact"
-    negative_guidance: float = 1.0
-    start_guidance: float = 3.0
+    negative_guidance: Annotated[float, Field(ge=0)] = 1.0
+    start_guidance: Annotated[float, Field(ge=0)] = 3.0
     iterations: PositiveInt = 1000
     lr: Annotated[float, Field(gt=0)] = 1e-5
     batch_size: PositiveInt = 1

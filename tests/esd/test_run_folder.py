@@ -103,6 +103,8 @@ def test_retained_concepts_are_in_the_log_and_pull_the_result(train: Train, tmp_
         (["--lr", "nan"], 2, "lr"),
         (["--lr", "-1"], 2, "lr"),
         (["--negative-guidance", "inf"], 2, "negative_guidance"),
+        (["--negative-guidance", "-1"], 2, "negative_guidance"),
+        (["--start-guidance", "-0.5"], 2, "start_guidance"),
         (["--image-size", "100"], 2, "multiple of 8"),
         (["--ddim-steps", "1001"], 2, "ddim_steps"),
         (["--train-method", "xatn"], 2, "did you mean xattn"),

@@ -1,0 +1,56 @@
+"""What a newcomer does, through the real command line: erase, look, measure, sample."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+def esdctl(folder: Path, *arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "esdctl", *arguments],
+        cwd=folder, input=stdin, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path) -> None:
+    run = esdctl(tmp_path, "train", "--concept", "Neon_Lines").removesuffix("\n")
+    assert run.startswith("outputs/runs/Neon_Lines-")
+    with Image.open(tmp_path / run / "contact_sheet.png") as sheet:
+        assert sheet.width > 900
+
+    styles, objects = "Neon_Lines,Seed_Images,Rust,Cartoon", "Dogs,Towers,Flowers,Fishes,Human"
+    report = json.loads(
+        esdctl(
+            tmp_path,
+            "evaluate",
+            "--model",
+            run,
+            "--styles",
+            styles,
+            "--objects",
+            objects,
+            "--steps",
+            "20",
+            "--json",
+        )  # fmt: skip
+    )
+    assert report["target"]["name"] == "Neon_Lines"
+    assert report["base"]["unlearning"]["ua"]["percent"] <= 40
+    assert report["model"]["unlearning"]["ua"]["percent"] >= 80
+    assert report["percent_of_base"]["ira"]["percent"] >= 60
+    assert report["percent_of_base"]["cra"]["percent"] >= 60
+
+    prompts = "A Dogs image in Neon Lines style.\nA Dogs image in Rust style.\n"
+    out = esdctl(
+        tmp_path, "sample", "--model", run, "--prompts", "-", "--steps", "5", stdin=prompts
+    )
+    paths = [tmp_path / line for line in out.splitlines()]
+    assert [Image.open(path).size for path in paths] == [(128, 128), (128, 128)]
