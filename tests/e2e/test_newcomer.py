@@ -27,21 +27,8 @@ def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path
         assert sheet.width > 900
 
     styles, objects = "Neon_Lines,Seed_Images,Rust,Cartoon", "Dogs,Towers,Flowers,Fishes,Human"
-    report = json.loads(
-        esdctl(
-            tmp_path,
-            "evaluate",
-            "--model",
-            run,
-            "--styles",
-            styles,
-            "--objects",
-            objects,
-            "--steps",
-            "20",
-            "--json",
-        )  # fmt: skip
-    )
+    grid = ["--styles", styles, "--objects", objects, "--steps", "20"]
+    report = json.loads(esdctl(tmp_path, "evaluate", "--model", run, *grid, "--json"))
     assert report["target"]["name"] == "Neon_Lines"
     assert report["base"]["unlearning"]["ua"]["percent"] <= 40
     assert report["model"]["unlearning"]["ua"]["percent"] >= 80
