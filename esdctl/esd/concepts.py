@@ -65,10 +65,16 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue) -> Concept:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")
     name = config.concept or config.prompt[0]
     known = find(name)
-    if known is None and not config.prompt and config.template != "i2p":
+    named = (*catalogue.styles, *catalogue.objects)
+    if (
+        not config.prompt
+        and config.template != "i2p"
+        and (known is None or known.name not in named)
+    ):
+        near = [candidate for candidate in nearest(name, 10) if candidate in named][:3]
         raise UsageError(
-            f"unknown concept {name!r}",
-            f"nearest known: {', '.join(nearest(name))}; for any other give --prompt TEXT",
+            f"the model knows no concept {name!r}",
+            f"nearest known: {', '.join(near or named)}; for any other give --prompt TEXT",
         )
     template = config.template or (known.kind if known else "object")
     canonical = known.name if known else name

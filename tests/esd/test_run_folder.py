@@ -234,8 +234,8 @@ def test_a_full_disk_is_told_and_leaves_no_half_written_file(
 ) -> None:
     with small_disk.mounted(tmp_path / "disk") as disk:
         command = [
-            sys.executable, "-m", "esdctl", "train", "--model", str(tiny_model), "--concept", "Rust",
-            "--train-method", "full", "--iterations", "2", "--ddim-steps", "1", "--save-every", "1",
+            sys.executable, "-m", "esdctl", "train", "--model", str(tiny_model),
+            "--concept", "Rust", "--train-method", "full", "--iterations", "2", "--ddim-steps", "1", "--save-every", "1",
             "--output", str(disk / "run"),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -255,3 +255,13 @@ def test_a_read_only_disk_is_told(
         small_disk.make_read_only(disk)
         assert train("--output", str(disk / "run")) == 7
     assert str(disk) in capsys.readouterr().err
+
+
+def test_a_concept_that_the_model_was_not_taught_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "--model", "pocket", "--concept", "Monet", "--dry-run"]) == 2
+    assert "Monet" in capsys.readouterr().err
+    assert run(["train", "--model", "pocket", "--concept", "neon lines", "--dry-run"]) == 0
+    assert "Neon_Lines" in capsys.readouterr().out
