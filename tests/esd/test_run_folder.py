@@ -235,8 +235,8 @@ def test_a_full_disk_is_told_and_leaves_no_half_written_file(
     with small_disk.mounted(tmp_path / "disk") as disk:
         command = [
             sys.executable, "-m", "esdctl", "train", "--model", str(tiny_model),
-            "--concept", "Rust", "--train-method", "full", "--iterations", "2", "--ddim-steps", "1", "--save-every", "1",
-            "--output", str(disk / "run"),
+            "--concept", "Rust", "--train-method", "full", "--iterations", "2",
+            "--ddim-steps", "1", "--save-every", "1", "--output", str(disk / "run"),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 7, done.stderr
