@@ -130,7 +130,7 @@ def test_a_users_entries_come_after_ours(tmp_path: Path) -> None:
         ("https://example.org", "file:///etc", "mine, zip.url: must be an address"),
         ("kind: model", "kind: judge", "mine, kind: input should be 'model' or 'dataset'"),
         ("kind: model", "kind: model\n    size: 3", "mine, size: extra inputs are not permitted"),
-        ("strip: top}", "strip: top}\n    tree: {repo: a, repo_type: model}", "mine: must have one"),
+        ("strip: top}", "strip: top}\n    tree: {repo: a, repo_type: model}", "mine: must have"),
         ("- name: mine", "- 3\n  - name: mine", "entry 1: input should be"),
         ("artifacts:", "things:", "artifacts: field required"),
     ],
