@@ -92,7 +92,7 @@ def _count_unlearn_canvas(folder: Path) -> Inventory:
         styles[style] += len(pictures)
         objects[thing] += len(pictures)
     unknown = {name for name in (*styles, *objects) if find(name) is None}
-    return Inventory(styles.total(), styles, objects, unknown=tuple(sorted(unknown)))
+    return Inventory(styles.total(), dict(styles), dict(objects), unknown=tuple(sorted(unknown)))
 
 
 def _count_i2p(folder: Path) -> Inventory:
@@ -103,7 +103,7 @@ def _count_i2p(folder: Path) -> Inventory:
         sum(pictures.values()),
         by_category=pictures,
         prompts=len(rows),
-        prompts_by_category=Counter(name for row in rows for name in row.categories),
+        prompts_by_category=dict(Counter(name for row in rows for name in row.categories)),
         unknown=tuple(sorted(set(pictures) - set(CATEGORIES))),
     )
 
