@@ -102,8 +102,9 @@ def read_directory(
     if len(data) != place.size:
         raise ValueError(f"{len(data)} bytes are not the directory of {place.size}")
     members = sorted(_entries(data, place, limits), key=lambda member: member.header_offset)
-    check_total(sum(member.size for member in members), total, limits)
-    return tuple(_laid_out(members, place.offset))
+    placed = tuple(_laid_out(members, place.offset))
+    check_total(sum(member.size for member in placed), total, limits)
+    return placed
 
 
 def _entries(data: bytes, place: DirectoryPlace, limits: Limits) -> Iterator[Member]:

@@ -25,16 +25,17 @@ _DESCRIPTORS = {12: "<3L", 16: "<4x3L", 20: "<L2Q", 24: "<4xL2Q"}
 
 
 def local_header_length(start: bytes) -> int:
-    """How many bytes the local header has that begins with ``start``.
+    """How many bytes a local header says it has; ``check_local_header`` tells if that is true.
+
+    Args:
+        start: its first 30 bytes, or more.
 
     Raises:
-        IntegrityError: ``start`` begins no local header, or has fewer than 30 bytes.
+        IntegrityError: ``start`` is shorter.
     """
     if len(start) < LOCAL_HEADER_SIZE:
         raise refusal("the archive is cut off in a local header")
-    signature, *_, name_length, extra_length = _HEADER.unpack_from(start)
-    if signature != _SIGNATURE:
-        raise refusal("no local header where the directory says that one begins")
+    *_, name_length, extra_length = _HEADER.unpack_from(start)
     return LOCAL_HEADER_SIZE + int(name_length) + int(extra_length)
 
 
