@@ -84,8 +84,9 @@ class TerminalReporter:
         now = self._clock()
         pace = entry.pace(done, now)
         if self._bars is not None and entry.bar is not None:
-            shown = {"amount": entry.amount(done), "pace": pace, "details": details}
-            self._bars.update(entry.bar, completed=done, **shown)
+            self._bars.update(
+                entry.bar, completed=done, amount=entry.amount(done), pace=pace, details=details
+            )
         elif now - entry.last_line >= SECONDS_BETWEEN_LINES:
             entry.last_line = now
             parts = [f"{task}: {entry.amount(done)}", pace, details]

@@ -7,6 +7,7 @@ from esdctl.transfer.fetch import repair as fetch_again
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.plan import plan_transfer
 from esdctl.verification.checks import Report
+from esdctl.verification.lost_manifest import write_manifest_again
 from esdctl.verification.targets import Target
 
 
@@ -16,21 +17,25 @@ def repair(target: Target, report: Report, options: TransferOptions, reporter: R
     Files that nobody expected stay: they may be the user's own.
 
     Returns:
-        Whether anything was fetched, so that checking again makes sense.
+        Whether anything was done, so that checking again makes sense.
 
     Raises:
         NetworkError: the server does not give the files.
         IntegrityError: it gives other ones than the manifest lists.
+        InputError: the manifest is lost, and files differ from what the server has.
     """
-    if target.artifact is None:
+    artifact, root = target.artifact, target.root
+    if artifact is None:
         reporter.warning(f"{target.name} is not in the catalogue, so nothing of it can be fetched")
         return False
-    if not report.path.exists() or MANIFEST_NAME in report.damaged:
-        plan = plan_transfer(target.artifact, target.root, options, reporter)
-        fetch(plan, options, reporter, refresh=report.path.exists())
+    if not report.path.exists():
+        fetch(plan_transfer(artifact, root, options, reporter), options, reporter)
         return True
-    if not report.damaged:
-        return False
-    reporter.notice(f"{target.name}: fetching {len(report.damaged)} files again")
-    fetch_again(target.artifact, target.root, report.damaged, options, reporter)
-    return True
+    if MANIFEST_NAME in report.damaged:
+        reporter.notice(f"{target.name}: writing the manifest again")
+        write_manifest_again(artifact, root, options, reporter)
+        return True
+    if report.damaged:
+        reporter.notice(f"{target.name}: fetching {len(report.damaged)} files again")
+        fetch_again(artifact, root, report.damaged, options, reporter)
+    return bool(report.damaged)

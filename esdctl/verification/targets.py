@@ -1,12 +1,20 @@
 """From what a user names, or from all that lies in the workspace, to what is verified."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from esdctl.catalog.artifacts import HUB_FOLDER, HUB_PREFIX, Artifact, Catalog, hub_artifact
+from esdctl.catalog.artifacts import (
+    HUB_FOLDER,
+    HUB_PREFIX,
+    PIPELINE_FILES,
+    Artifact,
+    Catalog,
+    hub_artifact,
+)
 from esdctl.errors import InputError, UsageError
 from esdctl.progress import Reporter
+from esdctl.storage.manifest import read_manifest
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.artifacts import is_begun, verify_artifact, verify_folder
 from esdctl.verification.checks import Report
@@ -107,9 +115,22 @@ def _at_path(path: Path, catalog: Catalog, unknown: UsageError) -> Target:
 
 def _target(artifact: Artifact, root: Path) -> Target:
     path = root / artifact.folder
-    if path.is_dir() and artifact.name.startswith(HUB_PREFIX):
-        artifact = replace(artifact, must_contain=())  # it may have come with --include
-    return Target(path, artifact, root)
+    return Target(path, _as_fetched(artifact, path), root)
+
+
+def _as_fetched(artifact: Artifact, folder: Path) -> Artifact:
+    """A model of the hub with the --include that it was fetched with.
+
+    Its manifest's source ends with the globs: ``OWNER/NAME (model), only *.json *.bin``.
+    """
+    if not artifact.name.startswith(HUB_PREFIX):
+        return artifact
+    try:
+        manifest = read_manifest(folder)
+    except InputError:  # damaged, which verifying will tell
+        return artifact
+    globs = manifest.source.partition(", only ")[2].split() if manifest else []
+    return artifact if tuple(globs) in ((), PIPELINE_FILES) else hub_artifact(artifact.name, globs)
 
 
 def _from_hub(workspace: Workspace) -> Iterator[Artifact]:

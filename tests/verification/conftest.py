@@ -36,7 +36,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-def publish(folder: Path, name: str) -> None:
+def publish(folder: Path, name: str, source: str = "https://hub.test") -> None:
     """Write the manifest of what lies in the folder now."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
     entries = tuple(
@@ -47,7 +47,7 @@ def publish(folder: Path, name: str) -> None:
         )
         for path in files
     )
-    write_manifest(folder, Manifest(name, "https://hub.test", "4f3e", entries))
+    write_manifest(folder, Manifest(name, source, "4f3e", entries))
 
 
 def files_of(workspace: Workspace) -> Mapping[str, Path]:

@@ -171,12 +171,23 @@ def test_models_of_the_hub_belong_to_the_workspace(workspace: Workspace) -> None
     folder = workspace.models / "hub/runwayml--sd"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    publish(folder, "hub:runwayml/sd")
+    publish(folder, "hub:runwayml/sd", "runwayml/sd (model), only config.json *.txt")
     assert [report.name for report in verify(workspace)][-1] == "hub:runwayml/sd"
     assert failures(verify(workspace)) == []
     assert failures(verify(workspace, "hub:runwayml/sd")) == []
     flip(folder / "config.json", 0)
     assert [check.file for check in failures(verify(workspace, str(folder)))] == ["config.json"]
+
+
+def test_a_model_of_the_hub_must_be_a_pipeline_unless_parts_were_asked_for(
+    workspace: Workspace,
+) -> None:
+    folder = workspace.models / "hub/runwayml--sd"
+    folder.mkdir(parents=True)
+    publish(folder, "hub:runwayml/sd")
+    assert [check.name for check in failures(verify(workspace, "hub:runwayml/sd"))] == [
+        "named files"
+    ]
 
 
 def test_an_empty_workspace_is_an_error(tmp_path: Path) -> None:
