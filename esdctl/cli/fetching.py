@@ -1,13 +1,14 @@
 """What the commands that fetch have in common: plan, fetch or show the plan, print the folders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esdctl.cli.output import print_json, print_json_line, print_line, print_path
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags
-from esdctl.errors import UsageError
+from esdctl.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from esdctl.catalog.artifacts import Artifact
@@ -45,7 +46,8 @@ def fetch_and_print(
         if dry_run:
             return _show_plans(plans, jsonl, quiet)
         for plan in plans:
-            folder = fetch(plan, options, reporter, refresh=refresh)
+            with _saying_what_is_kept(plan):
+                folder = fetch(plan, options, reporter, refresh=refresh)
             if json or jsonl:
                 documents.append(_document(plan, folder))
             if jsonl:
@@ -54,6 +56,17 @@ def fetch_and_print(
                 print_path(folder)
     if json:
         print_json(documents)
+
+
+@contextmanager
+def _saying_what_is_kept(plan: "TransferPlan") -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; what came of {plan.artifact.title} is kept",
+            "run the same command again to go on",
+        ) from None
 
 
 def show_artifacts(

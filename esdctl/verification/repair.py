@@ -1,11 +1,15 @@
 """Mending: fetch again what a report names as damaged, and nothing else."""
 
+from pathlib import Path
+
 from esdctl.progress import Reporter
+from esdctl.storage.lock import target_lock
 from esdctl.storage.manifest import MANIFEST_NAME
 from esdctl.transfer.fetch import fetch
 from esdctl.transfer.fetch import repair as fetch_again
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.plan import plan_transfer
+from esdctl.transfer.staging import Staging
 from esdctl.verification.checks import Report
 from esdctl.verification.lost_manifest import write_manifest_again
 from esdctl.verification.targets import Target
@@ -17,7 +21,7 @@ def repair(target: Target, report: Report, options: TransferOptions, reporter: R
     Files that nobody expected stay: they may be the user's own.
 
     Returns:
-        Whether anything was done, so that checking again makes sense.
+        Whether checking again makes sense.
 
     Raises:
         NetworkError: the server does not give the files.
@@ -38,4 +42,12 @@ def repair(target: Target, report: Report, options: TransferOptions, reporter: R
     if report.damaged:
         reporter.notice(f"{target.name}: fetching {len(report.damaged)} files again")
         fetch_again(artifact, root, report.damaged, options, reporter)
-    return bool(report.damaged)
+    _discard_staging(report.path, reporter)
+    return True
+
+
+def _discard_staging(folder: Path, reporter: Reporter) -> None:
+    """Remove what a killed transfer left beside a folder that is complete."""
+    with target_lock(folder, reporter):
+        for purpose in ("staging", "repair"):
+            Staging(folder, purpose).discard()

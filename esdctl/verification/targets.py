@@ -14,7 +14,7 @@ from esdctl.catalog.artifacts import (
 )
 from esdctl.errors import InputError, UsageError
 from esdctl.progress import Reporter
-from esdctl.storage.manifest import read_manifest
+from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.artifacts import is_begun, verify_artifact, verify_folder
 from esdctl.verification.checks import Report
@@ -101,16 +101,25 @@ def _named(name: str, catalog: Catalog, workspace: Workspace) -> Iterator[Target
 def _at_path(path: Path, catalog: Catalog, unknown: UsageError) -> Target:
     if not path.exists():
         raise UsageError(f"{unknown.message}, and there is no such path", unknown.hint)
+    whole = path.resolve()
+    for place in (whole, *whole.parents):
+        target = _at_folder(place, catalog)
+        if target is not None and (place == whole or (place / MANIFEST_NAME).exists()):
+            return target
     if path.is_file() and path.suffix != ".safetensors":
         raise InputError(
             f"{path} is no safetensors file", "give the folder that it lies in, or a name"
         )
-    whole = path.resolve()
-    for artifact in (*catalog.artifacts, *_hub_folder(whole)):
-        tail = PurePosixPath(artifact.folder).parts
-        if whole.parts[-len(tail) :] == tail:
-            return _target(artifact, whole.parents[len(tail) - 1])
     return Target(path)
+
+
+def _at_folder(folder: Path, catalog: Catalog) -> Target | None:
+    """The artifact whose place in some workspace is this folder."""
+    for artifact in (*catalog.artifacts, *_hub_folder(folder)):
+        tail = PurePosixPath(artifact.folder).parts
+        if folder.parts[-len(tail) :] == tail:
+            return _target(artifact, folder.parents[len(tail) - 1])
+    return None
 
 
 def _target(artifact: Artifact, root: Path) -> Target:

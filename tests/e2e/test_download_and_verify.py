@@ -4,6 +4,10 @@ import io
 import json
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -289,3 +293,35 @@ def test_offline_refuses_to_fetch_and_still_verifies(
     assert run(["verify"]) == 0
     assert run(["download", "compvis"]) == 0
     assert run(["download", "hub:runwayml/sd"]) == 4
+
+
+def test_what_a_killed_transfer_left_is_cleared_away(filled: Path, hub: HubServer) -> None:
+    for name in (".compvis.staging", ".compvis.repair"):
+        (filled / "models" / name).mkdir()
+        (filled / "models" / name / "half").write_bytes(b"x")
+    assert run(["verify", "compvis"]) == 1
+    assert run(["verify", "compvis", "--repair"]) == 0
+    assert hub.requests == []
+
+
+def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(
+    root: Path, hub: HubServer, capsys: Capture
+) -> None:
+    archive = zipped({"style50/compvis.ckpt": random.Random(5).randbytes(1_500_000)})
+    hub.commit("models/nebulaanish/unlearn_models", {"compvis.zip": archive})
+    command = [sys.executable, "-m", "esdctl", "download", "compvis"]
+    process = subprocess.Popen(
+        [*command, "--limit-rate", "200k"], cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    while not (root / "models/.compvis.staging").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "hint: run the same command again to go on" in told
+    assert not (root / "models/compvis").exists()
+    assert run(["verify", "compvis"]) == 1
+    assert run(["download", "compvis"]) == 0
+    assert run(["verify"]) == 0

@@ -152,8 +152,10 @@ def test_an_interrupted_download_is_not_passed_over(workspace: Workspace) -> Non
 
 def test_a_path_into_a_workspace_means_its_artifact(workspace: Workspace) -> None:
     elsewhere = Workspace(workspace.root / "elsewhere")
-    (report,) = verify(elsewhere, str(workspace.models / "diffuser"))
-    assert (report.name, report.passed) == ("diffuser", True)
+    folder = workspace.models / "diffuser"
+    for path in (folder, folder / "style50", folder / UNET):
+        (report,) = verify(elsewhere, str(path))
+        assert (report.name, report.passed) == ("diffuser", True)
 
 
 def test_a_folder_of_ones_own_is_checked_for_soundness(workspace: Workspace) -> None:
