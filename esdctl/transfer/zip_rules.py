@@ -29,8 +29,9 @@ in proportion to the directory.
   has zeros or the true values where one follows, also for stored members;
 - ZIP64 fields in a local header that would not need them (streaming writers), and ZIP64 end
   records that would not be needed, when they agree;
-- 65,535 members without ZIP64 (Python writes that), CP437 names without the UTF-8 flag, and
-  UTF-8 names without it when the Unicode path field tells the same bytes (Info-ZIP).
+- 65,535 members without ZIP64 (Python writes that);
+- names without the UTF-8 flag: CP437, as the format says, also where Info-ZIP or macOS meant
+  UTF-8 without a word; UTF-8 when a Unicode path field tells the very same bytes.
 
 Refused although the format allows it: digital signatures, archive-wide encryption, several disks,
 extensible data in ZIP64's end record, ZIP64 fields in the directory longer than needed, folders

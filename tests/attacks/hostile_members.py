@@ -196,7 +196,7 @@ TWO_ACCOUNTS: tuple[Attack, ...] = (
     _local("another packed size locally", "has the packed size 7 in", compressed=7),
     _local("another size locally", "has the size 7 in", size=7),
     _local("no local header", "has no local header", signature=b"PK\1\2"),
-    _local("extra fields longer than the archive", "its local header is too long",
+    _local("extra fields longer than the archive", "its local header",
            extra_length=60000),
     _local("extra fields over the data", "its local header is too long", extra_length=1),
     _local("extra field cut off locally", "has a cut-off extra field",
@@ -239,13 +239,15 @@ def _content(name: str, message: str, packed: bytes, data: bytes = _DATA, **lies
 
 # What no rule on structures can see: whoever unpacks must count and compare.
 CONTENTS: tuple[Attack, ...] = (
-    _content("deflate stream cut off", "", _PACKED[:-4]),
-    _content("junk behind the deflate stream", "", _PACKED + b"junk"),
-    _content("no deflate stream", "", b"\xff" * len(_PACKED)),
-    _content("unpacks to more than said", "", _PACKED, size=len(_DATA) - 1),
-    _content("unpacks to less than said", "", _PACKED, size=len(_DATA) + 1),
-    _content("another content", "", deflate(_DATA.upper())),
-    _content("another CRC32", "", _PACKED, crc32=7),
-    with_entries("stored content with another CRC32", "",
+    _content("deflate stream cut off", "end too early", _PACKED[:-4]),
+    _content("junk behind the deflate stream", "bytes follow the end", _PACKED + b"junk"),
+    _content("no deflate stream", "the member 'a.txt'", b"\xff" * len(_PACKED)),
+    _content("unpacks to more than said", "unpacks to more than 189", _PACKED, size=189),
+    _content("unpacks to less than said", "it has 190 bytes, not 191", _PACKED, size=191),
+    _content("another content", "its CRC32 is", deflate(_DATA.upper())),
+    _content("another CRC32", "not 00000007", _PACKED, crc32=7),
+    _content("bomb behind an honest size", "unpacks to more than 20000",
+             deflate(bytes(16 * _MIB)), size=20000),
+    with_entries("stored content with another CRC32", "not 00000007",
                  Entry("a.txt", local={"crc32": 7}, central={"crc32": 7})),
 )  # fmt: skip

@@ -13,7 +13,7 @@ _NETWORK = "is a network path"
 _NOT_UTF8 = "has a name that is not UTF-8"
 _INVISIBLE = "invisible characters and dots alone"
 
-_SINGLE = (
+SINGLE = (
     ("absolute path", "/etc/passwd", "is absolute"),
     ("climbs out", "../outside.txt", "leaves its folder by '..'"),
     ("climbs out after going in", "a/../../outside.txt", "leaves its folder by '..'"),
@@ -86,7 +86,7 @@ _RAW = (
     ("code point above Unicode", b"a\xf4\x90\x80\x80", _NOT_UTF8),
 )
 _TWIN = "is a twin"
-_PAIRS = (
+PAIRS = (
     ("same name twice", "a.txt", "a.txt", "is there twice"),
     ("twins in case", "a.txt", "A.TXT", _TWIN),
     ("twins in Unicode form", "caf\u00e9.txt", "cafe\u0301.txt", _TWIN),
@@ -144,7 +144,7 @@ def _unicode_paths() -> tuple[Attack, ...]:
 
 
 NAMES: tuple[Attack, ...] = (
-    *(with_entries(name, message, _entry(path)) for name, path, message in _SINGLE),
+    *(with_entries(name, message, _entry(path)) for name, path, message in SINGLE),
     *(
         with_entries(name, message, Entry(path, b"", attributes=FOLDER))
         for name, path, message in _FOLDERS
@@ -152,7 +152,7 @@ NAMES: tuple[Attack, ...] = (
     *(with_entries(name, message, Entry(raw, flags=UTF8)) for name, raw, message in _RAW),
     *(
         with_entries(name, message, _entry(first), _entry(second))
-        for name, first, second, message in _PAIRS
+        for name, first, second, message in PAIRS
     ),
     *_unicode_paths(),
 )
