@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from esdctl.verification.checks import Report
     from esdctl.verification.targets import Target
 
+_WIDTH = 40  # characters of a value in the table; JSON has all
 _SHOWN = 20  # failures of one thing in the table; JSON has them all
 
 
@@ -107,10 +108,15 @@ def _show(reports: "Sequence[Report]") -> None:
             if check.passed
         ]
         rows += [
-            (check.name, check.measured, check.allowed, "FAILED", check.file)
+            (check.name, _cut(check.measured), _cut(check.allowed), "FAILED", check.file)
             for check in failures[:_SHOWN]
         ]
         if len(failures) > _SHOWN:
             rows.append((f"{len(failures) - _SHOWN} more", "", "", "FAILED", ""))
         columns = ("check", "is", "allowed", "", "file")
         show_table(f"{report.name}: {report.path}", columns, rows, is_text=True)
+
+
+def _cut(text: str) -> str:
+    """Long values, such as digests, as their beginning."""
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
