@@ -237,7 +237,7 @@ def test_ctrl_c_keeps_what_came_and_the_same_command_goes_on(
 
 
 def test_every_transfer_option_reaches_the_engine(root: Path, hub: HubServer) -> None:
-    flags = "--proof whole --connections 2 --retries 1 --timeout 5 --limit-rate 50M".split()
+    flags = ["--proof=whole", "--connections=2", "--retries=1", "--timeout=5", "--limit-rate=50M"]
     assert run(["download", "compvis", *flags, "--endpoint", hub.endpoint]) == 0
     hub.token = "secret"
     assert run(["download", "compvis", "--refresh", *flags]) == 4
