@@ -12,6 +12,7 @@ KINDS = (
     "truncate",  # the connection closes in the middle of the body
     "wrong-range",  # Content-Range is not what was asked for
     "expired",  # 403, as for a signed address after its hour
+    "refuse-range",  # 403 to a Range, whatever the address
     "status",  # any other status, with Retry-After or without
     "etag",  # another ETag: the file was replaced
     "web-page",  # 200 and HTML, as login pages of hotels

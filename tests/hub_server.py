@@ -155,7 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(parts.path)
         is_hub = self.headers.get("Host", "").startswith("localhost")
         self.fault = self.hub.script.next_fault(path)
-        if self.fault and self.fault.kind in ("status", "expired", "web-page"):
+        kind = self.fault.kind if self.fault else ""
+        refuses = kind == "refuse-range" and "Range" in self.headers
+        if self.fault and (refuses or kind in ("status", "expired", "web-page")):
             self._answer_fault(self.fault)
         elif not is_hub:
             self._storage(path.removeprefix("/"), parts.query)
@@ -280,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_fault(self, fault: Fault) -> None:
         if fault.kind == "web-page":
             return self._answer(200, PAGE, {"Content-Type": "text/html; charset=utf-8"})
-        status = 403 if fault.kind == "expired" else fault.status
+        status = 403 if fault.kind in ("expired", "refuse-range") else fault.status
         headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
         return self._answer(status, b"no", headers)
 

@@ -57,7 +57,7 @@ def fetch(
         if manifest is not None and not refresh:
             missing = [entry.path for entry in missing_files(target, manifest)]
             if missing:
-                _repair(artifact, target, manifest, missing, options, reporter)
+                _repair(artifact, target, manifest, missing, options, reporter, plan.found)
             else:
                 staging.discard()
                 reporter.notice(f"{artifact.title}: already complete in {target}")
@@ -127,6 +127,7 @@ def _repair(
     damaged: Sequence[str],
     options: TransferOptions,
     reporter: Reporter,
+    found: Found | None = None,
 ) -> None:
     listed = {entry.path: entry for entry in manifest.files}
     for name in damaged:
@@ -136,7 +137,8 @@ def _repair(
         return
     staging = Staging(target, "repair")
     revision = "" if isinstance(artifact.source, ZipSource) else manifest.revision
-    found = survey_settled(artifact, options, reporter, revision)
+    if found is None or revision not in ("", found.revision):
+        found = survey_settled(artifact, options, reporter, revision)
     try:
         entries = _transfer(artifact, found, staging, options, reporter, only=set(damaged))
     except SourceChanged as error:

@@ -13,6 +13,7 @@ from esdctl.errors import NetworkError
 from esdctl.transfer.http import Answer, Expired, Http, spoken
 from esdctl.transfer.retry import Transient
 
+MAX_REFUSALS = 2  # with 403; some content networks refuse every Range so, whatever the address
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -50,10 +51,18 @@ def look(http: Http, url: str) -> Facts:
     Raises:
         NetworkError: the server gives no file of known length, a web page, or nothing.
     """
-    try:
-        return http.retrying(lambda: _look(http, url, {"Range": "bytes=0-0"}))
-    except Expired:  # one content network refuses every range with 403
-        return http.retrying(lambda: _look(http, url, {}))
+    refusals = 0
+
+    def attempt() -> Facts:
+        nonlocal refusals
+        try:
+            headers = {} if refusals >= MAX_REFUSALS else {"Range": "bytes=0-0"}
+            return _look(http, url, headers)
+        except Expired:
+            refusals += 1
+            raise
+
+    return http.retrying(attempt)
 
 
 class RemoteFile:
@@ -83,7 +92,7 @@ class RemoteFile:
             NoRanges: the server answers with the whole file.
             SourceChanged: the server has another file now.
         """
-        position = start
+        position, refusals = start, 0
         while position < end:
             self._http.budget.pace()
             began = time.monotonic()
@@ -95,6 +104,9 @@ class RemoteFile:
                         yield chunk
                 self._check_end(position, end)
             except Transient as failure:
+                refusals = refusals + 1 if isinstance(failure, Expired) else 0
+                if refusals > MAX_REFUSALS:
+                    raise NoRanges(failure.address) from failure
                 self._http.budget.spend(failure, began)
         self._http.budget.made_progress()
 

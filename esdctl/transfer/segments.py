@@ -18,6 +18,7 @@ from esdctl.transfer.http import Http
 from esdctl.transfer.retry import Stopped
 
 LARGEST_SEGMENT = 4 * 2**20
+SMALLEST_SEGMENT = 256 * 1024
 MEMORY = 56 * 2**20  # bytes in all segments, arriving or waiting
 BACKLOG = 2  # segments that wait for a worker before the connections turn elsewhere
 TRIES = 2  # of an interval whose bytes were wrong
@@ -96,7 +97,7 @@ class _Streams:
         self._active: list[_Stream] = []
         self._changed = threading.Condition()
         connections = http.options.connections
-        self._segment = max(256 * 1024, min(LARGEST_SEGMENT, MEMORY // (2 * connections)))
+        self._segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, MEMORY // (2 * connections)))
         self._room = max(connections + 2, MEMORY // self._segment)  # segments
 
     def run(self, workers: int) -> None:
