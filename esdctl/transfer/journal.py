@@ -196,7 +196,7 @@ def read_journal(path: Path, source: Source) -> Known:
     known = Known()
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return known
     for line in content.split(b"\n")[:-1]:
         record = _parse(line)

@@ -74,7 +74,10 @@ class PartialFile:
         return found[0], found[1] if len(found) > 1 else ""
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Close the file; once is enough."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _join(self) -> None:
         """Move the prefix over the ranges that touch it."""

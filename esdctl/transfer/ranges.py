@@ -40,7 +40,7 @@ class WantedFile:
     git_sha1: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Download:
     wanted: WantedFile
     remote: RemoteFile
@@ -82,11 +82,16 @@ class _FileFetch:
         self._wanted = wanted
         self._lock = threading.Lock()
         self._jobs = self._all_jobs()
+        self._open: list[_Download] = []
 
     def run(self) -> None:
         connections = self._http.options.connections
-        with guard_disk(self._folder):
-            run_crew(self._http, [self._work] * connections)
+        try:
+            with guard_disk(self._folder):
+                run_crew(self._http, [self._work] * connections)
+        finally:
+            for download in self._open:
+                download.partial.close()
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
@@ -131,7 +136,9 @@ class _FileFetch:
         self._meter.add(wanted.path, done)
         partial = PartialFile(path, size, kept, bool(wanted.git_sha1))
         remote = RemoteFile(self._http, wanted.url, wanted.facts)
-        return _Download(wanted, remote, partial, _gaps(kept, size))
+        download = _Download(wanted, remote, partial, _gaps(kept, size))
+        self._open.append(download)
+        return download
 
     def _fetch_range(self, download: _Download, start: int, end: int) -> None:
         """Stream one range to its place; a part of it becomes durable every few MiB."""
@@ -179,6 +186,7 @@ class _FileFetch:
                 )
             self._fetch_alone(download)
         download.partial.close()
+        self._open.remove(download)
         entry = FileEntry(wanted.path, wanted.facts.size, sha256)
         self._journal.note_file(download.partial.path, entry)
         self._meter.end(wanted.path)

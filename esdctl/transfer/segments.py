@@ -55,7 +55,7 @@ class Interval:
     new_sink: Callable[[], Sink]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stream:
     """An interval under way."""
 

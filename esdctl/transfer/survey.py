@@ -98,7 +98,11 @@ def _survey_zip(http: Http, artifact: Artifact, source: ZipSource) -> FoundZip:
     if not facts.has_ranges:
         return FoundZip(url, facts, None)
     try:
-        contents = read_contents(RemoteFile(http, url, facts), source.strip)
+        remote = RemoteFile(http, url, facts)
+        try:
+            contents = read_contents(remote, source.strip)
+        except IntegrityError:  # bits can flip on the way, too; hostile is what is so twice
+            contents = read_contents(remote, source.strip)
     except NoRanges:
         return FoundZip(url, replace(facts, has_ranges=False), None)
     check_contents(artifact, contents)

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from esdctl.transfer import ranges, remote_zip, segments
 from tests.hub_server import HubServer
-
-SMALL = 128 * 1024
+from tests.transfer.one_fetch import SMALL_PIECES
 
 
 @pytest.fixture
@@ -18,8 +16,5 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "PIECE", 4 * SMALL)
-    monkeypatch.setattr(ranges, "CHECKPOINT", SMALL)
-    monkeypatch.setattr(segments, "LARGEST_SEGMENT", SMALL)
-    monkeypatch.setattr(segments, "SMALLEST_SEGMENT", SMALL)
-    monkeypatch.setattr(remote_zip, "LARGEST_SEGMENT", SMALL)
+    for module, name, value in SMALL_PIECES:
+        monkeypatch.setattr(module, name, value)
