@@ -33,6 +33,11 @@ def _find_inflater() -> ModuleType:
 _inflater = _find_inflater()
 
 
+def inflater_name() -> str:
+    """The module that inflates: ``isal.isal_zlib`` or ``zlib``."""
+    return _inflater.__name__
+
+
 class _Decompressor(Protocol):
     eof: bool
     unused_data: bytes
@@ -69,21 +74,19 @@ class MemberSink:
         self._moved: dict[str, tuple[Member, int]] = {}  # to take back when the bytes are void
         self._next_member()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: memoryview) -> None:
         """The next bytes of the archive.
 
         Raises:
             IntegrityError: a header, a size or a checksum is wrong.
         """
-        view = memoryview(data)
-        while view and self._member is not None:
+        while data and self._member is not None:
             member = self._member
-            taken = min(len(view), member.end - self._position)
-            taken = self._take(member, view[:taken])
+            taken = self._take(member, data[: member.end - self._position])
             self._unpacking.moved(member, taken)
             _, before = self._moved.get(member.name, (member, 0))
             self._moved[member.name] = (member, before + taken)
-            view = view[taken:]
+            data = data[taken:]
             self._position += taken
             if self._position == member.end:
                 self._end_member(member)

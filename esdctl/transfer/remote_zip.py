@@ -201,7 +201,7 @@ class _ProvingSink:
         self._expected = expected
         self._sha256 = hashlib.sha256()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: memoryview) -> None:
         self._sha256.update(data)
         self._members.feed(data)
 

@@ -19,7 +19,7 @@ from esdctl.transfer.retry import Stopped
 
 LARGEST_SEGMENT = 4 * 2**20
 SMALLEST_SEGMENT = 256 * 1024
-MEMORY = 56 * 2**20  # bytes in all segments, arriving or waiting
+MEMORY = 44 * 2**20  # bytes in all segments, arriving or waiting
 BACKLOG = 2  # segments that wait for a worker before the connections turn elsewhere
 TRIES = 2  # of an interval whose bytes were wrong
 
@@ -36,8 +36,8 @@ class ByteSource(Protocol):
 class Sink(Protocol):
     """Takes the bytes of one interval, in order."""
 
-    def feed(self, data: bytes) -> None:
-        """The next bytes."""
+    def feed(self, data: memoryview) -> None:
+        """The next bytes; their memory is used again afterwards."""
 
     def finish(self) -> None:
         """All bytes were fed."""
@@ -55,6 +55,14 @@ class Interval:
     new_sink: Callable[[], Sink]
 
 
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """A part of an interval, in a buffer that is used again."""
+
+    buffer: bytearray
+    size: int
+
+
 @dataclass(eq=False)
 class _Stream:
     """An interval under way."""
@@ -63,7 +71,7 @@ class _Stream:
     sink: Sink
     to_fetch: int  # where the next segment begins that no connection has
     to_feed: int  # where the next segment begins that the sink takes
-    ready: dict[int, bytes] = field(default_factory=dict)
+    ready: dict[int, _Segment] = field(default_factory=dict)
     is_fed: bool = False  # a worker is at it
     tries: int = 1
 
@@ -72,7 +80,7 @@ class _Stream:
         count, position = 0, self.to_feed
         while (segment := self.ready.get(position)) is not None:
             count += 1
-            position += len(segment)
+            position += segment.size
         return count
 
 
@@ -97,8 +105,9 @@ class _Streams:
         self._active: list[_Stream] = []
         self._changed = threading.Condition()
         connections = http.options.connections
-        self._segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, MEMORY // (2 * connections)))
-        self._room = max(connections + 2, MEMORY // self._segment)  # segments
+        self._segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, MEMORY // (connections + 3)))
+        self._room = max(connections + 3, MEMORY // self._segment)  # segments
+        self._buffers: list[bytearray] = []
 
     def run(self, workers: int) -> None:
         connections = self._http.options.connections
@@ -112,15 +121,18 @@ class _Streams:
         """One connection: take the next segment, read it, put it down."""
         while (job := self._next_segment()) is not None:
             stream, sink, start, end = job
-            segment = bytearray()
+            with self._changed:
+                buffer = self._buffers.pop() if self._buffers else bytearray(self._segment)
+            position = 0
             with closing(self._source.read(start, end)) as chunks:
                 for chunk in chunks:
-                    segment += chunk
+                    buffer[position : position + len(chunk)] = chunk
+                    position += len(chunk)
             with self._changed:
                 if stream.sink is sink:  # else the interval began again meanwhile
-                    stream.ready[start] = bytes(segment)
+                    stream.ready[start] = _Segment(buffer, position)
                 else:
-                    self._room += 1
+                    self._release(buffer)
                 self._changed.notify_all()
 
     def _next_segment(self) -> tuple[_Stream, Sink, int, int] | None:
@@ -156,20 +168,21 @@ class _Streams:
         """One worker: take the next segment in order, feed it, until nothing is left."""
         while (stream := self._next_to_feed()) is not None:
             segment = stream.ready.pop(stream.to_feed)
-            is_end = stream.to_feed + len(segment) >= stream.interval.end
+            is_end = stream.to_feed + segment.size >= stream.interval.end
             try:
-                stream.sink.feed(segment)
+                with memoryview(segment.buffer)[: segment.size] as data:
+                    stream.sink.feed(data)
                 if is_end:
                     stream.sink.finish()
             except IntegrityError:
                 if stream.tries >= TRIES:
                     raise
-                self._begin_again(stream)
+                self._begin_again(stream, segment)
                 continue
             with self._changed:
-                stream.to_feed += len(segment)
+                stream.to_feed += segment.size
                 stream.is_fed = False
-                self._room += 1
+                self._release(segment.buffer)
                 if is_end:
                     self._active.remove(stream)
                 self._changed.notify_all()
@@ -186,17 +199,23 @@ class _Streams:
                         return stream
                 self._changed.wait(0.5)
 
-    def _begin_again(self, stream: _Stream) -> None:
+    def _begin_again(self, stream: _Stream, segment: _Segment) -> None:
         """Fetch an interval anew whose bytes were wrong."""
         stream.sink.abandon()
         with self._changed:
-            self._room += 1 + len(stream.ready)
+            for void in (segment, *stream.ready.values()):
+                self._release(void.buffer)
             stream.ready.clear()
             stream.sink = stream.interval.new_sink()
             stream.to_fetch = stream.to_feed = stream.interval.start
             stream.tries += 1
             stream.is_fed = False
             self._changed.notify_all()
+
+    def _release(self, buffer: bytearray) -> None:
+        """A segment is done with; call it with the lock held."""
+        self._buffers.append(buffer)
+        self._room += 1
 
     def _check_stop(self) -> None:
         if self._http.stop.is_set():
