@@ -53,6 +53,7 @@ def fetch(
     artifact, target = plan.artifact, plan.target
     staging = Staging(target)
     with target_lock(target, reporter), guard_disk(target):
+        staging.recover()
         manifest = own_manifest(artifact, target)
         if manifest is not None and not refresh:
             missing = [entry.path for entry in missing_files(target, manifest)]
@@ -185,8 +186,8 @@ def _transfer_tree(
 ) -> list[FileEntry]:
     wanted = [file for file in found.files if only is None or file.path in only]
     total = sum(file.facts.size for file in wanted)
+    check_space(staging.target, total - staging.size())
     with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
-        check_space(staging.target, total - staging.size())
         fetch_files(http, wanted, staging.folder, journal, meter)
         return [journal.files[file.path] for file in wanted]
 
@@ -204,15 +205,12 @@ def _transfer_zip(
         spooled, found = spool_archive(artifact, found, staging, options, reporter)
     contents = found.contents
     assert contents is not None  # spooling reads them
-    places = [name for name in contents.places.values() if only is None or name in only]
-    total = sum(
-        member.end - member.header_offset
-        for member in contents.members
-        if contents.places.get(member.name) in places or only is None
-    )
-    unpacked = sum(m.size for m in contents.members if contents.places.get(m.name) in places)
+    places = {name for name in contents.places.values() if only is None or name in only}
+    wanted = [m for m in contents.members if contents.places.get(m.name) in places]
+    unpacked = sum(member.size for member in wanted)
+    total = sum(member.end - member.header_offset for member in wanted)
+    check_space(staging.target, unpacked - staging.size())
     with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
-        check_space(staging.target, unpacked - staging.size())
         source = spooled or RemoteFile(http, found.url, found.facts)
         if options.proof == "whole" and only is None and spooled is None:
             unpack_and_prove(

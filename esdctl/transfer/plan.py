@@ -118,7 +118,7 @@ def _plan(artifact: Artifact, target: Path, found: Found) -> TransferPlan:
         contents, size = found.contents, found.facts.size
         unpacked = contents.unpacked if contents else 0
         files = len(contents.places) if contents else 0
-        peak = unpacked if contents else size
+        peak = unpacked if contents else 2 * size  # the archive, and about as much unpacked
         to_move = max(0, size - _packed(found, known))
     else:
         unpacked = peak = sum(file.facts.size for file in found.files)

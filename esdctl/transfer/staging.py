@@ -39,6 +39,11 @@ class Staging:
         for place in (self.folder, self.spool, self._old):
             shutil.rmtree(place, ignore_errors=True)
 
+    def recover(self) -> None:
+        """Put the old folder back when a kill came between the two renames of ``publish``."""
+        if self._old.exists() and not self.target.exists():
+            self._old.rename(self.target)
+
     def publish(self, manifest: Manifest) -> None:
         """Make the folder visible under its final name, complete and durable.
 

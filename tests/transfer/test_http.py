@@ -81,6 +81,18 @@ def test_a_server_that_is_not_there_is_named_with_the_attempts(tmp_path: Path) -
         get(artifact, tmp_path, gone, retries=2)
 
 
+def test_the_proxy_variables_are_honoured(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit(REPO, {"small.txt": b"small"})  # the hub here is the proxy: it sees whole addresses
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", hub.storage)
+    folder = get(tree_artifact(), tmp_path, hub, endpoint="http://localhost.invalid")
+    assert content_of(folder) == {"small.txt": b"small"}
+    assert {request.host for request in hub.requests} == {"localhost.invalid"}
+
+
 def test_messages_show_no_signature_and_no_password() -> None:
     address = "https://user:password@storage.test/blob?Signature=abc#d"
     assert spoken(address) == "https://storage.test/blob"

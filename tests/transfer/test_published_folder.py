@@ -87,6 +87,16 @@ def test_refresh_replaces_the_folder_only_by_a_newer_one(hub: HubServer, tmp_pat
     assert leftovers(tmp_path) == []
 
 
+def test_a_kill_between_the_renames_of_a_refresh_loses_nothing(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    hub.commit(REPO, dict(FILES))
+    folder = get(tree_artifact(), tmp_path, hub)
+    folder.rename(folder.with_name(".set.staging.old"))
+    assert content_of(get(tree_artifact(), tmp_path, hub)) == FILES
+    assert leftovers(tmp_path) == []
+
+
 def test_a_file_that_went_missing_is_fetched_alone(hub: HubServer, tmp_path: Path) -> None:
     hub.commit(ZIP_REPO, {"all.zip": zip_of(FILES)})
     folder = get(zip_artifact(hub), tmp_path, hub)

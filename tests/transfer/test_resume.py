@@ -10,6 +10,7 @@ import pytest
 
 from esdctl.transfer.plan import plan_transfer
 from tests.conftest import REPOSITORY
+from tests.hub_faults import Fault
 from tests.hub_server import HubServer
 from tests.transfer.downloads import (
     REPO,
@@ -125,6 +126,20 @@ def test_the_proof_of_the_whole_archive_survives_a_kill(
 ) -> None:
     kill_at_request(start(tmp_path, slow_hub, "zip", "whole"), slow_hub, 40)
     folder = get(artifact_of("zip", slow_hub.endpoint), tmp_path, slow_hub, proof="whole")
+    assert content_of(folder) == FILES
+
+
+def test_an_interrupted_transfer_ends_at_once_and_continues(
+    slow_hub: HubServer, tmp_path: Path
+) -> None:
+    slow_hub.misbehave([("[0-9a-f]{64}", 6, Fault("stall"))])
+    process = start(tmp_path, slow_hub, "tree")
+    while len(slow_hub.requests) < MIDDLE["tree"] and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) != 0
+    assert not (tmp_path / FOLDERS["tree"]).exists()
+    folder = get(artifact_of("tree", slow_hub.endpoint), tmp_path, slow_hub)
     assert content_of(folder) == FILES
 
 
