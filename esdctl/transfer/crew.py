@@ -1,12 +1,13 @@
 """Threads that end together: the first error stops all of them and is raised by the caller."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from esdctl.transfer.http import Http
 from esdctl.transfer.retry import Stopped
 
-SECONDS_TO_END = 5.0  # what a thread that waits for a server may take after the others
+SECONDS_TO_END = 5.0  # what a thread that waits for a server may take after the first error
 
 
 def run_crew(http: Http, jobs: Sequence[Callable[[], None]]) -> None:
@@ -41,8 +42,9 @@ def run_crew(http: Http, jobs: Sequence[Callable[[], None]]) -> None:
     finally:
         if any(thread.is_alive() for thread in threads):
             http.abort()
+        deadline = time.monotonic() + SECONDS_TO_END
         for thread in threads:
             if thread.ident is not None:
-                thread.join(SECONDS_TO_END)
+                thread.join(max(0.0, deadline - time.monotonic()))
     if failures:
         raise failures[0]

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 import httpx
 
 import esdctl
-from esdctl.errors import NetworkError
+from esdctl.errors import NetworkError, UsageError
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.retry import RateLimit, RetryBudget, Stopped, Transient, parse_retry_after
 
@@ -69,18 +69,7 @@ class Http:
         self._rate = RateLimit(options.limit_rate, self.stop)
         self._hub = _origin(httpx.URL(options.endpoint))
         self._streams: set[socket.socket] = set()
-        self._client = httpx.Client(
-            headers={
-                "User-Agent": f"esdctl/{esdctl.__version__}",
-                "Accept": "*/*",
-                "Accept-Encoding": "identity",
-            },
-            timeout=httpx.Timeout(options.timeout),
-            limits=httpx.Limits(
-                max_connections=options.connections + 2,
-                max_keepalive_connections=options.connections + 2,
-            ),
-        )
+        self._client = _new_client(options)
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +107,13 @@ class Http:
                 return value
 
     @contextmanager
-    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+    def open(
+        self, url: str, headers: Mapping[str, str] | None = None, *, is_signed: bool = False
+    ) -> Iterator[Answer]:
         """Get ``url``, following redirects, and give the answer with its body still to be read.
+
+        Args:
+            is_signed: a redirect led to ``url`` before; 403 means that it expired.
 
         Raises:
             NetworkError: offline, refused for good, or a redirect that leads astray.
@@ -128,7 +122,7 @@ class Http:
         address = self._allowed(url)
         try:
             with ExitStack() as stack:
-                yield self._follow(address, headers or {}, stack)
+                yield self._follow(address, headers or {}, is_signed, stack)
         except httpx.TransportError as error:
             if self.stop.is_set():
                 raise Stopped from error
@@ -148,16 +142,18 @@ class Http:
             )
         return address
 
-    def _follow(self, address: httpx.URL, headers: Mapping[str, str], stack: ExitStack) -> Answer:
+    def _follow(
+        self, address: httpx.URL, headers: Mapping[str, str], is_signed: bool, stack: ExitStack
+    ) -> Answer:
         hub_headers: dict[str, str] = {}
         for _ in range(MAX_REDIRECTS):
             response = self._send(address, headers, stack)
             if _origin(address) == self._hub:
                 hub_headers = {**response.headers, **hub_headers}
             if response.has_redirect_location:
-                address = self._redirected(address, response)
+                address, is_signed = self._redirected(address, response), True
                 continue
-            self._check_status(address, response)
+            self._check_status(address, response, is_signed)
             encoding = response.headers.get("content-encoding", "identity")
             if encoding.lower() != "identity":
                 raise Transient(spoken(address), f"the body came with {encoding} encoding")
@@ -193,12 +189,11 @@ class Http:
             raise NetworkError(f"{spoken(address)} redirects from https to http; refused")
         return target
 
-    def _check_status(self, address: httpx.URL, response: httpx.Response) -> None:
+    def _check_status(self, address: httpx.URL, response: httpx.Response, is_signed: bool) -> None:
         status = response.status_code
         if status in (200, 206):
             return
-        is_hub = _origin(address) == self._hub
-        if status == 403 and not is_hub:
+        if status == 403 and is_signed and _origin(address) != self._hub:
             raise Expired(spoken(address), "status 403")
         if status in (408, 416, 425, 429) or status >= 500:
             wait = parse_retry_after(response.headers.get("retry-after"))
@@ -228,6 +223,29 @@ class Http:
                 raise Stopped
             self._rate.take(len(chunk))
             yield chunk
+
+
+def _new_client(options: TransferOptions) -> httpx.Client:
+    """Proxies and certificates come from the environment, as httpx reads it.
+
+    Raises:
+        UsageError: a proxy variable makes no sense to httpx.
+    """
+    connections = options.connections + 2
+    try:
+        return httpx.Client(
+            headers={
+                "User-Agent": f"esdctl/{esdctl.__version__}",
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+            },
+            timeout=httpx.Timeout(options.timeout),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: SOCKS
+        raise UsageError(
+            f"the proxy variables do not work: {error}", "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
+        ) from error
 
 
 def spoken(address: httpx.URL | str) -> str:

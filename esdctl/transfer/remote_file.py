@@ -142,7 +142,8 @@ class RemoteFile:
             headers["If-Range"] = self._etag
         address = self._address()
         try:
-            with self._http.open(address, headers) as answer:
+            is_signed = address != self._url
+            with self._http.open(address, headers, is_signed=is_signed) as answer:
                 self._remember(answer)
                 self._check(answer, start, end, is_whole)
                 yield answer

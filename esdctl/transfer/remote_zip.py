@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from esdctl.transfer.http import Http
 from esdctl.transfer.inflate import MemberSink
 from esdctl.transfer.journal import Journal
 from esdctl.transfer.meter import Meter
-from esdctl.transfer.ranges import is_intact
 from esdctl.transfer.segments import (
     LARGEST_SEGMENT,
     ByteSource,
@@ -153,7 +153,7 @@ class _Unpacking:
             entry = self._journal.files.get(name)
             if entry is None:
                 continue
-            if entry.size == member.size and is_intact(self._folder / name, entry):
+            if entry.size == member.size and _is_member(self._folder / name, entry, member):
                 self._kept.add(name)
                 if is_moved:
                     self._meter.add(name, member.end - member.header_offset)
@@ -229,6 +229,21 @@ def _groups(members: Sequence[Member], unpacking: _Unpacking) -> Iterator[list[M
             group.append(member)
     if group:
         yield group
+
+
+def _is_member(path: Path, entry: FileEntry, member: Member) -> bool:
+    """Whether a file is what was recorded of it, and what the archive holds today."""
+    sha256, crc32 = hashlib.sha256(), 0
+    try:
+        if path.is_symlink() or path.stat().st_size != member.size:
+            return False
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                sha256.update(block)
+                crc32 = zlib.crc32(block, crc32)
+    except OSError:
+        return False
+    return sha256.hexdigest() == entry.sha256 and crc32 == member.crc32
 
 
 def _workers() -> int:

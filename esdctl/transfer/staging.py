@@ -19,6 +19,7 @@ class Staging:
     """
 
     def __init__(self, target: Path, purpose: str = "staging") -> None:
+        target = target.resolve() if target.is_symlink() else target  # the result lies there
         self.target = target
         self.folder = target.with_name(f".{target.name}.{purpose}")
         self.journal = target.with_name(f".{target.name}.{purpose}.journal")

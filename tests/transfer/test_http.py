@@ -8,6 +8,7 @@ import pytest
 from esdctl.errors import NetworkError, UsageError
 from esdctl.transfer.http import Http, spoken
 from esdctl.transfer.options import TransferOptions, options_from_environment
+from tests.hub_faults import Fault
 from tests.hub_server import HubServer
 from tests.transfer.downloads import (
     REPO,
@@ -91,6 +92,20 @@ def test_the_proxy_variables_are_honoured(
     folder = get(tree_artifact(), tmp_path, hub, endpoint="http://localhost.invalid")
     assert content_of(folder) == {"small.txt": b"small"}
     assert {request.host for request in hub.requests} == {"localhost.invalid"}
+
+
+def test_a_proxy_that_makes_no_sense_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "gopher://proxy.test")
+    with pytest.raises(UsageError, match="proxy"):
+        Http(TransferOptions())
+
+
+def test_a_403_without_a_redirect_is_final(hub: HubServer, tmp_path: Path) -> None:
+    hub.misbehave([("", 0, Fault("expired"))])
+    artifact = zip_artifact(hub)
+    with pytest.raises(NetworkError, match="status 403"):
+        get(artifact, tmp_path, hub, endpoint="http://localhost:1")
+    assert len(hub.requests) == 1
 
 
 def test_messages_show_no_signature_and_no_password() -> None:

@@ -87,6 +87,17 @@ def test_refresh_replaces_the_folder_only_by_a_newer_one(hub: HubServer, tmp_pat
     assert leftovers(tmp_path) == []
 
 
+def test_a_target_that_is_a_link_is_filled_where_it_points(hub: HubServer, tmp_path: Path) -> None:
+    hub.commit(REPO, dict(FILES))
+    big_disk = tmp_path / "big/set"
+    big_disk.mkdir(parents=True)
+    (tmp_path / "root/data").mkdir(parents=True)
+    (tmp_path / "root/data/set").symlink_to(big_disk)
+    get(tree_artifact(), tmp_path / "root", hub)
+    assert content_of(big_disk) == FILES
+    assert (tmp_path / "root/data/set").is_symlink()
+
+
 def test_a_kill_between_the_renames_of_a_refresh_loses_nothing(
     hub: HubServer, tmp_path: Path
 ) -> None:
