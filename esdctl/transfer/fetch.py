@@ -235,6 +235,8 @@ def _working(
     meter = Meter(reporter, artifact.title, total)
     with Http(options) as http, closing(meter):
         journal = Journal(staging.journal, journal_source(artifact, found))
+        if kept := journal.size:
+            reporter.notice(f"{artifact.title}: checking {kept:,} bytes that an earlier try kept")
         try:
             yield http, journal, meter
         except BaseException:

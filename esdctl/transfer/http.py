@@ -26,6 +26,10 @@ class Expired(Transient):
     """The storage refuses an address that the hub signed; resolve it again."""
 
 
+class OutOfRange(Transient):
+    """The file ends before the range that was asked for."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A final answer, 200 or 206, its body still to be read.
@@ -195,7 +199,9 @@ class Http:
             return
         if status == 403 and is_signed and _origin(address) != self._hub:
             raise Expired(spoken(address), "status 403")
-        if status in (408, 416, 425, 429) or status >= 500:
+        if status == 416:
+            raise OutOfRange(spoken(address), "status 416")
+        if status in (408, 425, 429) or status >= 500:
             wait = parse_retry_after(response.headers.get("retry-after"))
             raise Transient(spoken(address), f"status {status}", wait)
         hint = ""

@@ -102,6 +102,7 @@ class Journal:
 
     def __init__(self, path: Path, source: Source) -> None:
         known = read_journal(path, source)
+        self.size = known.size  # durable bytes at the beginning, if the disk still holds them
         self.files = known.files
         self.ranges = known.ranges
         self._path = path

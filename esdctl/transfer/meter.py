@@ -16,23 +16,27 @@ class Meter:
         reporter: is called by one thread at a time.
         task: names the whole.
         total: bytes of the whole.
-        done: bytes that were there before.
     """
 
-    def __init__(self, reporter: Reporter, task: str, total: int, done: int = 0) -> None:
+    def __init__(self, reporter: Reporter, task: str, total: int) -> None:
         self._reporter = reporter
         self._task = task
+        self._total = total
         self._lock = threading.Lock()
-        self._done = {task: done}
+        self._done = {task: 0}
         self._told = {task: 0.0}
-        reporter.started(task, total, "bytes", done)
+        self._has_begun = False
+
+    def keep(self, count: int) -> None:
+        """``count`` bytes are there from an earlier try; speed counts from there."""
+        with self._lock:
+            self._done[self._task] += count
 
     def begin(self, name: str, size: int, done: int = 0) -> None:
         """The file ``name`` begins, or goes on; a small file has no task of its own."""
-        if size < OWN_TASK:
-            return
         with self._lock:
-            if name not in self._done:
+            self._begin_total()
+            if size >= OWN_TASK and name not in self._done:
                 self._done[name] = done
                 self._told[name] = 0.0
                 self._reporter.started(name, size, "bytes", done)
@@ -40,6 +44,7 @@ class Meter:
     def add(self, name: str, count: int) -> None:
         """``count`` more bytes of ``name``; negative when bytes turned out to be void."""
         with self._lock:
+            self._begin_total()
             now = time.monotonic()
             for task in (self._task, name):
                 if task not in self._done:
@@ -62,5 +67,11 @@ class Meter:
         for name in [name for name in self._done if name != self._task]:
             self.end(name)
         with self._lock:
+            self._begin_total()
             self._reporter.advanced(self._task, self._done[self._task])
             self._reporter.finished(self._task)
+
+    def _begin_total(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._reporter.started(self._task, self._total, "bytes", self._done[self._task])

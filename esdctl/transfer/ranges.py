@@ -80,6 +80,7 @@ class _FileFetch:
         self._journal = journal
         self._meter = meter
         self._wanted = wanted
+        self._kept: dict[str, list[tuple[int, int]]] = {}  # of files that are not complete
         self._lock = threading.Lock()
         self._jobs = self._all_jobs()
         self._open: list[_Download] = []
@@ -88,6 +89,7 @@ class _FileFetch:
         connections = self._http.options.connections
         try:
             with guard_disk(self._folder):
+                self._wanted = [file for file in self._wanted if not self._is_complete(file)]
                 run_crew(self._http, [self._work] * connections)
         finally:
             for download in self._open:
@@ -115,25 +117,29 @@ class _FileFetch:
     def _all_jobs(self) -> Iterator[tuple[_Download, int, int]]:
         for wanted in self._wanted:
             download = self._begin(wanted)
-            if download is None:
-                continue
             for start, end in download.gaps or [(wanted.facts.size, wanted.facts.size)]:
                 for place in range(start, max(end, start + 1), PIECE):
                     yield download, place, min(place + PIECE, end)
 
-    def _begin(self, wanted: WantedFile) -> _Download | None:
-        """Open a file at what is trusted of it; None when it is complete."""
-        path, size = self._folder / wanted.path, wanted.facts.size
+    def _is_complete(self, wanted: WantedFile) -> bool:
+        """Check what an earlier try kept of a file; whether that is all of it."""
+        path = self._folder / wanted.path
         entry = self._journal.files.get(wanted.path)
         if entry is not None:
             if is_intact(path, entry):
-                self._meter.add(wanted.path, size)
-                return None
+                self._meter.keep(wanted.facts.size)
+                return True
             self._journal.forget(wanted.path)
         kept = trusted_ranges(path, self._journal.ranges.get(wanted.path, ()))
-        done = sum(end - start for start, end in kept)
-        self._meter.begin(wanted.path, size, done)
-        self._meter.add(wanted.path, done)
+        self._kept[wanted.path] = kept
+        self._meter.keep(_length(kept))
+        return False
+
+    def _begin(self, wanted: WantedFile) -> _Download:
+        """Open a file at what is trusted of it."""
+        path, size = self._folder / wanted.path, wanted.facts.size
+        kept = self._kept.pop(wanted.path)
+        self._meter.begin(wanted.path, size, _length(kept))
         partial = PartialFile(path, size, kept, bool(wanted.git_sha1))
         remote = RemoteFile(self._http, wanted.url, wanted.facts)
         download = _Download(wanted, remote, partial, _gaps(kept, size))
@@ -233,6 +239,10 @@ def trusted_ranges(path: Path, recorded: Sequence[DurableRange]) -> list[tuple[i
         else:
             merged.append((place.start, place.end))
     return merged
+
+
+def _length(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in ranges)
 
 
 def _gaps(kept: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:

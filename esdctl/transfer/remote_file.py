@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from esdctl.errors import NetworkError
-from esdctl.transfer.http import Answer, Expired, Http, spoken
+from esdctl.transfer.http import Answer, Expired, Http, OutOfRange, spoken
 from esdctl.transfer.retry import Transient
 
 MAX_REFUSALS = 2  # with 403; some content networks refuse every Range so, whatever the address
@@ -61,6 +61,8 @@ def look(http: Http, url: str) -> Facts:
         except Expired:
             refusals += 1
             raise
+        except OutOfRange as fault:
+            raise NetworkError(f"{fault.address}: the file is empty") from fault
 
     return http.retrying(attempt)
 

@@ -156,7 +156,7 @@ class _Unpacking:
             if entry.size == member.size and _is_member(self._folder / name, entry, member):
                 self._kept.add(name)
                 if is_moved:
-                    self._meter.add(name, member.end - member.header_offset)
+                    self._meter.keep(member.end - member.header_offset)
             else:
                 self._journal.forget(name)
 

@@ -66,8 +66,8 @@ def soak_one_target(draw: random.Random, tally: Tally, hub: HubServer, root: Pat
     folder, status = root / FOLDERS[what], -1
     while status != 0:
         to_kill = tally.kills < KILLS and draw.random() < 0.5
-        seed = str(draw.randrange(1000))
-        status = run(what, proof, seed, hub, root, draw.randint(1, 60) if to_kill else None)
+        seed, kill_after = str(draw.randrange(1000)), draw.randint(1, 60) if to_kill else None
+        status = run(what, proof, seed, hub, root, kill_after, draw.uniform(0, 0.1))
         tally.runs += 1
         tally.kills += status == -signal.SIGKILL
         assert status in (*NO_FAULT_OF_OURS, -signal.SIGKILL)
@@ -81,9 +81,15 @@ def soak_one_target(draw: random.Random, tally: Tally, hub: HubServer, root: Pat
 
 
 def run(
-    what: str, proof: str, seed: str, hub: HubServer, root: Path, kill_after: int | None
+    what: str,
+    proof: str,
+    seed: str,
+    hub: HubServer,
+    root: Path,
+    kill_after: int | None,
+    pause: float,
 ) -> int:
-    """One process; killed after so many requests, if not before. Returns its exit status."""
+    """One process, killed after so many requests and ``pause`` seconds; returns its exit status."""
     command = [sys.executable, "-m", "tests.transfer.one_fetch"]
     process = subprocess.Popen(
         [*command, str(root), hub.endpoint, what, proof, seed],
@@ -95,6 +101,7 @@ def run(
         while process.poll() is None:
             assert time.monotonic() - began < LONGEST_RUN, "the run does not end"
             if kill_after is not None and len(hub.requests) - before >= kill_after:
+                time.sleep(pause)
                 process.kill()
             time.sleep(0.003)
     finally:
