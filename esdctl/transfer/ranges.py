@@ -18,7 +18,8 @@ from esdctl.transfer.meter import Meter
 from esdctl.transfer.partial_file import PartialFile
 from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile
 
-PIECE = 32 * 2**20  # bytes of one request
+PIECE = 32 * 2**20  # bytes of one request; less at the end, so that connections end together
+SMALLEST_PIECE = 2**20
 CHECKPOINT = 8 * 2**20  # bytes after which a range is made durable
 TRIES = 2  # of a file whose digest is wrong
 
@@ -80,6 +81,7 @@ class _FileFetch:
         self._journal = journal
         self._meter = meter
         self._wanted = wanted
+        self._left = 0  # bytes that no connection has
         self._kept: dict[str, list[tuple[int, int]]] = {}  # of files that are not complete
         self._lock = threading.Lock()
         self._jobs = self._all_jobs()
@@ -118,8 +120,14 @@ class _FileFetch:
         for wanted in self._wanted:
             download = self._begin(wanted)
             for start, end in download.gaps or [(wanted.facts.size, wanted.facts.size)]:
-                for place in range(start, max(end, start + 1), PIECE):
-                    yield download, place, min(place + PIECE, end)
+                while True:
+                    fair = max(SMALLEST_PIECE, self._left // self._http.options.connections)
+                    middle = min(end, start + min(PIECE, fair))
+                    yield download, start, middle
+                    self._left -= middle - start
+                    start = middle
+                    if start >= end:
+                        break
 
     def _is_complete(self, wanted: WantedFile) -> bool:
         """Check what an earlier try kept of a file; whether that is all of it."""
@@ -133,6 +141,7 @@ class _FileFetch:
         kept = trusted_ranges(path, self._journal.ranges.get(wanted.path, ()))
         self._kept[wanted.path] = kept
         self._meter.keep(_length(kept))
+        self._left += wanted.facts.size - _length(kept)
         return False
 
     def _begin(self, wanted: WantedFile) -> _Download:

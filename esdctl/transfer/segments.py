@@ -17,9 +17,9 @@ from esdctl.transfer.crew import run_crew
 from esdctl.transfer.http import Http
 from esdctl.transfer.retry import Stopped
 
-LARGEST_SEGMENT = 4 * 2**20
+LARGEST_SEGMENT = 3 * 2**20
 SMALLEST_SEGMENT = 256 * 1024
-MEMORY = 44 * 2**20  # bytes in all segments, arriving or waiting
+MEMORY = 60 * 2**20  # bytes in all segments, arriving or waiting
 BACKLOG = 2  # segments that wait for a worker before the connections turn elsewhere
 TRIES = 2  # of an interval whose bytes were wrong
 
@@ -107,6 +107,7 @@ class _Streams:
         connections = http.options.connections
         self._segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, MEMORY // (connections + 3)))
         self._room = max(connections + 3, MEMORY // self._segment)  # segments
+        self._left = sum(interval.end - interval.start for interval in intervals)
         self._buffers: list[bytearray] = []
 
     def run(self, workers: int) -> None:
@@ -146,7 +147,10 @@ class _Streams:
                     break
                 self._changed.wait(0.5)
             start = stream.to_fetch
-            stream.to_fetch = min(start + self._segment, stream.interval.end)
+            # Less at the end, so that all connections end together.
+            fair = max(SMALLEST_SEGMENT, self._left // self._http.options.connections)
+            stream.to_fetch = min(start + min(self._segment, fair), stream.interval.end)
+            self._left -= stream.to_fetch - start
             self._room -= 1
             return stream, stream.sink, start, stream.to_fetch
 
@@ -206,6 +210,7 @@ class _Streams:
             for void in (segment, *stream.ready.values()):
                 self._release(void.buffer)
             stream.ready.clear()
+            self._left += stream.to_fetch - stream.interval.start
             stream.sink = stream.interval.new_sink()
             stream.to_fetch = stream.to_feed = stream.interval.start
             stream.tries += 1
