@@ -5,11 +5,13 @@ import importlib
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
 from esdctl.errors import IntegrityError
+from esdctl.transfer.drain import Drain
 from esdctl.transfer.zip_rules import (
     Member,
     check_descriptor,
@@ -18,7 +20,8 @@ from esdctl.transfer.zip_rules import (
 )
 
 INPUT_SLICE = 256 * 1024  # what the decompressor holds back is copied at each call
-OUTPUT_BLOCK = 2**20  # unpacked bytes in memory at once, whatever the ratio
+OUTPUT_BLOCK = 512 * 1024  # unpacked bytes in memory at once, whatever the ratio
+WITH_DRAIN = 16 * 2**20  # bytes from which on a deflated member is worth a second thread
 LOCAL_HEADER_START = 30
 
 
@@ -153,8 +156,9 @@ class MemberSink:
             raise IntegrityError(f"the member {member.name!r} is cut off in its local header")
         check_descriptor(member, bytes(self._trailer))
         if self._file is not None:
-            file, self._file = self._file, None
+            file = self._file
             sha256 = file.finish()
+            self._file = None
             self._unpacking.completed(member, file.path, member.size, sha256)
         self._next_member()
 
@@ -173,6 +177,8 @@ class _MemberFile:
         self._size = 0
         self._write: Callable[[memoryview], None] = self._inflate if member.method else self._store
         self._decompressor: _Decompressor = _inflater.decompressobj(wbits=-zlib.MAX_WBITS)
+        is_worth_it = member.method and member.size >= WITH_DRAIN
+        self._drain = Drain(self._keep) if is_worth_it else None
 
     def feed(self, data: memoryview) -> None:
         for start in range(0, len(data), INPUT_SLICE):
@@ -181,6 +187,9 @@ class _MemberFile:
     def finish(self) -> str:
         """Check sizes and checksum, close the file, and give its SHA-256."""
         member = self._member
+        if self._drain is not None:
+            drain, self._drain = self._drain, None
+            drain.close()
         if member.method and not self._decompressor.eof:
             self._refuse("its packed bytes end too early")
         if self._size != member.size:
@@ -191,7 +200,11 @@ class _MemberFile:
         return self._sha256.hexdigest()
 
     def abandon(self) -> None:
-        self._file.close()
+        if self._drain is not None:
+            with suppress(OSError):  # told already, or about to be
+                self._drain.close()
+        with suppress(OSError):
+            self._file.close()
 
     def _inflate(self, data: bytes | memoryview) -> None:
         decompressor = self._decompressor
@@ -202,17 +215,27 @@ class _MemberFile:
                 block = decompressor.decompress(data, OUTPUT_BLOCK)
             except (zlib.error, getattr(_inflater, "error", zlib.error)) as error:
                 raise IntegrityError(f"the member {self._member.name!r}: {error}") from error
-            self._store(block)
+            self._count(len(block))
+            if self._drain is not None:
+                self._drain.put(block)
+            else:
+                self._keep(block)
             if decompressor.unused_data:
                 self._refuse("bytes follow the end of its packed ones")
             data = decompressor.unconsumed_tail
             if decompressor.eof or (not data and len(block) < OUTPUT_BLOCK):
                 return
 
-    def _store(self, block: bytes | memoryview) -> None:
-        self._size += len(block)
+    def _store(self, block: memoryview) -> None:
+        self._count(len(block))
+        self._keep(block)
+
+    def _count(self, length: int) -> None:
+        self._size += length
         if self._size > self._member.size:
             self._refuse(f"it unpacks to more than {self._member.size} bytes")
+
+    def _keep(self, block: bytes | memoryview) -> None:
         self._crc32 = _inflater.crc32(block, self._crc32)
         self._sha256.update(block)
         self._file.write(block)

@@ -8,7 +8,7 @@ from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.cli.exit_codes import exit_code
 from esdctl.errors import EsdctlError
 from esdctl.progress import Silent
-from esdctl.transfer import ranges, remote_zip, segments
+from esdctl.transfer import inflate, ranges, remote_zip, segments
 from esdctl.transfer.fetch import fetch
 from esdctl.transfer.options import Proof, TransferOptions
 from esdctl.transfer.plan import plan_transfer
@@ -19,6 +19,7 @@ SMALL = 128 * 1024
 SMALL_PIECES: list[tuple[ModuleType, str, int]] = [
     (ranges, "PIECE", 4 * SMALL),
     (ranges, "CHECKPOINT", SMALL),
+    (inflate, "WITH_DRAIN", 8 * SMALL),
     (segments, "LARGEST_SEGMENT", SMALL),
     (segments, "SMALLEST_SEGMENT", SMALL),
     (remote_zip, "LARGEST_SEGMENT", SMALL),
