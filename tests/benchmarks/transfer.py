@@ -29,7 +29,7 @@ import numpy as np
 REPOSITORY = str(Path(__file__).parents[2])
 sys.path.insert(0, REPOSITORY)
 
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer  # noqa: E402 - found by the line above
 
 REPO = "models/owner/bench"
 MIB = 2**20
