@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[1]
 COMMAND_MODULES = sorted(
     f"esdctl.cli.{file.stem}" for file in (REPOSITORY / "esdctl/cli").glob("[!_]*.py")
 )
-HEAVY = {"torch", "diffusers", "transformers", "safetensors", "numpy", "scipy", "PIL"}
+HEAVY = {"torch", "diffusers", "transformers", "safetensors", "numpy", "scipy", "PIL", "httpx"}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -36,7 +36,7 @@ def test_imports_go_down_only() -> None:
     assert process.returncode == 0, process.stdout
 
 
-def test_help_loads_neither_torch_nor_diffusers() -> None:
+def test_help_loads_neither_torch_nor_httpx() -> None:
     loaded = loaded_after("from esdctl.cli.app import run; run(['--help'])")
     assert "typer" in loaded
     assert not loaded & HEAVY

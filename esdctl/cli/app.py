@@ -12,11 +12,14 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
+from esdctl.cli import dataset
+from esdctl.cli.download import download
 from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
 from esdctl.cli.train import train
+from esdctl.cli.verify import verify
 from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
 from esdctl.storage.disk_errors import storage_error
 
@@ -30,6 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
+app.command()(download)
+app.add_typer(dataset.app)
+app.command()(verify)
 app.command()(train)
 app.command()(sample)
 app.command()(evaluate)

@@ -33,9 +33,19 @@ OutputOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON document on stdout.")
 ]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--jsonl", help="Print one JSON object a line, as each is done.")
+]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show warnings and errors only, no progress.")
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan and stop before any work.")
+]
+CatalogOption = Annotated[
+    Path | None,
+    typer.Option("--catalog", metavar="FILE", help="More entries for the catalogue, in YAML."),
+]
+RefreshOption = Annotated[
+    bool, typer.Option("--refresh", help="Ask the server whether a finished download changed.")
 ]

@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from esdctl.progress import Reporter
 
 SECONDS_BETWEEN_LINES = 5.0
+BYTES = "bytes"  # the unit that is shown as kB, MB or GB
 
 
 @dataclass
@@ -36,11 +38,19 @@ class _Task:
         if fresh <= 0 or now <= self.began:
             return ""
         speed = fresh / (now - self.began)
-        if speed >= 1:
+        if self.unit == BYTES:
+            shown = f"{decimal(int(speed))}/s"
+        elif speed >= 1:
             shown = f"{speed:.1f} {self.unit}/s"
         else:
             shown = f"{1 / speed:.1f} s per {self.unit.removesuffix('s')}"
         return f"{shown}, {_clock_time((self.total - done) / speed)} left"
+
+    def amount(self, done: int) -> str:
+        """What is done of what, such as ``10/100 steps`` or ``1.2 GB/3.8 GB``."""
+        if self.unit == BYTES:
+            return f"{decimal(done)}/{decimal(self.total)}"
+        return f"{done}/{self.total} {self.unit}"
 
 
 class TerminalReporter:
@@ -63,19 +73,23 @@ class TerminalReporter:
         self._tasks[task] = entry
         if self._bars is not None:
             self._bars.start()
-            entry.bar = self._bars.add_task(task, total=total, completed=done, pace="", details="")
+            entry.bar = self._bars.add_task(
+                task, total=total, completed=done, amount=entry.amount(done), pace="", details=""
+            )
         else:
-            self._line(f"{task}: {done}/{total} {unit}")
+            self._line(f"{task}: {entry.amount(done)}")
 
     def advanced(self, task: str, done: int, details: str = "") -> None:
         entry = self._tasks[task]
         now = self._clock()
         pace = entry.pace(done, now)
         if self._bars is not None and entry.bar is not None:
-            self._bars.update(entry.bar, completed=done, pace=pace, details=details)
+            self._bars.update(
+                entry.bar, completed=done, amount=entry.amount(done), pace=pace, details=details
+            )
         elif now - entry.last_line >= SECONDS_BETWEEN_LINES:
             entry.last_line = now
-            parts = [f"{task}: {done}/{entry.total} {entry.unit}", pace, details]
+            parts = [f"{task}: {entry.amount(done)}", pace, details]
             self._line(", ".join(part for part in parts if part))
 
     def finished(self, task: str) -> None:
@@ -112,26 +126,31 @@ def reporting(quiet: bool) -> Iterator[Reporter]:
         reporter.close()
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Show a table on stderr; the first column is aligned left, the others right."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], is_text: bool = False
+) -> None:
+    """Show a table on stderr; the first column is aligned left, the others right unless text."""
     if not _redraws():
-        _show_plain_table(title, columns, rows)
+        _show_plain_table(title, columns, rows, is_text)
         return
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        table.add_column(column, justify="left" if index == 0 or is_text else "right")
     for row in rows:
         table.add_row(*row)
     Console(stderr=True, markup=False).print(table)
 
 
-def _show_plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _show_plain_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], is_text: bool
+) -> None:
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     _print_to_stderr(title)
     for first, *others in lines:
         cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        align = str.ljust if is_text else str.rjust
+        cells += [align(cell, width) for cell, width in zip(others, widths[1:], strict=True)]
         _print_to_stderr("  ".join(cells).rstrip())
 
 
@@ -146,7 +165,7 @@ def _new_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[amount]}", markup=False),
         TextColumn("{task.fields[pace]}", markup=False),
         TextColumn("{task.fields[details]}", markup=False),
         console=Console(stderr=True),

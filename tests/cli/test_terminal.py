@@ -44,6 +44,16 @@ def test_a_pipe_gets_a_plain_line_every_five_seconds(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_bytes_are_shown_in_larger_units(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = TerminalReporter(quiet=False, clock=clock(0, 10, 20))
+    reporter.started("compvis", 3_840_000_000, "bytes")
+    reporter.advanced("compvis", 1_000_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "compvis: 0 bytes/3.8 GB",
+        "compvis: 1.0 GB/3.8 GB, 100.0 MB/s, 0:28 left",
+    ]
+
+
 def test_the_speed_of_a_resumed_task_counts_from_where_it_resumed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -133,3 +143,8 @@ def test_a_table_is_aligned_in_plain_text(capsys: pytest.CaptureFixture[str]) ->
         "base           3 %",
         "erased Dogs  100 %",
     ]
+
+
+def test_a_table_of_words_is_aligned_left(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("Here", ["name", "kind"], [["i2p", "dataset"], ["compvis", "model"]], is_text=True)
+    assert capsys.readouterr().err.splitlines()[2:] == ["i2p      dataset", "compvis  model"]

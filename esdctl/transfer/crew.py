@@ -1,0 +1,50 @@
+"""Threads that end together: the first error stops all of them and is raised by the caller."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from esdctl.transfer.http import Http
+from esdctl.transfer.retry import Stopped
+
+SECONDS_TO_END = 5.0  # what a thread that waits for a server may take after the first error
+
+
+def run_crew(http: Http, jobs: Sequence[Callable[[], None]]) -> None:
+    """Run each job in a thread of its own until all are done, or one of them fails.
+
+    Raises:
+        BaseException: the first error of a job, or Ctrl-C of the caller.
+    """
+    failures: list[BaseException] = []
+    lock = threading.Lock()
+
+    def guarded(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Stopped:
+            pass
+        except BaseException as error:
+            with lock:
+                is_late = http.stop.is_set()  # the others broke it, by ending
+                if not is_late:
+                    failures.append(error)
+                    http.stop.set()
+            http.abort()
+
+    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in jobs]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive() and not http.stop.is_set():
+                thread.join(0.2)  # in slices, so that Ctrl-C is heard
+    finally:
+        if any(thread.is_alive() for thread in threads):
+            http.abort()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+    if failures:
+        raise failures[0]

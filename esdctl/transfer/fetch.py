@@ -1,0 +1,266 @@
+"""From a plan to a published folder: resumed, verified, visible only when complete."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from esdctl.catalog.artifacts import Artifact, ZipSource
+from esdctl.errors import EsdctlError, InputError, IntegrityError, NetworkError, StorageError
+from esdctl.progress import Reporter
+from esdctl.storage.disk_errors import guard_disk
+from esdctl.storage.lock import target_lock
+from esdctl.storage.manifest import FileEntry, Manifest
+from esdctl.transfer.http import Http
+from esdctl.transfer.journal import Journal
+from esdctl.transfer.meter import Meter
+from esdctl.transfer.options import TransferOptions
+from esdctl.transfer.plan import (
+    MAX_CHANGES,
+    TransferPlan,
+    missing_files,
+    own_manifest,
+    survey_settled,
+)
+from esdctl.transfer.ranges import fetch_files
+from esdctl.transfer.remote_file import NoRanges, RemoteFile, SourceChanged
+from esdctl.transfer.remote_zip import unpack, unpack_and_prove
+from esdctl.transfer.spool import spool_archive
+from esdctl.transfer.staging import Staging, check_replaceable, check_space
+from esdctl.transfer.survey import Found, FoundTree, FoundZip, journal_source, source_of
+
+
+def fetch(
+    plan: TransferPlan, options: TransferOptions, reporter: Reporter, *, refresh: bool = False
+) -> Path:
+    """Carry out a plan.
+
+    A kill at any moment leaves the target as it was; the next call continues after the last durable
+    byte. Files that are missing from a published folder are fetched again, alone.
+
+    Args:
+        refresh: ask the server also when the folder is complete, and replace it by a newer one.
+
+    Returns:
+        The published folder, with its manifest inside.
+
+    Raises:
+        IntegrityError: the bytes are not what they should be; nothing is kept.
+        InputError: something that is not ours is in the target's place.
+        NetworkError: the server does not give it; what came is kept for the next try.
+        StorageError: the disk is full or not writable; what came is kept.
+    """
+    artifact, target = plan.artifact, plan.target
+    staging = Staging(target)
+    with target_lock(target, reporter), guard_disk(target):
+        staging.recover()
+        manifest = own_manifest(artifact, target)
+        if manifest is not None and not refresh:
+            missing = [entry.path for entry in missing_files(target, manifest)]
+            if missing:
+                _repair(artifact, target, manifest, missing, options, reporter, plan.found)
+            else:
+                staging.discard()
+                reporter.notice(f"{artifact.title}: already complete in {target}")
+            return target
+        found = plan.found or survey_settled(artifact, options, reporter)
+        if manifest is not None and manifest.revision == found.revision:
+            reporter.notice(f"{artifact.title}: the server has nothing newer than {target}")
+            return target
+        check_replaceable(target)
+        _fetch_all(artifact, found, staging, options, reporter)
+        return target
+
+
+def repair(
+    artifact: Artifact,
+    root: Path,
+    damaged: Sequence[str],
+    options: TransferOptions,
+    reporter: Reporter,
+) -> None:
+    """Fetch single files of a published folder again, and put them in place, each atomically.
+
+    Args:
+        damaged: paths as the manifest has them.
+
+    Raises:
+        IntegrityError: the server has other bytes now than the manifest tells.
+        InputError: there is no manifest, or it does not list such a file.
+        NetworkError, StorageError: as ``fetch``.
+    """
+    target = root / artifact.folder
+    with target_lock(target, reporter), guard_disk(target):
+        manifest = own_manifest(artifact, target)
+        if manifest is None:
+            raise InputError(
+                f"{target} has no sound manifest of {artifact.title}",
+                "move the folder away and download it again",
+            )
+        _repair(artifact, target, manifest, damaged, options, reporter)
+
+
+def _fetch_all(
+    artifact: Artifact, found: Found, staging: Staging, options: TransferOptions, reporter: Reporter
+) -> None:
+    """Transfer and publish; begin again when the source changes meanwhile."""
+    for _ in range(MAX_CHANGES):
+        try:
+            entries = _transfer(artifact, found, staging, options, reporter)
+        except SourceChanged:
+            reporter.warning(
+                f"{artifact.title} changed at the server while it was fetched; starting again"
+            )
+            staging.discard()
+            found = survey_settled(artifact, options, reporter)
+        else:
+            staging.publish(
+                Manifest(artifact.title, source_of(artifact), found.revision, tuple(entries))
+            )
+            return
+    raise NetworkError(f"{artifact.address} changes all the time", "try again later")
+
+
+def _repair(
+    artifact: Artifact,
+    target: Path,
+    manifest: Manifest,
+    damaged: Sequence[str],
+    options: TransferOptions,
+    reporter: Reporter,
+    found: Found | None = None,
+) -> None:
+    listed = {entry.path: entry for entry in manifest.files}
+    for name in damaged:
+        if name not in listed:
+            raise InputError(f"{target} should not hold {name}", "move it away")
+    if not damaged:
+        return
+    staging = Staging(target, "repair")
+    revision = "" if isinstance(artifact.source, ZipSource) else manifest.revision
+    if found is None or revision not in ("", found.revision):
+        found = survey_settled(artifact, options, reporter, revision)
+    try:
+        entries = _transfer(artifact, found, staging, options, reporter, only=set(damaged))
+    except SourceChanged as error:
+        staging.discard()
+        raise NetworkError(f"{artifact.address} changed at the server", "try again") from error
+    fetched = {entry.path: entry for entry in entries}
+    for name in damaged:
+        if fetched.get(name) != listed[name]:
+            staging.discard()
+            raise IntegrityError(
+                f"the server has another {name} now than the one in {target}",
+                "download it again with --refresh",
+            )
+    staging.replace_in_target(damaged)
+
+
+def _transfer(
+    artifact: Artifact,
+    found: Found,
+    staging: Staging,
+    options: TransferOptions,
+    reporter: Reporter,
+    only: Collection[str] | None = None,
+) -> list[FileEntry]:
+    """Bring every wanted file into the staging folder; returns what is there then."""
+    with _keeping(staging):
+        if isinstance(found, FoundTree):
+            return _transfer_tree(artifact, found, staging, options, reporter, only)
+        try:
+            return _transfer_zip(artifact, found, staging, options, reporter, only)
+        except NoRanges:
+            reporter.warning(f"{artifact.address}: no byte ranges; reading it from its beginning")
+            spooled = replace(found, contents=None)
+            return _transfer_zip(artifact, spooled, staging, options, reporter, only)
+
+
+def _transfer_tree(
+    artifact: Artifact,
+    found: FoundTree,
+    staging: Staging,
+    options: TransferOptions,
+    reporter: Reporter,
+    only: Collection[str] | None,
+) -> list[FileEntry]:
+    wanted = [file for file in found.files if only is None or file.path in only]
+    total = sum(file.facts.size for file in wanted)
+    check_space(staging.target, total - staging.size())
+    with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
+        fetch_files(http, wanted, staging.folder, journal, meter)
+        return [journal.files[file.path] for file in wanted]
+
+
+def _transfer_zip(
+    artifact: Artifact,
+    found: FoundZip,
+    staging: Staging,
+    options: TransferOptions,
+    reporter: Reporter,
+    only: Collection[str] | None,
+) -> list[FileEntry]:
+    spooled = None
+    if found.contents is None:
+        spooled, found = spool_archive(artifact, found, staging, options, reporter)
+    contents = found.contents
+    assert contents is not None  # spooling reads them
+    places = {name for name in contents.places.values() if only is None or name in only}
+    wanted = [m for m in contents.members if contents.places.get(m.name) in places]
+    unpacked = sum(member.size for member in wanted)
+    total = sum(member.end - member.header_offset for member in wanted)
+    check_space(staging.target, unpacked - staging.size())
+    with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
+        source = spooled or RemoteFile(http, found.url, found.facts)
+        if options.proof == "whole" and only is None and spooled is None:
+            unpack_and_prove(
+                http, source, contents, staging.folder, journal, meter, found.facts.sha256
+            )
+        else:
+            unpack(http, source, contents, staging.folder, journal, meter, only)
+        return [journal.files[name] for name in places]
+
+
+@contextmanager
+def _working(
+    artifact: Artifact,
+    found: Found,
+    staging: Staging,
+    total: int,
+    options: TransferOptions,
+    reporter: Reporter,
+) -> Iterator[tuple[Http, Journal, Meter]]:
+    """Client, journal and progress of one transfer; the journal is durable afterwards."""
+    staging.folder.mkdir(parents=True, exist_ok=True)
+    meter = Meter(reporter, artifact.title, total)
+    with Http(options) as http, closing(meter):
+        journal = Journal(staging.journal, journal_source(artifact, found))
+        if kept := journal.size:
+            reporter.notice(f"{artifact.title}: checking {kept:,} bytes that an earlier try kept")
+        try:
+            yield http, journal, meter
+        except BaseException:
+            with suppress(StorageError):
+                journal.close()
+            raise
+        journal.close()
+
+
+@contextmanager
+def _keeping(staging: Staging) -> Iterator[None]:
+    """Keep what came for the next try, and say so; nothing is kept of what is wrong."""
+    try:
+        yield
+    except IntegrityError:
+        staging.discard()
+        raise
+    except (NetworkError, StorageError) as error:
+        raise _with_what_is_kept(error, staging) from error
+
+
+def _with_what_is_kept(error: EsdctlError, staging: Staging) -> EsdctlError:
+    kept = staging.size()
+    if not kept:
+        return error
+    hint = f"{kept:,} bytes are kept in {staging.folder}; the same command continues there"
+    return type(error)(error.message, f"{error.hint}; {hint}" if error.hint else hint)

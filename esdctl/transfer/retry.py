@@ -1,0 +1,158 @@
+"""When to try again: one budget for the whole transfer, jittered waits, Retry-After (RFC 9110)."""
+
+import random
+import threading
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from esdctl.errors import NetworkError
+
+LONGEST_WAIT = 30.0  # seconds between two tries of our own accord
+LONGEST_RETRY_AFTER = 600.0  # seconds; the hub's own window is 300
+
+
+class Transient(Exception):
+    """A fault that another try may mend.
+
+    Args:
+        address: without its signature.
+        reason: what happened, such as ``status 503`` or ``the connection was reset``.
+        retry_after: seconds that the server asks for.
+    """
+
+    def __init__(self, address: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Stopped(Exception):
+    """Another thread of the transfer failed; this one ends without a word."""
+
+
+class RetryBudget:
+    """Counts failures in a row over all connections of a transfer.
+
+    Connections that fail together (the server restarts) count once: a failure of a request that
+    began before the last counted failure is free. Each completed range gives one retry back.
+
+    Args:
+        retries: failures in a row before giving up.
+        first_wait: seconds before the first retry.
+        seed: of the jitter; None for a random one.
+        stop: ends every wait.
+    """
+
+    def __init__(
+        self, retries: int, first_wait: float, seed: int | None, stop: threading.Event
+    ) -> None:
+        self._retries = retries
+        self._first_wait = first_wait
+        self._random = random.Random(seed)
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._spent = 0
+        self._failures = 0
+        self._last_counted = float("-inf")
+        self._not_before = float("-inf")
+
+    def pace(self) -> None:
+        """Wait until the server's Retry-After is over; call it before each request.
+
+        Raises:
+            Stopped: the transfer ends.
+        """
+        self._sleep(self._not_before - time.monotonic())
+
+    def spend(self, failure: Transient, began: float) -> None:
+        """Count a failure and wait before the next try.
+
+        Args:
+            failure: what went wrong.
+            began: when that request began, in seconds of ``time.monotonic``.
+
+        Raises:
+            NetworkError: the budget is spent, or the server asks for too long a wait.
+            Stopped: the transfer ends.
+        """
+        with self._lock:
+            self._failures += 1
+            if began >= self._last_counted:
+                self._spent += 1
+                self._last_counted = time.monotonic()
+            if self._spent > self._retries:
+                raise self._gave_up(failure)
+            wait = min(LONGEST_WAIT, self._first_wait * 2 ** (self._spent - 1))
+            wait *= self._random.uniform(0.5, 1.0)
+            if failure.retry_after is not None:
+                if failure.retry_after > LONGEST_RETRY_AFTER:
+                    raise NetworkError(
+                        f"{failure.address}: {failure.reason}, and the server asks to wait "
+                        f"{failure.retry_after:.0f} s"
+                    )
+                self._not_before = max(self._not_before, time.monotonic() + failure.retry_after)
+        self._sleep(wait)
+        self.pace()
+
+    def made_progress(self) -> None:
+        """A range is complete."""
+        with self._lock:
+            self._spent = max(0, self._spent - 1)
+
+    def _gave_up(self, failure: Transient) -> NetworkError:
+        attempts = "1 attempt" if self._failures == 1 else f"{self._failures} attempts"
+        return NetworkError(
+            f"{failure.address}: {failure.reason} ({attempts})",
+            "try again later, or with --retries",
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        if (seconds > 0 and self._stop.wait(seconds)) or self._stop.is_set():
+            raise Stopped
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds to wait, from a number of seconds or an HTTP date; None when it is neither."""
+    if not value:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+class RateLimit:
+    """Bytes a second over all connections.
+
+    Args:
+        rate: bytes a second; None for no limit.
+        stop: ends every wait.
+    """
+
+    def __init__(self, rate: int | None, stop: threading.Event) -> None:
+        self._rate = rate
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at = float("-inf")
+
+    def take(self, count: int) -> None:
+        """Wait until ``count`` more bytes are within the rate.
+
+        Raises:
+            Stopped: the transfer ends.
+        """
+        if self._rate is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._rate
+            wait = self._free_at - now
+        if self._stop.wait(wait):
+            raise Stopped

@@ -1,0 +1,61 @@
+"""What to check of a run folder or a delta: record readable, delta sound, sheet decodable."""
+
+from pathlib import Path
+
+from esdctl.errors import InputError
+from esdctl.verification.checks import Check, Report
+from esdctl.verification.soundness import fault_of_picture, fault_of_safetensors
+
+
+def verify_run(path: Path) -> Report:
+    """Check what ``esdctl train`` left behind."""
+    from esdctl.esd.run_folder import RunFolder, open_run
+
+    run = RunFolder(path)
+    record: dict[str, object] = {}
+    try:
+        _, record = open_run(path)
+        fault = ""
+    except InputError as error:
+        fault = error.message
+    checks = [_check("record", fault, "readable", run.record)]
+    if not run.is_finished:
+        unfinished = "the run is not finished"
+        checks.append(_check("delta", unfinished, "sound", run.delta))
+        return Report(str(path), path, tuple(checks))
+    checks.append(_check("delta", _fault_of_delta(run.delta, record), "sound", run.delta))
+    checks.append(
+        _check("contact sheet", fault_of_picture(run.contact_sheet), "sound", run.contact_sheet)
+    )
+    return Report(str(path), path, tuple(checks))
+
+
+def verify_weights(path: Path) -> Report:
+    """Check one safetensors file, a delta or another."""
+    fault = fault_of_safetensors(path)
+    check = Check("safetensors headers", fault or "sound", "sound", not fault)
+    return Report(str(path), path, (check,))
+
+
+def _fault_of_delta(path: Path, record: dict[str, object]) -> str:
+    """What is wrong with a run's delta: header, metadata, base, or a value that is not finite."""
+    import torch
+
+    from esdctl.checkpoints.delta import read_delta, read_delta_metadata
+
+    fault = fault_of_safetensors(path)
+    if fault:
+        return fault
+    try:
+        metadata = read_delta_metadata(path)
+    except InputError as error:
+        return error.message
+    base = record.get("base")
+    if isinstance(base, dict) and metadata.get("base_digest") != base.get("sha256"):
+        return "made from another base than the record says"
+    wild = [name for name, value in read_delta(path).items() if not torch.isfinite(value).all()]
+    return f"{wild[0]} holds a value that is not finite" if wild else ""
+
+
+def _check(name: str, fault: str, allowed: str, file: Path) -> Check:
+    return Check(name, fault or allowed, allowed, not fault, file.name)

@@ -1,0 +1,116 @@
+"""When to try again, and when to give up."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from esdctl.errors import NetworkError
+from esdctl.transfer.retry import RateLimit, RetryBudget, Stopped, Transient, parse_retry_after
+
+FAULT = Transient("http://storage.test/blob", "status 503")
+
+
+def budget(retries: int, first_wait: float = 0.001, seed: int = 0) -> RetryBudget:
+    return RetryBudget(retries, first_wait, seed, threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("Wed, 21 Oct 2026 07:28:10 GMT", 10.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
+
+
+def test_the_budget_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = budget(3)
+    for _ in range(3):
+        spent.spend(FAULT, time.monotonic())
+    with pytest.raises(NetworkError, match=r"storage\.test/blob: status 503 \(4 attempts\)"):
+        spent.spend(FAULT, time.monotonic())
+
+
+def test_connections_that_fail_together_count_once() -> None:
+    one, began = budget(1), time.monotonic()
+    for _ in range(8):
+        one.spend(FAULT, began)
+    with pytest.raises(NetworkError):
+        one.spend(FAULT, time.monotonic())
+
+
+def test_progress_gives_a_retry_back() -> None:
+    one = budget(1)
+    for _ in range(5):
+        one.spend(FAULT, time.monotonic())
+        one.made_progress()
+    with pytest.raises(NetworkError):
+        for _ in range(2):
+            one.spend(FAULT, time.monotonic())
+
+
+def test_waits_grow_and_are_jittered_by_the_seed() -> None:
+    def waits(seed: int) -> list[float]:
+        patient, found = budget(3, 0.02, seed), []
+        for _ in range(3):
+            began = time.monotonic()
+            patient.spend(FAULT, began)
+            found.append(time.monotonic() - began)
+        return found
+
+    first = waits(0)
+    assert first[0] < 0.025 < first[2]
+    assert waits(0) == pytest.approx(first, abs=0.01)
+
+
+def test_all_connections_wait_for_a_retry_after() -> None:
+    shared = budget(3)
+    shared.spend(Transient("a", "status 429", retry_after=0.2), time.monotonic())
+    began = time.monotonic()
+    shared.pace()
+    assert time.monotonic() - began < 0.1  # the wait is over already
+    thread = threading.Thread(
+        target=shared.spend, args=(Transient("a", "status 429", 0.3), time.monotonic())
+    )
+    thread.start()
+    time.sleep(0.05)
+    began = time.monotonic()
+    shared.pace()
+    assert 0.15 < time.monotonic() - began < 0.4
+    thread.join()
+
+
+def test_a_wait_of_hours_is_told_at_once() -> None:
+    with pytest.raises(NetworkError, match="asks to wait 7200 s"):
+        budget(3).spend(Transient("a", "status 429", retry_after=7200), time.monotonic())
+
+
+def test_a_wait_ends_when_the_transfer_does() -> None:
+    stop = threading.Event()
+    waiting = RetryBudget(3, 20.0, 0, stop)
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        waiting.spend(FAULT, began)
+    assert time.monotonic() - began < 5
+
+
+def test_the_rate_is_kept_over_all_connections() -> None:
+    limit = RateLimit(1_000_000, threading.Event())
+    began = time.monotonic()
+    threads = [threading.Thread(target=lambda: limit.take(50_000)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.35 < time.monotonic() - began < 0.8

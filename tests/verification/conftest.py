@@ -1,0 +1,73 @@
+"""A workspace as downloads leave it: folders with their manifests, made by code."""
+
+import json
+import struct
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from esdctl.catalog.artifacts import load_catalog
+from esdctl.storage.manifest import FileEntry, Manifest, write_manifest
+from esdctl.storage.workspace import Workspace
+
+REAL_ROWS = Path(__file__).parents[1] / "data/i2p.csv"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A pipeline folder and the I2P sample, both published."""
+    pipeline = tmp_path / "models/diffuser"
+    (pipeline / "style50/unet").mkdir(parents=True)
+    (pipeline / "style50/model_index.json").write_text("{}")
+    weights = {"a.weight": np.arange(6, dtype=np.float32), "b.weight": np.zeros(2, np.float32)}
+    save_file(weights, pipeline / "style50/unet/diffusion_pytorch_model.safetensors")
+    publish(pipeline, "diffuser")
+    i2p = tmp_path / "data/i2p-dataset/sample"
+    (i2p / "images/self-harm").mkdir(parents=True)
+    (i2p / "prompts").mkdir()
+    (i2p / "prompts/i2p.csv").write_bytes(REAL_ROWS.read_bytes())
+    Image.new("RGB", (32, 32), "red").save(i2p / "images/self-harm/1.jpg")
+    publish(i2p, "i2p")
+    return Workspace(tmp_path)
+
+
+def publish(folder: Path, name: str, source: str = "https://hub.test") -> None:
+    """Write the manifest of what lies in the folder now."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    entries = tuple(
+        FileEntry(
+            path.relative_to(folder).as_posix(),
+            path.stat().st_size,
+            sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in files
+    )
+    write_manifest(folder, Manifest(name, source, "4f3e", entries))
+
+
+def files_of(workspace: Workspace) -> Mapping[str, Path]:
+    """Every file of the catalogue's folders in the workspace, manifests included."""
+    folders = [workspace.root / artifact.folder for artifact in load_catalog(None).artifacts]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(workspace.root).as_posix(): path for path in files}
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip one bit of a file's byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def write_safetensors(path: Path, header: str, data: bytes) -> None:
+    """A safetensors file with any header."""
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + data)
+
+
+def tensor_entry(start: int, end: int) -> str:
+    return json.dumps({"dtype": "U8", "shape": [end - start], "data_offsets": [start, end]})
