@@ -51,26 +51,24 @@ def read_catalogue(folder: Path) -> Catalogue | None:
     return Catalogue(tuple(document["styles"]), tuple(document["objects"]))
 
 
-def describe_concept(config: TrainConfig, catalogue: Catalogue) -> Concept:
+def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bool) -> Concept:
     """Resolve names to prompts.
 
     Args:
         config: gives concept, template, prompt, separator and what to retain.
-        catalogue: the names that ``retain_all`` stands for.
+        catalogue: the names that the model knows, and that ``retain_all`` stands for.
+        is_spelt_out: whether a prompt says what an unknown concept is.
 
     Raises:
-        UsageError: the concept is unknown and has no prompt, or is retained as well.
+        UsageError: the concept is unknown and not spelt out, or is retained as well.
     """
     if config.concept is None and not config.prompt:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")
     name = config.concept or config.prompt[0]
     known = find(name)
     named = (*catalogue.styles, *catalogue.objects)
-    if (
-        not config.prompt
-        and config.template != "i2p"
-        and (known is None or known.name not in named)
-    ):
+    is_known = known is not None and known.name in named
+    if not (is_known or is_spelt_out or config.template == "i2p"):
         near = [candidate for candidate in nearest(name, 10) if candidate in named][:3]
         raise UsageError(
             f"the model knows no concept {name!r}",

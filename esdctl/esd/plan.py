@@ -88,7 +88,8 @@ def plan_erase(
         TrainConfig, "train", flags, environment, config_file, preset.values, preset.name
     )
     config = resolved.value.model_copy(update={"model": name, "template": template})
-    concept = describe_concept(config, catalogue)
+    own_prompts = first.prompt or [p for p in config.prompt if "{concept}" not in p]
+    concept = describe_concept(config, catalogue, is_spelt_out=bool(own_prompts))
     if first.template is None:
         notes.append(f"{concept.name} is erased as {template}, by {config.train_method}")
     if preset.note:
