@@ -2,9 +2,14 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts the suite in the background ignores Ctrl-C for it and for all that it starts;
+# the tests of Ctrl-C need the usual handling.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
 
