@@ -2,7 +2,7 @@
 
 The learning rate depends on the time spent so far as a share of the budget (linear warm-up,
 constant, linear decay over the last 35 %), so a stage that is stopped and resumed, on any day,
-ends where an unbroken one ends.
+goes through the same curve as an unbroken one.
 """
 
 import sys
@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 SAVE_EVERY_SECONDS = 60.0
+SHOW_EVERY_SECONDS = 15.0
+LONGEST_STEP_SECONDS = 5.0  # a longer one met a suspended machine; that is not training time
 WARM_UP = 0.03
 DECAY = 0.35
 
@@ -56,53 +58,64 @@ def run_stage(
         ``model``, in evaluation mode.
     """
     path = work / f"{stage.name}.pt"
-    step, elapsed, average = 0, 0.0, [p.detach().clone() for p in model.parameters()]
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, elapsed, average = state["step"], state["elapsed"], state["average"]
+    done = _resume(path, model, optimizer)
     budget = stage.minutes * 60
     model.train()
-    last_saved, last_shown, smooth = elapsed, -100.0, 0.0
-    while elapsed < budget:
+    last_saved, last_shown = done.elapsed, -SHOW_EVERY_SECONDS
+    while done.elapsed < budget:
         began = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = stage.lr * group.get("scale", 1.0) * _shape(elapsed / budget)
-        loss = loss_at(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        _update(average, model, min(stage.ema_decay, (1 + step) / (10 + step)))
-        step += 1
-        smooth = (
-            float(loss.detach()) if smooth == 0 else 0.98 * smooth + 0.02 * float(loss.detach())
-        )
-        # The first step compiles; that is not training time.
-        elapsed += min(time.monotonic() - began, 5.0)
-        if elapsed - last_shown > 15:
-            last_shown = elapsed
-            print(
-                f"{stage.name}: step {step} loss {smooth:.4f} {elapsed:.0f}/{budget:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-        if elapsed - last_saved > SAVE_EVERY_SECONDS or elapsed >= budget:
-            last_saved = elapsed
-            _save(
-                path,
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "elapsed": elapsed,
-                    "average": average,
-                },
-            )
-    for parameter, mean in zip(model.parameters(), average, strict=True):
+        rate = stage.lr * _shape(done.elapsed / budget)
+        loss = _step(model, optimizer, rate, lambda: loss_at(done.step))
+        _update(done.average, model, min(stage.ema_decay, (1 + done.step) / (10 + done.step)))
+        done.step += 1
+        done.elapsed += min(time.monotonic() - began, LONGEST_STEP_SECONDS)
+        if done.elapsed - last_shown > SHOW_EVERY_SECONDS:
+            last_shown = done.elapsed
+            shown = f"step {done.step} loss {loss:.4f} {done.elapsed:.0f}/{budget:.0f} s"
+            print(f"{stage.name}: {shown}", file=sys.stderr, flush=True)
+        if done.elapsed - last_saved > SAVE_EVERY_SECONDS or done.elapsed >= budget:
+            last_saved = done.elapsed
+            states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            _save(path, {**states, **vars(done)})
+    for parameter, mean in zip(model.parameters(), done.average, strict=True):
         parameter.data.copy_(mean)
     return model.eval()
+
+
+@dataclass
+class _Done:
+    """How far a stage is: steps, seconds spent on them, and the averaged weights."""
+
+    step: int
+    elapsed: float
+    average: list[torch.Tensor]
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> _Done:
+    """Restore the checkpoint in place; without one, begin."""
+    if not path.exists():
+        return _Done(0, 0.0, [p.detach().clone() for p in model.parameters()])
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return _Done(state["step"], state["elapsed"], state["average"])
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    loss_now: Callable[[], torch.Tensor],
+) -> float:
+    """One optimiser step at a learning rate; gives the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = loss_now()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
 
 
 def _shape(done: float) -> float:
