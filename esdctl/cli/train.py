@@ -92,7 +92,7 @@ def train(
         "start_guidance": start_guidance, "iterations": iterations, "lr": lr,
         "batch_size": batch_size, "ddim_steps": ddim_steps, "image_size": image_size,
         "retain": retain, "retain_all": retain_all, "retain_weight": retain_weight,
-        "save_every": save_every, "seed": seed, "device": device,
+        "save_every": save_every, "seed": seed, "devices": device,
     }  # fmt: skip
     plan = _plan(flags, config, preset, output, resume, root)
     if show_config:

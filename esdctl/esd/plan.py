@@ -17,8 +17,11 @@ from esdctl.settings.resolve import resolve
 from esdctl.storage.workspace import Workspace
 
 # They change how a run is done, not what comes out of it.
-CHANGEABLE = {"device", "save_every"}
-_NOT_IN_DIGEST = {*CHANGEABLE, "model"}
+CHANGEABLE = {
+    "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
+    "tracker", "tracker_project", "tracker_run",
+}  # fmt: skip
+_NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
 
     Args:
         path: the run folder.
-        flags: of the command line; only ``device`` and ``save_every`` may be given.
+        flags: of the command line; only those of ``CHANGEABLE`` may be given.
         workspace: where the model lies.
 
     Raises:
