@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.architecture import Architecture, ldm_yaml
+from esdctl.checkpoints.architecture import FORMAT, METADATA_KEY, Architecture, ldm_yaml
 from esdctl.checkpoints.compvis import compvis_tensors
-from esdctl.checkpoints.delta import METADATA_KEY
 from esdctl.checkpoints.key_map import Part
 from esdctl.errors import UsageError
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
@@ -60,8 +59,8 @@ def write_compvis(
     tensors = compvis_tensors(
         {part: converted(content, dtype) for part, content in parts.items()}, architecture
     )
-    metadata = json.dumps({"layout": "compvis", **(about or {})}, sort_keys=True)
-    write_with(path, _compvis_writer(path.suffix, tensors, metadata))
+    document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
+    write_with(path, _compvis_writer(path.suffix, tensors, json.dumps(document, sort_keys=True)))
     write_text(path.with_suffix(".yaml"), ldm_yaml(architecture))
 
 
@@ -109,7 +108,7 @@ def write_diffusers(
                 config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
                 tensors = {_clip_name(name): tensor for name, tensor in tensors.items()}
             elif part == "unet" and about:
-                metadata = {METADATA_KEY: json.dumps(dict(about), sort_keys=True)}
+                metadata = {METADATA_KEY: json.dumps({**about, "format": FORMAT}, sort_keys=True)}
             _write_json(staging / part / "config.json", config)
             weights = "model" if part.startswith("text") else "diffusion_pytorch_model"
             save_file(dict(tensors), staging / part / f"{weights}.safetensors", metadata)
