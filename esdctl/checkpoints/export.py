@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.architecture import FORMAT, METADATA_KEY, Architecture, ldm_yaml
+from esdctl.checkpoints.architecture import FORMAT, Architecture, ldm_yaml
 from esdctl.checkpoints.compvis import compvis_tensors
+from esdctl.checkpoints.esdctl_metadata import written_metadata
 from esdctl.checkpoints.key_map import Part
 from esdctl.errors import UsageError
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
@@ -60,16 +61,16 @@ def write_compvis(
         {part: converted(content, dtype) for part, content in parts.items()}, architecture
     )
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
-    write_with(path, _compvis_writer(path.suffix, tensors, json.dumps(document, sort_keys=True)))
+    write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document)))
     write_text(path.with_suffix(".yaml"), ldm_yaml(architecture))
 
 
 def _compvis_writer(
-    suffix: str, tensors: Mapping[str, torch.Tensor], metadata: str
+    suffix: str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> Callable[[Path], None]:
     if suffix == ".safetensors":
         content = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return lambda beside: save_file(content, beside, {METADATA_KEY: metadata})
+        return lambda beside: save_file(content, beside, dict(metadata))
     alone = {name: _with_its_own_storage(tensor) for name, tensor in tensors.items()}
     return lambda beside: torch.save({"state_dict": alone}, beside)
 
@@ -108,7 +109,7 @@ def write_diffusers(
                 config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
                 tensors = {_clip_name(name): tensor for name, tensor in tensors.items()}
             elif part == "unet" and about:
-                metadata = {METADATA_KEY: json.dumps({**about, "format": FORMAT}, sort_keys=True)}
+                metadata = written_metadata({**about, "format": FORMAT})
             _write_json(staging / part / "config.json", config)
             weights = "model" if part.startswith("text") else "diffusion_pytorch_model"
             save_file(dict(tensors), staging / part / f"{weights}.safetensors", metadata)

@@ -7,7 +7,6 @@ underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's U-Net
 no bias and no normalisation; ``factorise`` tells what it leaves out.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.delta import METADATA_KEY
+from esdctl.checkpoints.esdctl_metadata import written_metadata
 from esdctl.checkpoints.key_map import unet_to_compvis
 from esdctl.checkpoints.tensor_file import TensorFile
 from esdctl.errors import InputError, UsageError
@@ -69,12 +68,14 @@ class Lora:
 
 
 def factorise(
-    changes: Mapping[str, torch.Tensor], rank: int | None = None, energy: float | None = None
+    changes: Iterable[tuple[str, torch.Tensor]],
+    rank: int | None = None,
+    energy: float | None = None,
 ) -> Lora:
     """Split each change into two thin matrices, by singular value decomposition.
 
     Args:
-        changes: new minus old values, by parameter name; those without any change are skipped.
+        changes: parameter names with new minus old values; those without any change are skipped.
         rank: of every matrix, at most its smaller side.
         energy: else the least rank that keeps this share of the squared singular values, 0..1.
 
@@ -85,7 +86,7 @@ def factorise(
     pairs: dict[str, Pair] = {}
     left_out: list[str] = []
     carried = missing = lost = 0.0  # squared norms
-    for name, change in changes.items():
+    for name, change in changes:
         size = float(change.double().square().sum())
         if size == 0:
             continue
@@ -169,8 +170,8 @@ def write_lora(
         content[module + DOWN] = pair.down
         content[module + UP] = pair.up
         content[module + ALPHA] = torch.tensor(float(pair.rank))
-    metadata = json.dumps({**about, "format": FORMAT}, sort_keys=True)
-    write_with(path, lambda beside: save_file(content, beside, {METADATA_KEY: metadata}))
+    metadata = written_metadata({**about, "format": FORMAT})
+    write_with(path, lambda beside: save_file(content, beside, metadata))
 
 
 def kohya_modules(names: Iterable[str], is_xl: bool) -> dict[str, str]:
