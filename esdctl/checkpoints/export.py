@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.architecture import FORMAT, Architecture, ldm_yaml
+from esdctl.checkpoints.architecture import FORMAT, Architecture
 from esdctl.checkpoints.compvis import compvis_tensors
 from esdctl.checkpoints.esdctl_metadata import written_metadata
 from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.ldm_yaml import ldm_yaml
 from esdctl.errors import UsageError
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
 
