@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from esdctl.checkpoints.esdctl_metadata import METADATA_KEY
 from esdctl.checkpoints.ldm_config import LdmConfig, read_ldm_config
 from esdctl.checkpoints.part_shapes import (
     Shapes,
@@ -27,7 +28,6 @@ Prediction = Literal["epsilon", "v_prediction"]
 Config = Mapping[str, Any]
 
 FORMAT = "esdctl-checkpoint-1"
-METADATA_KEY = "esdctl"  # of a safetensors file; its value is JSON
 
 # Optimiser steps after which Stability's two models of 512 px were saved (2.0-base, 2.1-base).
 EPSILON_STEPS = ("875000", "220000")
