@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from esdctl.checkpoints.compvis import compvis_tensors
 from esdctl.checkpoints.esdctl_metadata import written_metadata
 from esdctl.checkpoints.key_map import Part
 from esdctl.checkpoints.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.model_files import TokenizerFiles
 from esdctl.errors import UsageError
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
 
@@ -80,9 +82,10 @@ def write_diffusers(
     folder: Path,
     parts: Parts,
     architecture: Architecture,
-    files: Mapping[str, Path],
+    tokenizers: Sequence[TokenizerFiles],
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
+    more: Mapping[str, Path] | None = None,
 ) -> None:
     """Write a pipeline folder with model_index.json, that ``from_pretrained`` reads.
 
@@ -90,33 +93,56 @@ def write_diffusers(
         folder: must not exist, or be empty.
         parts: every part's tensors.
         architecture: which model it is; its mappings become the config files.
-        files: small files to copy as they are, tokenizers above all: path in the folder -> source.
+        tokenizers: one for each text encoder.
         dtype: of all floating tensors; None keeps each part's own.
         about: provenance for the metadata of the U-Net's file.
+        more: files to copy as they are: name in the folder -> source.
 
     Raises:
         StorageError: the disk is full or not writable, or the folder exists.
     """
     with publishing_folder(folder) as staging:
-        for name, source in files.items():
-            (staging / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, staging / name)
         for part, content in parts.items():
-            (staging / part).mkdir(exist_ok=True)
-            tensors = converted(content, dtype)
-            config = dict(getattr(architecture, part))
-            metadata = {"format": "pt"}
-            if part.startswith("text_encoder"):
-                config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-                tensors = {_clip_name(name): tensor for name, tensor in tensors.items()}
-            elif part == "unet" and about:
-                metadata = written_metadata({**about, "format": FORMAT})
-            _write_json(staging / part / "config.json", config)
-            weights = "model" if part.startswith("text") else "diffusion_pytorch_model"
-            save_file(dict(tensors), staging / part / f"{weights}.safetensors", metadata)
-        (staging / "scheduler").mkdir(exist_ok=True)
+            config = getattr(architecture, part)
+            _write_part(staging / part, config, converted(content, dtype), about)
+        for name, tokenizer in zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False):
+            _write_tokenizer(staging / name, tokenizer)
+        (staging / "scheduler").mkdir()
         _write_json(staging / "scheduler" / "scheduler_config.json", architecture.scheduler)
         _write_json(staging / "model_index.json", model_index(architecture))
+        for name, source in (more or {}).items():
+            shutil.copyfile(source, staging / name)
+
+
+def _write_part(
+    folder: Path,
+    config: Mapping[str, object],
+    tensors: Mapping[str, torch.Tensor],
+    about: Mapping[str, str] | None,
+) -> None:
+    folder.mkdir()
+    if folder.name.startswith("text_encoder"):
+        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        _write_json(folder / "config.json", {**config, "dtype": dtype})
+        content = {_clip_name(name): tensor for name, tensor in tensors.items()}
+        save_file(content, folder / "model.safetensors", {"format": "pt"})
+        return
+    is_ours = folder.name == "unet" and bool(about)
+    metadata = written_metadata({**(about or {}), "format": FORMAT}) if is_ours else None
+    _write_json(folder / "config.json", config)
+    save_file(dict(tensors), folder / "diffusion_pytorch_model.safetensors", metadata)
+
+
+def _write_tokenizer(folder: Path, tokenizer: TokenizerFiles) -> None:
+    """Copy the vocabulary; in the config, set the token that pads."""
+    folder.mkdir()
+    for source in tokenizer.folder.iterdir():
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
+    config = folder / "tokenizer_config.json"
+    if tokenizer.padding is not None and config.is_file():
+        document = json.loads(config.read_text(encoding="utf-8"))
+        _write_json(config, {**document, "pad_token": tokenizer.padding})
 
 
 def model_index(architecture: Architecture) -> dict[str, object]:

@@ -82,7 +82,7 @@ def factorise(
     Raises:
         UsageError: rank or energy is outside its range, both are given, or no weight changed.
     """
-    _check(rank, energy)
+    check_lora_size(rank, energy)
     pairs: dict[str, Pair] = {}
     left_out: list[str] = []
     carried = missing = lost = 0.0  # squared norms
@@ -107,7 +107,12 @@ def factorise(
     return Lora(pairs, math.sqrt(missing / carried), tuple(left_out), whole)
 
 
-def _check(rank: int | None, energy: float | None) -> None:
+def check_lora_size(rank: int | None, energy: float | None) -> None:
+    """Refuse what is no size of a LoRA.
+
+    Raises:
+        UsageError: rank or energy is outside its range, or both are given.
+    """
     if rank is not None and energy is not None:
         raise UsageError("--rank and --energy exclude each other", "give one of them")
     if rank is not None and rank < 1:
@@ -149,7 +154,12 @@ def _rank(squares: torch.Tensor, energy: float) -> int:
 
 
 def write_lora(
-    path: Path, lora: Lora, names: Iterable[str], is_xl: bool, about: Mapping[str, str]
+    path: Path,
+    lora: Lora,
+    names: Iterable[str],
+    is_xl: bool,
+    about: Mapping[str, str],
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a LoRA atomically.
 
@@ -159,6 +169,7 @@ def write_lora(
         names: all parameters of the base's U-Net, under diffusers' names.
         is_xl: whether it is SDXL, whose modules go by LDM's names.
         about: strings for the metadata; ``format`` is added.
+        dtype: of the factors; None for fp32.
 
     Raises:
         StorageError: the disk is full or not writable.
@@ -167,8 +178,8 @@ def write_lora(
     content: dict[str, torch.Tensor] = {}
     for name, pair in lora.pairs.items():
         module = modules[name]
-        content[module + DOWN] = pair.down
-        content[module + UP] = pair.up
+        content[module + DOWN] = pair.down.to(dtype)
+        content[module + UP] = pair.up.to(dtype)
         content[module + ALPHA] = torch.tensor(float(pair.rank))
     metadata = written_metadata({**about, "format": FORMAT})
     write_with(path, lambda beside: save_file(content, beside, metadata))
