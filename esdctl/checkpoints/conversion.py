@@ -1,0 +1,207 @@
+"""A pickled checkpoint becomes safetensors once; the copy is cached beside it and mapped.
+
+The cache of ``NAME`` is ``.NAME.<first 16 of its sha256>.safetensors`` in the same folder, or, where
+that cannot be written, in a folder of the user's own among the system's temporary files. It says
+in its metadata from which bytes it was made. A cache is used when it names the present size, time
+of change and tensors of the checkpoint; else the checkpoint is hashed, and a cache with that hash
+is used or made. It can be removed at any time.
+"""
+
+import errno
+import glob
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import BufferedReader
+from pathlib import Path
+
+import torch
+
+from esdctl.checkpoints.refusal import hostile
+from esdctl.checkpoints.safetensors_file import SafetensorsFile, open_safetensors
+from esdctl.checkpoints.safetensors_writer import write_safetensors
+from esdctl.checkpoints.stored_tensor import StoredTensor
+from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo, refuse_not_finite
+from esdctl.checkpoints.unpickle import PickledFile
+from esdctl.errors import EsdctlError, InputError, StorageError
+from esdctl.progress import Reporter
+from esdctl.storage.atomic import write_with
+from esdctl.storage.digest import sha256_file
+from esdctl.storage.lock import target_lock
+
+SOURCE_KEY = "esdctl-source"
+_CHUNK = 16 * 2**20  # bytes read at a time
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Which bytes a cache was made from."""
+
+    size: int
+    mtime_ns: int
+    sha256: str = ""
+
+
+def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
+    """The cached safetensors of a pickled checkpoint, made where there is none.
+
+    Args:
+        pickled: the checked description of its tensors.
+        reporter: told of a conversion.
+
+    Returns:
+        The tensors, mapped from the cache; messages name the checkpoint.
+
+    Raises:
+        InputError: the checkpoint changed meanwhile.
+        IntegrityError: a value is NaN or infinite, or the file ends before its tensors do.
+        StorageError: there is no room, neither beside the file nor in the temporary folder.
+    """
+    path = pickled.path
+    for folder in (path.parent, _temporary_folder(make=False)):
+        for cache in sorted(
+            folder.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.safetensors")
+        ):
+            if (opened := _opened(cache, pickled)) and _is_of(cache, _now(path)):
+                return opened
+    reporter.notice(f"reading {path} for the first time: its weights are copied to safetensors")
+    source = replace(_now(path), sha256=sha256_file(path))
+    try:
+        return _convert_into(path.parent, pickled, source, reporter)
+    except StorageError as error:
+        if not _is_not_writable(error):
+            raise
+    folder = _temporary_folder(make=True)
+    reporter.notice(f"{path.parent} cannot be written; the copy goes into {folder}")
+    return _convert_into(folder, pickled, source, reporter)
+
+
+def _convert_into(
+    folder: Path, pickled: PickledFile, source: _Source, reporter: Reporter
+) -> SafetensorsFile:
+    path = pickled.path
+    cache = folder / f".{path.name}.{source.sha256[:16]}.safetensors"
+    with target_lock(cache, reporter):
+        if opened := _opened(cache, pickled):  # the same bytes under another time, or a race won
+            return opened
+        infos = _in_order_of_size(pickled)
+        total = sum(info.bytes for info in infos.values())
+        metadata = dict(pickled.metadata) | {SOURCE_KEY: json.dumps(source.__dict__)}
+        reporter.started("convert", total, "B")
+        write_with(
+            cache,
+            lambda beside: write_safetensors(
+                beside, infos, _chunks(pickled, infos, reporter), metadata
+            ),
+        )
+        reporter.finished("convert")
+        if _now(path) != replace(source, sha256=""):
+            cache.unlink(missing_ok=True)
+            raise InputError(f"{path} changed while it was read", "try again")
+        return open_safetensors(cache, path)
+
+
+def _opened(cache: Path, pickled: PickledFile) -> SafetensorsFile | None:
+    """The cache, if it holds the very tensors that the checkpoint describes."""
+    try:
+        opened = open_safetensors(cache, pickled.path)
+    except EsdctlError:
+        return None
+    known = {key: value for key, value in opened.metadata.items() if key != SOURCE_KEY}
+    is_same = opened.infos == pickled.infos and known == pickled.metadata
+    return opened if is_same else None
+
+
+def _is_of(cache: Path, now: _Source) -> bool:
+    try:
+        about = json.loads(open_safetensors(cache).metadata[SOURCE_KEY])
+        return (about["size"], about["mtime_ns"]) == (now.size, now.mtime_ns)
+    except (EsdctlError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _now(path: Path) -> _Source:
+    found = path.stat()
+    return _Source(found.st_size, found.st_mtime_ns)
+
+
+def _in_order_of_size(pickled: PickledFile) -> dict[str, TensorInfo]:
+    """Large elements first, so that every tensor of the cache is aligned; else the file's order."""
+
+    def place(item: tuple[str, StoredTensor]) -> tuple[int, int]:
+        tensor = item[1]
+        return -DTYPES[tensor.dtype].itemsize, tensor.storage.start + tensor.offset
+
+    return {name: tensor.info for name, tensor in sorted(pickled.tensors.items(), key=place)}
+
+
+def _chunks(
+    pickled: PickledFile, infos: dict[str, TensorInfo], reporter: Reporter
+) -> Iterator[bytes]:
+    """The tensors' bytes in order, each value checked; memory holds a chunk or one odd tensor."""
+    done = 0
+    with pickled.path.open("rb") as file:
+        for name in infos:
+            for part in _parts(file, pickled.tensors[name], pickled.path):
+                refuse_not_finite(part, name, pickled.path)
+                yield part.reshape(-1).view(torch.uint8).numpy().data
+                done += part.nbytes
+            reporter.advanced("convert", done)
+
+
+def _parts(file: BufferedReader, tensor: StoredTensor, path: Path) -> Iterator[torch.Tensor]:
+    """A tensor's elements in reading order: in chunks where it is contiguous, else at once."""
+    dtype = DTYPES[tensor.dtype]
+    place = tensor.storage.start + tensor.offset * dtype.itemsize
+    count = tensor.info.elements
+    if not count:
+        return
+    if not tensor.is_contiguous:
+        run = _read(file, place, tensor.span, dtype, path)
+        yield run.as_strided(tensor.shape, tensor.strides).contiguous()
+        return
+    step = _CHUNK // dtype.itemsize
+    for first in range(0, count, step):
+        yield _read(file, place + first * dtype.itemsize, min(step, count - first), dtype, path)
+
+
+def _read(
+    file: BufferedReader, place: int, count: int, dtype: torch.dtype, path: Path
+) -> torch.Tensor:
+    """``count`` elements from the file's byte ``place`` on, (count,)."""
+    data = bytearray(count * dtype.itemsize)
+    file.seek(place)
+    if file.readinto(data) != len(data):
+        raise hostile(path, "it is cut off within a tensor")
+    if dtype is torch.bool and data.translate(None, b"\0\1"):
+        raise hostile(path, "a truth value is neither 0 nor 1")
+    return torch.frombuffer(data, dtype=dtype)
+
+
+def _is_not_writable(error: StorageError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NOT_WRITABLE
+
+
+def _temporary_folder(*, make: bool) -> Path:
+    """A folder among the temporary files that only this user can write.
+
+    Raises:
+        StorageError: someone else has put something there.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"esdctl-{user}"
+    if make:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.exists():
+        found = folder.lstat()
+        is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == user
+        if hasattr(os, "getuid") and not (is_own and not found.st_mode & 0o022):
+            raise StorageError(
+                f"{folder} can be written by others, so no weights are kept there",
+                "remove it, or set TMPDIR to a folder of your own",
+            )
+    return folder
