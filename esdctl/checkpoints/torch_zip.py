@@ -131,15 +131,14 @@ def _data_start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
     if len(header) < _LOCAL.size or not header.startswith(b"PK\x03\x04"):
         raise PickleFault(f"its record {shown(info.orig_filename)} has no local header")
     _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(header)
-    name = file.read(name_length)
+    raw = file.read(name_length)
     try:
-        spelled = name.decode("utf-8" if flags & 0x800 else "cp437")
+        spelled = raw.decode("utf-8" if flags & 0x800 else "cp437")
     except UnicodeDecodeError:
         spelled = ""
     if spelled != info.orig_filename or method != info.compress_type or flags & _ENCRYPTED:
-        raise PickleFault(
-            f"its record {shown(info.orig_filename)} is described otherwise by its local header"
-        )
+        name = shown(info.orig_filename)
+        raise PickleFault(f"its record {name} is described otherwise by its local header")
     lengths: int = name_length + extra_length
     return info.header_offset + _LOCAL.size + lengths
 
