@@ -232,6 +232,8 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
         pair = Pair(file.read(key), file.read(module + UP))
         alpha = float(file.read(module + ALPHA)) if module + ALPHA in file.infos else pair.rank
         changes[modules[module]] = (pair.change() * (alpha / pair.rank)).float()
-    if not changes or any(key.endswith(UP) and key[: -len(UP)] not in modules for key in file.infos):
+    if not changes or any(
+        key.endswith(UP) and key[: -len(UP)] not in modules for key in file.infos
+    ):
         raise InputError(f"{file.path} is no LoRA of a U-Net", "give one in kohya's form")
     return changes
