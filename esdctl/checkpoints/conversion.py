@@ -1,20 +1,21 @@
 """A pickled checkpoint becomes safetensors once; the copy is cached beside it and mapped.
 
-The cache of ``NAME`` is ``.NAME.<first 16 of its sha256>.safetensors`` in the same folder, or, where
-that cannot be written, in a folder of the user's own among the system's temporary files. It says
-in its metadata from which bytes it was made. A cache is used when it names the present size, time
-of change and tensors of the checkpoint; else the checkpoint is hashed, and a cache with that hash
-is used or made. It can be removed at any time.
+The cache of ``NAME`` is ``.NAME.<first 16 of its sha256>.safetensors`` in the same folder, or, if
+that cannot be written, in a folder of the user's own among the system's temporary files. It says in
+its metadata from which bytes it was made. A cache is used when it names the present size, time of
+change and tensors of the checkpoint; else the checkpoint is hashed, and a cache of that hash is
+used or made. It can be removed at any time.
 """
 
 import errno
+import getpass
 import glob
 import json
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 
@@ -28,11 +29,13 @@ from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo, refuse_not_finite
 from esdctl.checkpoints.unpickle import PickledFile
 from esdctl.errors import EsdctlError, InputError, StorageError
 from esdctl.progress import Reporter
-from esdctl.storage.atomic import write_with
+from esdctl.storage.atomic import guard_disk, write_with
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.lock import target_lock
 
 SOURCE_KEY = "esdctl-source"
+_DIGEST = "[0-9a-f]" * 16
+_TEMPORARY = Path(tempfile.gettempdir(), f"esdctl-{getpass.getuser()}")
 _CHUNK = 16 * 2**20  # bytes read at a time
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -62,12 +65,12 @@ def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
         StorageError: there is no room, neither beside the file nor in the temporary folder.
     """
     path = pickled.path
-    for folder in (path.parent, _temporary_folder(make=False)):
-        for cache in sorted(
-            folder.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.safetensors")
-        ):
-            if (opened := _opened(cache, pickled)) and _is_of(cache, _now(path)):
-                return opened
+    folders = [path.parent, *([_TEMPORARY] if _is_own(_TEMPORARY) else [])]
+    for folder in folders:
+        for cache in sorted(folder.glob(f".{glob.escape(path.name)}.{_DIGEST}.safetensors")):
+            found = _read_cache(cache, pickled)
+            if found and replace(found[1], sha256="") == _now(path):
+                return found[0]
     reporter.notice(f"reading {path} for the first time: its weights are copied to safetensors")
     source = replace(_now(path), sha256=sha256_file(path))
     try:
@@ -75,9 +78,9 @@ def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
     except StorageError as error:
         if not _is_not_writable(error):
             raise
-    folder = _temporary_folder(make=True)
-    reporter.notice(f"{path.parent} cannot be written; the copy goes into {folder}")
-    return _convert_into(folder, pickled, source, reporter)
+    _make_temporary_folder()
+    reporter.notice(f"{path.parent} cannot be written; the copy goes into {_TEMPORARY}")
+    return _convert_into(_TEMPORARY, pickled, source, reporter)
 
 
 def _convert_into(
@@ -85,43 +88,38 @@ def _convert_into(
 ) -> SafetensorsFile:
     path = pickled.path
     cache = folder / f".{path.name}.{source.sha256[:16]}.safetensors"
-    with target_lock(cache, reporter):
-        if opened := _opened(cache, pickled):  # the same bytes under another time, or a race won
-            return opened
-        infos = _in_order_of_size(pickled)
-        total = sum(info.bytes for info in infos.values())
-        metadata = dict(pickled.metadata) | {SOURCE_KEY: json.dumps(source.__dict__)}
-        reporter.started("convert", total, "B")
-        write_with(
-            cache,
-            lambda beside: write_safetensors(
-                beside, infos, _chunks(pickled, infos, reporter), metadata
-            ),
-        )
+    with target_lock(folder / path.name, reporter):
+        found = _read_cache(cache, pickled)
+        if found and found[1].sha256 == source.sha256:
+            return found[0]  # the same bytes under another time, or another process was faster
+        infos = _aligned(pickled)
+        reporter.started("convert", sum(info.bytes for info in infos.values()), "B")
+
+        def write(beside: Path) -> None:
+            chunks = _chunks(pickled, infos, reporter)
+            write_safetensors(beside, infos, chunks, _metadata(pickled, source))
+            if _now(path) != replace(source, sha256=""):
+                raise InputError(f"{path} changed while it was read", "try again")
+
+        write_with(cache, write)
         reporter.finished("convert")
-        if _now(path) != replace(source, sha256=""):
-            cache.unlink(missing_ok=True)
-            raise InputError(f"{path} changed while it was read", "try again")
-        return open_safetensors(cache, path)
+    return replace(open_safetensors(cache, path), metadata=pickled.metadata)
 
 
-def _opened(cache: Path, pickled: PickledFile) -> SafetensorsFile | None:
-    """The cache, if it holds the very tensors that the checkpoint describes."""
+def _read_cache(cache: Path, pickled: PickledFile) -> tuple[SafetensorsFile, _Source] | None:
+    """The cache and its source, if it holds the very tensors that the checkpoint describes."""
     try:
         opened = open_safetensors(cache, pickled.path)
-    except EsdctlError:
-        return None
-    known = {key: value for key, value in opened.metadata.items() if key != SOURCE_KEY}
-    is_same = opened.infos == pickled.infos and known == pickled.metadata
-    return opened if is_same else None
-
-
-def _is_of(cache: Path, now: _Source) -> bool:
-    try:
-        about = json.loads(open_safetensors(cache).metadata[SOURCE_KEY])
-        return (about["size"], about["mtime_ns"]) == (now.size, now.mtime_ns)
+        source = _Source(**json.loads(opened.metadata[SOURCE_KEY]))
     except (EsdctlError, KeyError, TypeError, ValueError):
-        return False
+        return None
+    if opened.infos != pickled.infos or opened.metadata != _metadata(pickled, source):
+        return None
+    return replace(opened, metadata=pickled.metadata), source
+
+
+def _metadata(pickled: PickledFile, source: _Source) -> dict[str, str]:
+    return {**pickled.metadata, SOURCE_KEY: json.dumps(asdict(source))}
 
 
 def _now(path: Path) -> _Source:
@@ -129,7 +127,7 @@ def _now(path: Path) -> _Source:
     return _Source(found.st_size, found.st_mtime_ns)
 
 
-def _in_order_of_size(pickled: PickledFile) -> dict[str, TensorInfo]:
+def _aligned(pickled: PickledFile) -> dict[str, TensorInfo]:
     """Large elements first, so that every tensor of the cache is aligned; else the file's order."""
 
     def place(item: tuple[str, StoredTensor]) -> tuple[int, int]:
@@ -148,7 +146,7 @@ def _chunks(
         for name in infos:
             for part in _parts(file, pickled.tensors[name], pickled.path):
                 refuse_not_finite(part, name, pickled.path)
-                yield part.reshape(-1).view(torch.uint8).numpy().data
+                yield part.reshape(-1).view(torch.uint8).numpy().tobytes()
                 done += part.nbytes
             reporter.advanced("convert", done)
 
@@ -186,22 +184,23 @@ def _is_not_writable(error: StorageError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NOT_WRITABLE
 
 
-def _temporary_folder(*, make: bool) -> Path:
-    """A folder among the temporary files that only this user can write.
-
-    Raises:
-        StorageError: someone else has put something there.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    folder = Path(tempfile.gettempdir()) / f"esdctl-{user}"
-    if make:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.exists():
+def _is_own(folder: Path) -> bool:
+    """Whether it is a folder, no link, that this user alone can write."""
+    try:
         found = folder.lstat()
-        is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == user
-        if hasattr(os, "getuid") and not (is_own and not found.st_mode & 0o022):
-            raise StorageError(
-                f"{folder} can be written by others, so no weights are kept there",
-                "remove it, or set TMPDIR to a folder of your own",
-            )
-    return folder
+    except OSError:
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    return os.name == "nt" or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+
+
+def _make_temporary_folder() -> None:
+    with guard_disk(_TEMPORARY):
+        if not _TEMPORARY.is_symlink():
+            _TEMPORARY.mkdir(mode=0o700, exist_ok=True)
+    if not _is_own(_TEMPORARY):
+        raise StorageError(
+            f"{_TEMPORARY} can be written by others, so no weights are kept there",
+            "remove it, or set TMPDIR to a folder of your own",
+        )

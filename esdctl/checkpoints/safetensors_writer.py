@@ -16,7 +16,7 @@ from esdctl.checkpoints.tensor_info import TensorInfo
 def write_safetensors(
     path: Path,
     infos: Mapping[str, TensorInfo],
-    chunks: Iterable[memoryview[int]],
+    chunks: Iterable[bytes],
     metadata: Mapping[str, str],
 ) -> None:
     """Write one file, at ``path`` itself; for use inside ``storage.atomic.write_with``.
