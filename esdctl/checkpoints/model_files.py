@@ -14,7 +14,7 @@ from esdctl.checkpoints.architecture import (
     architecture_of_folder,
 )
 from esdctl.checkpoints.compvis import account, read_compvis
-from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.key_map import Part, family_parts
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.checkpoints.weight_files import FolderTensors, find_weights
@@ -68,7 +68,7 @@ class ModelFiles:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The U-Net, the VAE, and the text encoder or both."""
-        return parts_of(self.architecture)
+        return family_parts(self.architecture.family)
 
     def read(self, part: Part) -> Mapping[str, torch.Tensor]:
         """A part's tensors: diffusers' names, CLIP's without ``text_model.``; lazy and mapped.
@@ -135,12 +135,6 @@ def open_model(
     )
 
 
-def parts_of(architecture: Architecture) -> tuple[Part, ...]:
-    """The parts that a model of this architecture has."""
-    parts: tuple[Part, ...] = ("unet", "vae", "text_encoder")
-    return parts if architecture.text_encoder_2 is None else (*parts, "text_encoder_2")
-
-
 def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
     """The tokenizers of a checkpoint, which carries none: CLIP's, each with its padding."""
     files = {path.name: path for path in sorted(_CLIP.iterdir())}
@@ -158,7 +152,9 @@ def _open_folder(
             "give the folder that holds model_index.json, unet, vae and text_encoder",
         )
     architecture = architecture_of_folder(folder, prediction_type)
-    found = {part: find_weights(folder, part, variant) for part in parts_of(architecture)}
+    found = {
+        part: find_weights(folder, part, variant) for part in family_parts(architecture.family)
+    }
     return ModelFiles(
         path=folder,
         layout="diffusers",

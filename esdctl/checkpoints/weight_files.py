@@ -8,14 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.key_map import Part, canonical_name
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
 from esdctl.errors import InputError
 from esdctl.progress import Reporter, Silent
 
-# VAEs of 2022 call their attention's layers so; the published SD 1.x folders still do.
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_OLD_NAME = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)(?=\.)")
+# The positions' numbers, which older versions of transformers stored: no weights.
+_POSITIONS = "embeddings.position_ids"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ def find_weights(folder: Path, part: str, variant: str | None) -> tuple[Path, ..
 
 def read_weights(
     files: tuple[Path, ...],
-    part: str,
+    part: Part,
     reporter: Reporter = Silent(),  # noqa: B008
 ) -> PartTensors:
     """Open what ``find_weights`` found.
@@ -113,7 +112,7 @@ def read_weights(
     for file in opened:
         for stored in file.infos:
             name = canonical_name(part, stored)
-            if name is None:
+            if name == _POSITIONS:
                 continue
             if name in places:
                 raise InputError(
@@ -123,20 +122,6 @@ def read_weights(
     if index is not None:
         _compare_with_index(index, opened)
     return PartTensors(places)
-
-
-def canonical_name(part: str, name: str) -> str | None:
-    """The one name that a tensor of a diffusers folder is known by; None for what is no weight.
-
-    transformers 5.6 dropped ``text_model.`` from the names of its CLIPTextModel, older versions
-    stored the positions' numbers, and diffusers renamed the VAE's attention.
-    """
-    if part.startswith("text_encoder"):
-        short = name.removeprefix("text_model.")
-        return None if short == "embeddings.position_ids" else short
-    if part == "vae":
-        return _OLD_NAME.sub(lambda found: found[1] + _OLD_ATTENTION[found[2]], name)
-    return name
 
 
 def _names(part: str, variant: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from esdctl.storage.atomic import write_text
 
 
 def cache_folder() -> Path:
-    """``ESDCTL_CACHE_DIR``, else ``esdctl`` in the system's folder for caches; it may be missing."""
+    """``ESDCTL_CACHE_DIR``, else ``esdctl`` in the system's folder for caches, perhaps missing."""
     chosen = os.environ.get("ESDCTL_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser()

@@ -80,7 +80,7 @@ def tiny_folder(
         torch.manual_seed(seed)
         parts = tiny_parts(family)
     for name, part in parts.items():
-        shard = "300KB" if sharded else "5GB"
+        shard = "4MB" if sharded else "5GB"
         if dtype != torch.float32:  # diffusers warns of a cast, even of one that changes nothing
             part.to(dtype)
         part.save_pretrained(folder / name, variant=variant, max_shard_size=shard)
