@@ -51,6 +51,14 @@ def read_catalogue(folder: Path) -> Catalogue | None:
     return Catalogue(tuple(document["styles"]), tuple(document["objects"]))
 
 
+def template_of(config: TrainConfig) -> str:
+    """The template that is named, else the kind of the concept, else ``object``."""
+    if config.template is not None:
+        return config.template
+    known = find(config.concept) if config.concept else None
+    return known.kind if known else "object"
+
+
 def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bool) -> Concept:
     """Resolve names to prompts.
 
