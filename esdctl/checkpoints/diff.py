@@ -71,9 +71,7 @@ class Difference:
     @property
     def is_none(self) -> bool:
         """Whether the two hold the same values."""
-        return not (
-            self.tensors or self.only_in_first or self.only_in_second or self.misshapen
-        )
+        return not (self.tensors or self.only_in_first or self.only_in_second or self.misshapen)
 
     def document(self) -> dict[str, object]:
         """As a JSON document; what is not finite is null, since JSON has no such numbers."""

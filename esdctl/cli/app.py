@@ -13,9 +13,13 @@ from typer.exceptions import TyperException
 
 import esdctl
 from esdctl.cli import config, dataset
+from esdctl.cli.apply import apply
+from esdctl.cli.diff import diff
 from esdctl.cli.download import download
 from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
+from esdctl.cli.export import export
+from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
 from esdctl.cli.train import train
@@ -40,6 +44,10 @@ app.command()(train)
 app.add_typer(config.app)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(export)
+app.command()(apply)
+app.command()(diff)
+app.command()(inspect)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout

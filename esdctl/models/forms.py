@@ -67,7 +67,9 @@ def plan_form(
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"no type {dtype!r}", f"use one of {', '.join(DTYPES)}")
     if form != "lora" and (rank is not None or energy is not None):
-        raise UsageError("--rank and --energy are of LoRAs only", "add --to lora, or leave them out")
+        raise UsageError(
+            "--rank and --energy are of LoRAs only", "add --to lora, or leave them out"
+        )
     check_lora_size(rank, energy)
     if form not in _COMPLETE and not erased.tensors:
         raise UsageError(

@@ -1,0 +1,78 @@
+"""``esdctl inspect``: what a file or folder holds, without loading it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esdctl.cli.options import JsonOption, RootOption
+from esdctl.cli.output import print_json, print_line
+
+if TYPE_CHECKING:
+    from esdctl.checkpoints.inspect import Inspection
+
+
+def inspect(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH|NAME", help="A model, a run, a delta, a LoRA, a download."),
+    ],
+    root: RootOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Tell family, layout, precision, size, concept and settings; no tensor is loaded.
+
+    Example: esdctl inspect models/compvis/style50/compvis.ckpt
+    """
+    from esdctl.checkpoints.inspect import inspect as inspect_path
+    from esdctl.storage.workspace import find_workspace
+
+    found = inspect_path(_place(path, find_workspace(root).models))
+    if json:
+        return print_json(found.document())
+    for key, value in _lines(found):
+        print_line(f"{key}: {value}")
+    return None
+
+
+def _place(name: str, models: Path) -> Path:
+    """The path of a named model, or the path itself; what exists comes first."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    pocket = Path(__file__).parent.parent / "pocket" / "weights"
+    named = {"pocket": pocket, "compvis": models / "compvis", "diffuser": models / "diffuser"}
+    return named.get({"diffusers": "diffuser"}.get(name, name), path)
+
+
+def _lines(found: "Inspection") -> list[tuple[str, str]]:
+    """What is known, one fact a line."""
+    facts: dict[str, object] = {
+        "path": found.path,
+        "kind": found.kind,
+        "family": found.family,
+        "layout": found.layout,
+        "prediction type": found.prediction_type,
+        "dtype": ", ".join(sorted(found.dtypes, key=lambda name: -found.dtypes[name])),
+        "parameters": f"{found.parameters:,} in {found.tensors} tensors" if found.tensors else "",
+        **{
+            f"  {part}": f"{count:,}" for part, count in found.parts.items() if len(found.parts) > 1
+        },
+        "size": f"{found.bytes:,} bytes" if found.bytes else "",
+        "sha256": found.sha256,
+        "digest": found.digest,
+        **_flat(found.about),
+        **{f"note {number}": note for number, note in enumerate(found.notes, start=1)},
+    }
+    return [(key, str(value)) for key, value in facts.items() if value not in (None, "")]
+
+
+def _flat(about: object, prefix: str = "") -> dict[str, object]:
+    """Nested settings as ``settings.lr``."""
+    if not isinstance(about, dict):
+        return {prefix: about}
+    flat: dict[str, object] = {}
+    for key, value in about.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
+    return flat
