@@ -14,6 +14,7 @@ from esdctl.checkpoints.architecture import (
     architecture_of_folder,
 )
 from esdctl.checkpoints.compvis import account, read_compvis
+from esdctl.checkpoints.ema import with_ema_as_unet
 from esdctl.checkpoints.key_map import Part, family_parts
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
 from esdctl.checkpoints.tensor_file import open_tensors
@@ -68,7 +69,7 @@ class ModelFiles:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The U-Net, the VAE, and the text encoder or both."""
-        return family_parts(self.architecture.family)
+        return parts_of(self.architecture)
 
     def read(self, part: Part) -> Mapping[str, torch.Tensor]:
         """A part's tensors: diffusers' names, CLIP's without ``text_model.``; lazy and mapped.
@@ -120,7 +121,7 @@ def open_model(
         return _open_folder(path, prediction_type, variant, reporter)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", "check the path of the model")
-    file = open_tensors(path, reporter)
+    file = with_ema_as_unet(open_tensors(path, reporter))
     architecture = architecture_of_compvis(
         file.infos, file.metadata, path, model_config, prediction_type
     )
@@ -133,6 +134,11 @@ def open_model(
         files=(path,),
         tensors=read_compvis(file, architecture),
     )
+
+
+def parts_of(architecture: Architecture) -> tuple[Part, ...]:
+    """The parts that a model of this architecture has, in a fixed order."""
+    return family_parts(architecture.family)
 
 
 def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:

@@ -8,13 +8,14 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from esdctl.checkpoints.key_map import Part, canonical_name
+from esdctl.checkpoints.key_map import Part
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
 from esdctl.errors import InputError
 from esdctl.progress import Reporter, Silent
 
-# The positions' numbers, which older versions of transformers stored: no weights.
-_POSITIONS = "embeddings.position_ids"
+# VAEs of 2022 call their attention's layers so; the published SD 1.x folders still do.
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_NAME = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)(?=\.)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def read_weights(
     for file in opened:
         for stored in file.infos:
             name = canonical_name(part, stored)
-            if name == _POSITIONS:
+            if name is None:
                 continue
             if name in places:
                 raise InputError(
@@ -122,6 +123,20 @@ def read_weights(
     if index is not None:
         _compare_with_index(index, opened)
     return PartTensors(places)
+
+
+def canonical_name(part: Part, name: str) -> str | None:
+    """The one name that a tensor of a diffusers folder is known by; None for what is no weight.
+
+    transformers 5.6 dropped ``text_model.`` from the names of its CLIPTextModel, older versions
+    stored the positions' numbers, and diffusers renamed the VAE's attention.
+    """
+    if part in ("text_encoder", "text_encoder_2"):
+        short = name.removeprefix("text_model.")
+        return None if short == "embeddings.position_ids" else short
+    if part == "vae":
+        return _OLD_NAME.sub(lambda found: found[1] + _OLD_ATTENTION[found[2]], name)
+    return name
 
 
 def _names(part: str, variant: str | None) -> list[str]:
