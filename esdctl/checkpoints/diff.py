@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from esdctl.checkpoints.key_map import Part
+
 # A name up to the module that a reader thinks in: an attention, a feed-forward, a resnet, a layer.
 _MODULE = re.compile(
     r"(.*\.(?:attn\d|ff)\b|.*\.self_attn\b|.*\.mlp\b|.*\.(?:resnets|attentions|layers)\.\d+"
@@ -98,8 +100,8 @@ class _Sum:
 
 
 def compare(
-    first: Mapping[str, Mapping[str, torch.Tensor]],
-    second: Mapping[str, Mapping[str, torch.Tensor]],
+    first: Mapping[Part, Mapping[str, torch.Tensor]],
+    second: Mapping[Part, Mapping[str, torch.Tensor]],
 ) -> Difference:
     """Compare two models, one tensor at a time.
 
@@ -133,7 +135,7 @@ def compare(
     )
 
 
-def _names(model: Mapping[str, Mapping[str, torch.Tensor]]) -> set[tuple[str, str]]:
+def _names(model: Mapping[Part, Mapping[str, torch.Tensor]]) -> set[tuple[Part, str]]:
     return {(part, name) for part, tensors in model.items() for name in tensors}
 
 
@@ -172,7 +174,7 @@ def _ratio(squares: float, size: float) -> float:
 
 
 def _module(name: str) -> str:
-    """``unet.down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k.weight`` -> ``...attn2``."""
+    """``unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight`` up to ``attn2``."""
     found = _MODULE.match(name)
     return found[1] if found else name.rpartition(".")[0]
 

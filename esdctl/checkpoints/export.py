@@ -13,7 +13,6 @@ from esdctl.checkpoints.compvis import compvis_tensors
 from esdctl.checkpoints.esdctl_metadata import written_metadata
 from esdctl.checkpoints.key_map import Part
 from esdctl.checkpoints.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.model_files import TokenizerFiles
 from esdctl.errors import UsageError
 from esdctl.storage.atomic import publishing_folder, write_text, write_with

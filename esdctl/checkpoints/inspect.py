@@ -20,8 +20,8 @@ from esdctl.checkpoints.architecture import (
 )
 from esdctl.checkpoints.authors_delta import parse_authors_name
 from esdctl.checkpoints.esdctl_metadata import read_metadata
+from esdctl.checkpoints.key_map import family_parts
 from esdctl.checkpoints.model_digest import remembered_digest
-from esdctl.checkpoints.model_files import parts_of
 from esdctl.checkpoints.tensor_file import PeekedFile, TensorInfo, peek_tensors
 from esdctl.checkpoints.weight_files import find_weights
 from esdctl.errors import InputError
@@ -158,7 +158,7 @@ def _inspect_folder(folder: Path) -> Inspection:
     files: list[Path] = []
     parts: dict[str, list[TensorInfo]] = {}
     about: dict[str, str] = {}
-    for part in parts_of(architecture):
+    for part in family_parts(architecture.family):
         found = find_weights(folder, part, None)
         files += found
         for path in found:
