@@ -119,23 +119,6 @@ def vae_to_diffusers(names: Iterable[str]) -> dict[str, str]:
     return {name: found[0] for name, found in to_diffusers("vae", names).items()}
 
 
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-
-def canonical_name(part: Part, name: str) -> str:
-    """A diffusers tensor's present name: without ``text_model.``, and the VAE's attention as now.
-
-    Folders written before diffusers 0.18 have ``query``, ``key``, ``value`` and ``proj_attn``.
-    """
-    if part in ("text_encoder", "text_encoder_2"):
-        return name.removeprefix("text_model.")
-    module, _, last = name.rpartition(".")
-    owner, _, kind = module.rpartition(".")
-    if part == "vae" and kind in _OLD_ATTENTION and owner.endswith("attentions.0"):
-        return f"{owner}.{_OLD_ATTENTION[kind]}.{last}"
-    return name
-
-
 def _longest(rows: Mapping[str, _Row], name: str, layout: str) -> tuple[_Row, str]:
     """The row of the longest module that the name begins with, and the rest of the name."""
     end = len(name)
