@@ -13,7 +13,7 @@ from esdctl.checkpoints.architecture import (
     architecture_of_compvis,
     architecture_of_folder,
 )
-from esdctl.checkpoints.compvis import account, read_compvis
+from esdctl.checkpoints.compvis import read_compvis
 from esdctl.checkpoints.ema import with_ema_as_unet
 from esdctl.checkpoints.key_map import Part, family_parts
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
@@ -57,6 +57,7 @@ class ModelFiles:
         tokenizers: one for each text encoder.
         files: every file that holds weights.
         tensors: part -> canonical name -> tensor, mapped from the files.
+        beside: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class ModelFiles:
     tokenizers: tuple[TokenizerFiles, ...]
     files: tuple[Path, ...]
     tensors: Mapping[Part, Mapping[str, torch.Tensor]] = field(repr=False)
+    beside: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -125,14 +127,15 @@ def open_model(
     architecture = architecture_of_compvis(
         file.infos, file.metadata, path, model_config, prediction_type
     )
-    account(file.infos, architecture)
+    model = read_compvis(file, architecture)
     return ModelFiles(
         path=path,
         layout="compvis",
         architecture=architecture,
         tokenizers=clip_tokenizers(architecture),
         files=(path,),
-        tensors=read_compvis(file, architecture),
+        tensors=model,
+        beside=model.beside,
     )
 
 

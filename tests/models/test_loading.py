@@ -40,7 +40,7 @@ def test_the_digest_names_the_weights_not_the_place(tiny_model: Path, copy: Path
     tensors = load_file(path)
     tensors["conv_in.bias"] += 1
     save_file(tensors, path)
-    assert here.digest() != there.digest()
+    assert here.digest() != resolve_model(str(copy), Workspace(Path())).digest()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_missing_part_is_named(part: str, copy: Path) -> None:
 def test_a_truncated_part_is_named(part: str, copy: Path) -> None:
     path = copy / part / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(InputError, match=part):
+    with pytest.raises((InputError, IntegrityError), match=part):
         load(resolve_model(str(copy), Workspace(copy)), CPU)
 
 
@@ -116,7 +116,7 @@ def test_a_delta_of_another_base_is_refused(copy: Path, tmp_path: Path) -> None:
 def test_what_is_no_delta_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "d.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"d\.safetensors"):
+    with pytest.raises((InputError, IntegrityError), match=r"d\.safetensors"):
         resolve_model(str(path), Workspace(tmp_path))
 
 
