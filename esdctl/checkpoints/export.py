@@ -38,6 +38,7 @@ def write_compvis(
     architecture: Architecture,
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
+    beside: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a complete checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
 
@@ -50,6 +51,7 @@ def write_compvis(
         architecture: which model it is.
         dtype: of all floating tensors but the schedule's; None keeps each part's own.
         about: provenance for the metadata of safetensors.
+        beside: what lay beside the parts in the checkpoint that they were read from.
 
     Raises:
         UsageError: the file's name has another suffix.
@@ -60,7 +62,7 @@ def write_compvis(
             f"a CompVis checkpoint cannot be called {path.name}", f"end it in {', '.join(SUFFIXES)}"
         )
     tensors = compvis_tensors(
-        {part: converted(content, dtype) for part, content in parts.items()}, architecture
+        {part: converted(content, dtype) for part, content in parts.items()}, architecture, beside
     )
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
     write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document)))

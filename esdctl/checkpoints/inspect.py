@@ -39,6 +39,7 @@ _COMPVIS_PARTS = {
     "conditioner.embedders.0.": "text_encoder",
     "conditioner.embedders.1.": "text_encoder_2",
 }
+_BESIDE = "beside"  # the schedule's tables, averages, counters
 _UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in.", "conv_out.", "conv_norm_",
                 "time_embedding.", "add_embedding.")  # fmt: skip
 
@@ -146,7 +147,8 @@ def _inspect_file(path: Path) -> Inspection:
 def _inspect_compvis(file: PeekedFile, sizes: dict[str, Any]) -> Inspection:
     parts: dict[str, list[TensorInfo]] = {}
     for name, info in file.infos.items():
-        part = next((p for prefix, p in _COMPVIS_PARTS.items() if name.startswith(prefix)), "other")
+        found = (p for prefix, p in _COMPVIS_PARTS.items() if name.startswith(prefix))
+        part = next(found, _BESIDE)
         parts.setdefault(part, []).append(info)
     sizes |= _sizes(parts, (file.path,))
     architecture = architecture_of_compvis(file.infos, file.metadata, file.path)
@@ -233,14 +235,16 @@ def _model_inside(folder: Path, names: Iterable[str]) -> Path | None:
 
 
 def _sizes(parts: Mapping[str, Iterable[TensorInfo]], files: Iterable[Path]) -> dict[str, Any]:
+    """Counts of what is a parameter: neither whole numbers nor tables beside the parts."""
     dtypes: Counter[str] = Counter()
     parameters: Counter[str] = Counter()
     count = 0
     for part, infos in parts.items():
         for info in infos:
-            dtypes[_NAMES.get(info.dtype, info.dtype)] += info.elements
-            parameters[part] += info.elements
             count += 1
+            if info.dtype in _NAMES and part != _BESIDE:
+                dtypes[_NAMES[info.dtype]] += info.elements
+                parameters[part] += info.elements
     size = sum(path.stat().st_size for path in files)
     return {"dtypes": dict(dtypes), "parts": dict(parameters), "tensors": count, "bytes": size}
 

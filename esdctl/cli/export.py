@@ -21,6 +21,10 @@ def export(
     to: Annotated[
         str, typer.Option("--to", metavar="FORM", help="compvis, diffusers, delta, lora, authors.")
     ],
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
+    ] = None,
     dtype: DTypeOption = None,
     rank: RankOption = None,
     energy: EnergyOption = None,
@@ -39,6 +43,6 @@ def export(
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
-    erased = open_erased(model, workspace)
+    erased = open_erased(model, workspace, base)
     plan = plan_form(erased, to, output, workspace, dtype, rank, energy)
     write_and_print(erased, plan, dry_run, json, quiet)

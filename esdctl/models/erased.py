@@ -8,11 +8,9 @@ from pathlib import Path
 import torch
 
 from esdctl.checkpoints.apply import add_changes, open_change, refuse_another_base
-from esdctl.checkpoints.delta import read_delta, read_delta_metadata
 from esdctl.checkpoints.export import Parts
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import DELTA_NAME, Pipeline, resolve_model
-from esdctl.models.stable_diffusion import without_delta
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
@@ -49,25 +47,25 @@ class Erased:
             yield name, value.float() - base[name].float()
 
 
-def open_erased(name: str, workspace: Workspace) -> Erased:
+def open_erased(name: str, workspace: Workspace, base: str | None = None) -> Erased:
     """Find an erased model, or a base.
 
     Args:
         name: a run folder, a delta, or whatever else names a model.
         workspace: where named models lie.
+        base: what a delta stands on, where it does not say so itself.
 
     Raises:
         InputError: there is no such model, or the run is not finished.
         IntegrityError: the delta's base is another model now.
     """
-    pipeline = resolve_model(name, workspace)
-    base = without_delta(pipeline)
+    pipeline = resolve_model(name, workspace, base=base)
     if pipeline.delta is None:
-        return Erased(_short(Path(pipeline.name)), base, {}, {})
-    about = read_delta_metadata(pipeline.delta)
-    return Erased(
-        _short(pipeline.delta), _named_as_in(about, base), read_delta(pipeline.delta), about
-    )
+        return Erased(_short(Path(pipeline.name)), pipeline, {}, {})
+    about = dict(open_change(pipeline.delta).about)
+    named = replace(pipeline, name=base or about.get("base", ""), delta=None)
+    tensors = pipeline.changed(named.files.read("unet"))
+    return Erased(_short(pipeline.delta), named, tensors, about)
 
 
 def apply_all(
@@ -150,11 +148,6 @@ def _sum_of(abouts: Sequence[Mapping[str, str]]) -> dict[str, str]:
         if key in first and all(about.get(key) == first[key] for about in abouts)
     }
     return {**shared, "concept": ", ".join(dict.fromkeys(concepts))}
-
-
-def _named_as_in(about: Mapping[str, str], base: Pipeline) -> Pipeline:
-    """The base, called as the delta calls it: a resolved erased model carries the delta's name."""
-    return replace(base, name=about.get("base", base.name))
 
 
 def _short(path: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from esdctl.checkpoints.authors_delta import authors_name, write_authors_delta
+from esdctl.checkpoints.compvis import CompvisModel
 from esdctl.checkpoints.delta import write_delta
 from esdctl.checkpoints.export import DTYPES, converted, write_compvis, write_diffusers
 from esdctl.checkpoints.lora import Lora, check_lora_size, factorise, write_lora
@@ -95,9 +96,10 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
     dtype = DTYPES[plan.dtype] if plan.dtype else None
     files = erased.base.files
     if plan.form == "compvis":
-        write_compvis(plan.path, erased.parts(), files.architecture, dtype, erased.about)
+        beside = files.tensors.beside if isinstance(files.tensors, CompvisModel) else None
+        write_compvis(plan.path, erased.parts(), files.architecture, dtype, erased.about, beside)
     elif plan.form == "diffusers":
-        catalogue = files.path / _CATALOGUE
+        catalogue = erased.base.folder / _CATALOGUE
         more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
         write_diffusers(
             plan.path, erased.parts(), files.architecture, files.tokenizers, dtype,
