@@ -8,10 +8,18 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from esdctl.checkpoints.architecture import Architecture, architecture_of_folder
+from esdctl.checkpoints.compvis import compvis_tensors
+from esdctl.checkpoints.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.model_files import open_model
+from esdctl.checkpoints.skeleton import skeleton
+from esdctl.checkpoints.tensor_info import TensorInfo
+
 Family = Literal["sd1", "sd2", "sd2-v", "sdxl"]
+Form = Literal["safetensors", "state_dict", "bare"]
 FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sd2-v", "sdxl")
 
 VOCABULARY = Path(__file__).parents[2] / "esdctl" / "pocket" / "weights" / "tokenizer"
@@ -117,6 +125,45 @@ def tiny_parts(family: Family) -> dict[str, Any]:
     if family == "sdxl":
         encoders["text_encoder_2"] = CLIPTextModelWithProjection(_clip(64, 3, "gelu"))
     return {"unet": unet, "vae": vae, **encoders}
+
+
+def tiny_compvis(
+    family: Family, path: Path, form: Form = "safetensors", seed: int = 0, has_config: bool = False
+) -> Path:
+    """Make a CompVis checkpoint with the weights that ``tiny_folder`` has for the same seed.
+
+    Args:
+        family: which structure.
+        path: the file.
+        form: ``safetensors``; ``state_dict`` or ``bare``, two forms of pickle.
+        seed: of the weights.
+        has_config: write the LDM config file beside it.
+
+    Returns:
+        The file.
+    """
+    folder = tiny_folder(family, path.parent / f".{path.name}-{seed}", seed)
+    architecture = architecture_of_folder(folder)
+    tensors = compvis_tensors(open_model(folder).tensors, architecture)
+    if form == "safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    else:
+        alone = {name: tensor.clone() for name, tensor in tensors.items()}
+        torch.save(alone if form == "bare" else {"state_dict": alone, "global_step": 7}, path)
+    if has_config:
+        path.with_suffix(".yaml").write_text(ldm_yaml(architecture), encoding="utf-8")
+    shutil.rmtree(folder)
+    return path
+
+
+def compvis_infos(architecture: Architecture) -> dict[str, TensorInfo]:
+    """Names and shapes of a model's CompVis checkpoint, made without memory."""
+    parts = {
+        part: {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        for part, shapes in skeleton(architecture).items()
+    }
+    tensors = compvis_tensors(parts, architecture)
+    return {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
 def scheduler(family: Family) -> dict[str, object]:
