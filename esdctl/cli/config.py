@@ -1,5 +1,6 @@
 """``esdctl config``: explain a settings file, or write it in the present form."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +54,7 @@ def _document(explanation: "Explanation") -> dict[str, object]:
     rows = [
         {
             "key": row.key,
-            "value": row.value,
+            "value": _jsonable(row.value),
             "meaning": row.meaning,
             "becomes": row.becomes,
             "fault": row.fault,
@@ -66,6 +67,12 @@ def _document(explanation: "Explanation") -> dict[str, object]:
         "defaults": dict(explanation.defaults),
         "faults": list(explanation.faults),
     }
+
+
+def _jsonable(value: object) -> object:
+    """What YAML read, as JSON can say it: dates and numbers that are not finite become text."""
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return value if is_number or value is None else str(value)
 
 
 def _show(explanation: "Explanation") -> None:

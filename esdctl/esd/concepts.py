@@ -70,9 +70,10 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bo
     Raises:
         UsageError: the concept is unknown and not spelt out, or is retained as well.
     """
-    if config.concept is None and not config.prompt:
+    spelt_out = [prompt for prompt in config.prompt if "{concept}" not in prompt]
+    if config.concept is None and not spelt_out:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")
-    name = config.concept or config.prompt[0]
+    name = config.concept or spelt_out[0]
     known = find(name)
     named = (*catalogue.styles, *catalogue.objects)
     is_known = known is not None and known.name in named

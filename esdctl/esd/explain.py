@@ -71,13 +71,11 @@ def explain(path: Path) -> Explanation:
         config = _settled(sources)
     except UsageError as error:
         return Explanation(is_seed, rows, {}, (_told(error),))
+    is_seed = sources.is_seed
+    said = {RENAMED.get(row.key, row.key) for row in rows}
     written = config.model_dump(mode="json", exclude_none=True)
-    left_out = {
-        key: value
-        for key, value in written.items()
-        if key not in sources.file.values and value != []
-    }
-    return Explanation(sources.is_seed, rows, left_out if sources.is_seed else {}, ())
+    left_out = {key: value for key, value in written.items() if key not in said and value != []}
+    return Explanation(is_seed, rows, left_out if is_seed else {}, ())
 
 
 def migrate(path: Path) -> str:

@@ -16,6 +16,7 @@ from esdctl.esd.seed_rules import check_names
 from esdctl.esd.sources import Sources, read_sources
 from esdctl.models.resolve import Pipeline, default_model, resolve_model
 from esdctl.settings.resolve import Resolved
+from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
 # They change how a run is done, not what comes out of it.
@@ -145,7 +146,10 @@ def _find_model(
         if not architecture.is_file():  # the seed system's lies in its own package
             notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
             architecture = None
-    return resolve_model(name, workspace), notes
+    pipeline = resolve_model(
+        name, workspace, model_config=architecture, prediction_type=config.prediction_type
+    )
+    return pipeline, notes
 
 
 def _located(path: str, workspace: Workspace) -> str:
@@ -160,7 +164,11 @@ def _settled(
 ) -> TrainConfig:
     """The settings with what depends on the model, and paths that hold from anywhere."""
     config = resolved.value
-    changes: dict[str, object] = {"model": pipeline.name, "template": template_of(config)}
+    changes: dict[str, object] = {
+        "model": pipeline.name,
+        "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
+        "template": template_of(config),
+    }
     if config.output_dir is not None and resolved.origins["output_dir"] != "flag":
         changes["output_dir"] = workspace.root / config.output_dir
     if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
@@ -178,12 +186,14 @@ def _preset_of(config: TrainConfig, is_seed: bool, pipeline: Pipeline) -> str:
 
 def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
     settings = config.model_dump(mode="json", exclude=_NOT_IN_DIGEST)
-    content = {
+    content: dict[str, object] = {
         "settings": {k: v for k, v in settings.items() if v is not None or k not in _IF_GIVEN},
         "prompts": concept.prompts,
         "retained": concept.retained,
         "base": base_digest,
     }
+    if config.model_config_path is not None:
+        content["model_config"] = sha256_file(config.model_config_path)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
