@@ -31,7 +31,7 @@ pin_memory: True
 """
 
 
-def write_seed_file(path: Path, without: tuple[str, ...] = (), **changes: object) -> Path:
+def write_seed_file(path: Path, without: tuple[str, ...] = (), /, **changes: object) -> Path:
     """Write the file with some values changed and some keys left out."""
     settings = {**yaml.safe_load(SEED_FILE), **changes}
     path.write_text(yaml.safe_dump({k: v for k, v in settings.items() if k not in without}))
