@@ -8,12 +8,12 @@ used or made. It can be removed at any time.
 """
 
 import errno
-import getpass
 import glob
 import json
 import os
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.refusal import hostile
+from esdctl.checkpoints.refusal import hostile, shown
 from esdctl.checkpoints.safetensors_file import SafetensorsFile, open_safetensors
 from esdctl.checkpoints.safetensors_writer import write_safetensors
 from esdctl.checkpoints.stored_tensor import StoredTensor
@@ -35,7 +35,8 @@ from esdctl.storage.lock import target_lock
 
 SOURCE_KEY = "esdctl-source"
 _DIGEST = "[0-9a-f]" * 16
-_TEMPORARY = Path(tempfile.gettempdir(), f"esdctl-{getpass.getuser()}")
+_USER = os.getuid() if hasattr(os, "getuid") else "user"
+_TEMPORARY = Path(tempfile.gettempdir(), f"esdctl-{_USER}")
 _CHUNK = 16 * 2**20  # bytes read at a time
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -96,6 +97,7 @@ def _convert_into(
         reporter.started("convert", sum(info.bytes for info in infos.values()), "B")
 
         def write(beside: Path) -> None:
+            _check_storages(pickled)
             chunks = _chunks(pickled, infos, reporter)
             write_safetensors(beside, infos, chunks, _metadata(pickled, source))
             if _now(path) != replace(source, sha256=""):
@@ -135,6 +137,25 @@ def _aligned(pickled: PickledFile) -> dict[str, TensorInfo]:
         return -DTYPES[tensor.dtype].itemsize, tensor.storage.start + tensor.offset
 
     return {name: tensor.info for name, tensor in sorted(pickled.tensors.items(), key=place)}
+
+
+def _check_storages(pickled: PickledFile) -> None:
+    """Hold the storages' bytes against their CRC32, where the file says one.
+
+    Raises:
+        IntegrityError: one is damaged.
+    """
+    storages = {tensor.storage for tensor in pickled.tensors.values() if tensor.storage.crc32}
+    with pickled.path.open("rb") as file:
+        for storage in sorted(storages, key=lambda storage: storage.start):
+            file.seek(storage.start)
+            crc32, left = 0, storage.bytes
+            while left and (chunk := file.read(min(left, _CHUNK))):
+                crc32 = zlib.crc32(chunk, crc32)
+                left -= len(chunk)
+            if crc32 != storage.crc32:
+                fault = f"its storage {shown(storage.key)} is damaged: the CRC32 differs"
+                raise hostile(pickled.path, fault)
 
 
 def _chunks(

@@ -11,6 +11,7 @@ the memo's numbers. Values are shared, never copied, so that a memo bomb takes n
 import pickletools
 from collections.abc import Callable
 from io import BytesIO
+from pickle import HIGHEST_PROTOCOL
 from typing import Any, Protocol
 
 from esdctl.checkpoints.pickle_names import GlobalName, is_harmful, present_name
@@ -87,6 +88,10 @@ class _Machine:
         if action is None:
             raise PickleFault(f"its pickle uses the opcode {opcode}, which no checkpoint needs")
         action(self, argument)
+
+    def protocol(self, version: int) -> None:
+        if version > HIGHEST_PROTOCOL:
+            raise PickleFault(f"its pickle is of protocol {version}, which does not exist")
 
     def push(self, value: object) -> None:
         self._stack.append(value)
@@ -231,7 +236,7 @@ _PUSHES = {
 }  # fmt: skip
 
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": lambda machine, _: None,
+    "PROTO": _Machine.protocol,
     "FRAME": lambda machine, _: None,
     "STOP": lambda machine, _: None,
     "NONE": lambda machine, _: machine.push(None),

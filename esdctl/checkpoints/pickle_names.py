@@ -101,7 +101,7 @@ def is_harmful(mentioned: GlobalName) -> bool:
 
 def _is_of_torch(path: str) -> bool:
     last = path.rpartition(".")[2]
-    if path in _TORCH or (path.count(".") <= 2 and last.endswith("Storage")):
+    if path in _TORCH or (path.count(".") <= 2 and last.endswith(("Storage", "Tensor"))):
         return True
     if path == f"torch.{last}" and last.startswith(_TORCH_DTYPES):
         return True

@@ -27,12 +27,14 @@ class Storage:
         dtype: safetensors' name of its elements' type.
         count: elements, as the pickle says; who opens the file checks it against the bytes there.
         start: where in the file its first byte is; -1 until that is known.
+        crc32: of its bytes, as the file says; 0 where it says none.
     """
 
     key: str
     dtype: str
     count: int
     start: int = -1
+    crc32: int = 0
 
     @property
     def bytes(self) -> int:
