@@ -33,7 +33,9 @@ _TRAINING = (
     re.compile(rf"(?:\w+\.)?{re.escape(EMA)}.+"),  # averages; see ``ema``
     re.compile(r"(?:first_stage_model\.)?(?:loss|discriminator)\..+"),
 )
-_MARKS = ("v_pred", "ztsnr")  # empty tensors by which XL models say how they were trained
+# Empty tensors by which XL models say how they were trained: what they predict; on which schedule.
+V_PREDICTION_MARK = "v_pred"
+_ZERO_SNR_MARK = "ztsnr"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def account(
     Raises:
         InputError: tensors are missing, unexpected or of another shape; it lists them.
     """
+    if _ZERO_SNR_MARK in infos:
+        raise InputError(
+            f"{source or 'the checkpoint'} was trained with zero terminal SNR (it holds ztsnr)",
+            "this version has no such noise schedule; use a model without it",
+        )
     expected = skeleton(architecture)
     found = {part: places(architecture.family, part, shapes) for part, shapes in expected.items()}
     allowed: dict[str, list[Shape]] = {}
@@ -73,7 +80,7 @@ def account(
             allowed[place.name] = _stored_shapes(shapes[name], place)
     rest = [name for name in infos if name not in allowed]
     beside = [name for name in rest if is_beside(name, architecture)]
-    known = {*beside, *(name for name in rest if _matches(_TRAINING, name) or name in _MARKS)}
+    known = {*beside, *(name for name in rest if _matches(_TRAINING, name))}
     missing = [name for name in allowed if name not in infos]
     unexpected = [name for name in rest if name not in known]
     misfits = [
@@ -93,7 +100,7 @@ def is_beside(name: str, architecture: Architecture) -> bool:
         prefix = PREFIXES["sd2", "text_encoder"][0]
         if name.startswith(f"{prefix}transformer.resblocks.{last}."):
             return True
-    return _matches(_BESIDE, name)
+    return name == V_PREDICTION_MARK or _matches(_BESIDE, name)
 
 
 def _matches(rules: Iterable[re.Pattern[str]], name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from esdctl.checkpoints.accounting import Account, account
+from esdctl.checkpoints.accounting import V_PREDICTION_MARK, Account, account
 from esdctl.checkpoints.architecture import Architecture
 from esdctl.checkpoints.key_map import PREFIXES, Part, Place, family_parts, places
 from esdctl.checkpoints.key_rows import Form
@@ -153,6 +153,8 @@ def _made(
         made |= _last_layer(tensors, architecture.text_encoder["num_hidden_layers"])
     if family != "sdxl":  # SGM's checkpoints carry no schedule
         made |= schedule_buffers(architecture.scheduler)
+    elif architecture.prediction_type == "v_prediction":
+        made[V_PREDICTION_MARK] = torch.empty(0)
     return made
 
 
