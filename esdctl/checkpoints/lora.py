@@ -2,9 +2,10 @@
 
 The format is kohya's, which diffusers, ComfyUI and A1111 read: for a module called M, tensors
 ``lora_unet_M.lora_down.weight`` (r, in, ...), ``lora_unet_M.lora_up.weight`` (out, r, ...) and
-``lora_unet_M.alpha`` = r, so that the change is up @ down. M is diffusers' name of the module with
-underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's U-Net there. A LoRA holds
-no bias and no normalisation; ``factorise`` tells what it leaves out.
+``lora_unet_M.alpha``, so that the change is (alpha / r) up @ down. Alpha is one for the whole file,
+because diffusers (0.42) loses the alphas of attention modules where they differ. M is diffusers'
+name of the module with underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's
+U-Net there. A LoRA holds no bias and no normalisation; ``factorise`` tells what it leaves out.
 """
 
 import math
@@ -159,7 +160,7 @@ def write_lora(
     names: Iterable[str],
     is_xl: bool,
     about: Mapping[str, str],
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a LoRA atomically.
 
@@ -169,18 +170,20 @@ def write_lora(
         names: all parameters of the base's U-Net, under diffusers' names.
         is_xl: whether it is SDXL, whose modules go by LDM's names.
         about: strings for the metadata; ``format`` is added.
-        dtype: of the factors; None for fp32.
+        dtype: of the factors.
 
     Raises:
         StorageError: the disk is full or not writable.
     """
     modules = {weight: module for module, weight in kohya_modules(names, is_xl).items()}
+    alpha = float(max(pair.rank for pair in lora.pairs.values()))
     content: dict[str, torch.Tensor] = {}
     for name, pair in lora.pairs.items():
         module = modules[name]
-        content[module + DOWN] = pair.down.to(dtype)
-        content[module + UP] = pair.up.to(dtype)
-        content[module + ALPHA] = torch.tensor(float(pair.rank))
+        share = math.sqrt(pair.rank / alpha)  # each factor takes half of what alpha / r adds
+        content[module + DOWN] = (pair.down * share).to(dtype)
+        content[module + UP] = (pair.up * share).to(dtype)
+        content[module + ALPHA] = torch.tensor(alpha)
     metadata = written_metadata({**about, "format": FORMAT})
     write_with(path, lambda beside: save_file(content, beside, metadata))
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
 from esdctl.checkpoints.authors_delta import authors_name, write_authors_delta
 from esdctl.checkpoints.compvis import CompvisModel
 from esdctl.checkpoints.delta import write_delta
@@ -113,7 +115,7 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
     else:
         lora = factorise(erased.changes(), plan.rank, plan.energy)
         is_xl = files.architecture.family == "sdxl"
-        write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype)
+        write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype or torch.float32)
         return lora
     return None
 
