@@ -20,7 +20,12 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; else the best one."),
+    typer.Option(
+        "--device",
+        "--devices",
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, mps; else the best one.",
+    ),
 ]
 SeedOption = Annotated[
     int | None,
