@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from esdctl.checkpoints.pickle_values import Inert, PickleFault, Table, describe
+from esdctl.checkpoints.pickle_values import Inert, Items, PickleFault, Row, Table, describe
 from esdctl.checkpoints.refusal import shown
 from esdctl.checkpoints.stored_tensor import StoredTensor
 
@@ -74,7 +74,9 @@ def _what(value: object) -> str:
         return "a single tensor"
     if isinstance(value, Inert):
         return f"a pickled object ({describe(value)})"
-    return f"a {type(value).__name__}" if value is not None else "nothing"
+    if isinstance(value, Items | Row):
+        return "a list" if isinstance(value, Items) else "a tuple"
+    return f"the value {describe(value)}"
 
 
 def _instead(table: Table) -> str:
