@@ -13,14 +13,14 @@ from esdctl.checkpoints.compvis import read_compvis
 from esdctl.checkpoints.ema import dotted_name, with_ema_as_unet
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError
+from tests.checkpoints.full_size import FAMILIES, Family, full_size
 from tests.checkpoints.held_tensors import HeldTensors
-from tests.checkpoints.tiny_models import Family, compvis_infos, tiny_folder
+from tests.checkpoints.tiny_models import compvis_infos, tiny_folder
 
 Infos = dict[str, TensorInfo]
 UNET = "model.diffusion_model."
 MEAN = "model_ema.diffusion_model"
 NUMBER = TensorInfo("F32", ())
-FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,18 @@ def test_a_complete_checkpoint_is_used_to_the_last_tensor(
     found = account(infos, architectures[family])
     used = {place.name for part in found.places.values() for place in part.values()}
     assert used | set(found.beside) == set(infos)
+
+
+# Per family: U-Net, VAE, text encoders (with position numbers and logit scales), schedule.
+FULL = {"sd1": 686 + 248 + 197 + 12, "sd2": 686 + 248 + 294 + 12, "sdxl": 1680 + 248 + 197 + 390}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_full_size_checkpoint_has_the_tensors_of_its_parts_and_no_more(family: Family) -> None:
+    architecture = full_size(family)
+    infos = compvis_infos(architecture)
+    account(infos, architecture)
+    assert len(infos) == FULL[family]
 
 
 BESIDE: Mapping[str, Callable[[Infos], Infos]] = {

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -10,38 +9,10 @@ from diffusers import UNet2DConditionModel
 
 from esdctl.errors import InputError
 from esdctl.esd.train_methods import RULES, canonical_method, select
-
-_SD: Mapping[str, Any] = {
-    "sample_size": 64,
-    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    "block_out_channels": (320, 640, 1280, 1280),
-}
-FULL_SIZE: Mapping[str, Mapping[str, Any]] = {
-    "sd1": {**_SD, "cross_attention_dim": 768},
-    "sd2": {
-        **_SD,
-        "cross_attention_dim": 1024,
-        "attention_head_dim": (5, 10, 20, 20),
-        "use_linear_projection": True,
-    },
-    "sdxl": {
-        "sample_size": 128,
-        "cross_attention_dim": 2048,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "block_out_channels": (320, 640, 1280),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
+from tests.checkpoints.full_size import FAMILIES, UNETS, Family
 
 # family -> method -> tensors, parameters
-COUNTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
+COUNTS: Mapping[Family, Mapping[str, tuple[int, int]]] = {
     "sd1": {
         "full": (686, 859_520_964),
         "xattn": (80, 43_962_560),
@@ -82,18 +53,18 @@ COUNTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "esd-all": (1122, 2_541_929_600),
     },
 }
-CASES = [(family, method) for family in FULL_SIZE for method in RULES]
+CASES = [(family, method) for family in FAMILIES for method in RULES]
 
 
 @cache
-def sizes_of(family: str) -> dict[str, int]:
+def sizes_of(family: Family) -> dict[str, int]:
     """Name -> number of parameters of a full-size U-Net, which exists without memory."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**FULL_SIZE[family])
+        unet = UNet2DConditionModel(**UNETS[family])
     return {name: parameter.numel() for name, parameter in unet.named_parameters()}
 
 
-def to_ldm(name: str, family: str) -> str:
+def to_ldm(name: str, family: Family) -> str:
     """A diffusers name in CompVis' layout (two layers a block), written independently."""
     part = name.split(".")
     resnet = {
@@ -128,7 +99,7 @@ def to_ldm(name: str, family: str) -> str:
 
 
 @pytest.mark.parametrize(("family", "method"), CASES)
-def test_a_method_selects_the_tables_counts(family: str, method: str) -> None:
+def test_a_method_selects_the_tables_counts(family: Family, method: str) -> None:
     sizes = sizes_of(family)
     selected = select(method, sizes)
     assert (len(selected), sum(sizes[name] for name in selected)) == COUNTS[family][method]
@@ -137,7 +108,7 @@ def test_a_method_selects_the_tables_counts(family: str, method: str) -> None:
 @pytest.mark.parametrize(("family", "method"), CASES)
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 def test_a_method_selects_the_same_tensors_in_either_layout(
-    family: str, method: str, prefix: str
+    family: Family, method: str, prefix: str
 ) -> None:
     sizes = sizes_of(family)
     ldm = {prefix + to_ldm(name, family): name for name in sizes}
@@ -146,7 +117,7 @@ def test_a_method_selects_the_same_tensors_in_either_layout(
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
-def test_layer_methods_select_their_layers_alone(family: str) -> None:
+def test_layer_methods_select_their_layers_alone(family: Family) -> None:
     assert places("xlayer", family) == {"up_blocks.2.attentions.0", "up_blocks.2.attentions.2"}
     assert places("selflayer", family) == {
         "down_blocks.1.attentions.0",
@@ -154,7 +125,7 @@ def test_layer_methods_select_their_layers_alone(family: str) -> None:
     }
 
 
-def places(method: str, family: str) -> set[str]:
+def places(method: str, family: Family) -> set[str]:
     return {".".join(name.split(".")[:4]) for name in select(method, sizes_of(family))}
 
 
@@ -163,15 +134,15 @@ def test_selflayer_selects_both_levels_of_sdxl() -> None:
     assert places("selflayer", "sdxl") == expected
 
 
-@pytest.mark.parametrize("family", FULL_SIZE)
-def test_notime_is_noxattn_and_cross_attention(family: str) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_notime_is_noxattn_and_cross_attention(family: Family) -> None:
     sizes = sizes_of(family)
     both = {*select("noxattn", sizes), *select("xattn", sizes)}
     assert set(select("notime", sizes)) == both
 
 
-@pytest.mark.parametrize("family", FULL_SIZE)
-def test_the_output_head_stays_under_noxattn_and_notime(family: str) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_output_head_stays_under_noxattn_and_notime(family: Family) -> None:
     for method in ("noxattn", "notime"):
         selected = select(method, sizes_of(family))
         assert not [name for name in selected if name.startswith(("conv_out", "conv_norm_out"))]
