@@ -16,7 +16,7 @@ from esdctl.checkpoints.esdctl_metadata import read_metadata
 from esdctl.checkpoints.lora import is_lora
 from esdctl.checkpoints.model_files import ModelFiles, open_model
 from esdctl.checkpoints.tensor_file import peek_tensors
-from esdctl.errors import InputError, IntegrityError
+from esdctl.errors import EsdctlError, InputError, IntegrityError
 from esdctl.storage.digest import sha256_file, sha256_files
 from esdctl.storage.workspace import Workspace
 
@@ -57,7 +57,20 @@ class Pipeline:
     @property
     def folder(self) -> Path:
         """Where the files that belong to the base lie: its concepts, its classifier."""
-        return self.path.parent if self.path.is_file() else self.path
+        beside = self.path.parent if self.path.is_file() else self.path
+        return POCKET if self.is_pocket else beside
+
+    @cached_property
+    def is_pocket(self) -> bool:
+        """Whether the base is the embedded model, perhaps as a copy or in the other layout."""
+        if self.path.resolve() == POCKET.resolve():
+            return True
+        pocket = Pipeline("pocket", POCKET)
+        try:
+            mine, its = (p.files.architecture.unet["block_out_channels"] for p in (self, pocket))
+            return list(mine) == list(its) and self.base_digest() == pocket.base_digest()
+        except (EsdctlError, KeyError):  # whoever reads the model says what is wrong with it
+            return False
 
     @cached_property
     def files(self) -> ModelFiles:
