@@ -75,12 +75,11 @@ def erase(
 def _embeddings(model: StableDiffusion, plan: ErasePlan) -> Embeddings:
     """Every prompt's embedding, each encoded once."""
     concept = plan.concept
-    retained = encode_prompts(model, [*concept.retained, ""])[:-1]  # (R, 77, D), R may be 0
     return Embeddings(
         prompts=encode_prompts(model, concept.prompts),
-        erase_from=encode_prompts(model, [concept.erase_from])[0] if concept.erase_from else None,
-        retained=retained,
-        empty=encode_prompts(model, [""])[0],
+        erase_from=encode_prompts(model, [concept.erase_from]) if concept.erase_from else None,
+        retained=encode_prompts(model, concept.retained) if concept.retained else None,
+        empty=encode_prompts(model, [""]),
     )
 
 

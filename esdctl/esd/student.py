@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.func import functional_call
 
+from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.errors import UsageError
 
 
@@ -24,20 +25,20 @@ class Student:
     frozen: dict[str, torch.Tensor]
 
     def denoise(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """eps: latents (B, 4, h, w), timesteps (B,), embeddings (B, 77, D) -> (B, 4, h, w)."""
-        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
+        """eps: latents (B, 4, h, w), timesteps (B,), B conditions -> (B, 4, h, w)."""
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        prediction: torch.Tensor = self.unet(*arguments, **named)[0]
         return prediction
 
     @torch.no_grad()
     def denoise_frozen(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """eps*: the same with the original values, without gradient."""
-        arguments = (latents, timesteps, embeddings)
-        prediction: torch.Tensor
-        (prediction,) = functional_call(self.unet, self.frozen, arguments, {"return_dict": False})
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        prediction: torch.Tensor = functional_call(self.unet, self.frozen, arguments, named)[0]
         return prediction
 
 

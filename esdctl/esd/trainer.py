@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import CheckFailed, Interrupted
 from esdctl.esd.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -25,19 +26,19 @@ TASK = "train"
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Everything the text encoder is needed for, computed once; (77, D) each.
+    """Everything the text encoders are needed for, computed once.
 
     Args:
-        prompts: of the erased concept, (P, 77, D).
-        erase_from: of the prompt it is erased from, (77, D), or None.
-        retained: of the retained prompts, (R, 77, D); R may be 0.
-        empty: of the empty prompt, (77, D).
+        prompts: of the erased concept, P rows.
+        erase_from: of the prompt it is erased from, one row, or None.
+        retained: of the retained prompts, R rows, or None.
+        empty: of the empty prompt, one row.
     """
 
-    prompts: torch.Tensor
-    erase_from: torch.Tensor | None
-    retained: torch.Tensor
-    empty: torch.Tensor
+    prompts: Conditioning
+    erase_from: Conditioning | None
+    retained: Conditioning | None
+    empty: Conditioning
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def train(
         began = time.perf_counter()
         drawn = draw(
             config.seed, progress.steps, config.ddim_steps, len(embeddings.prompts),
-            len(embeddings.retained), latent_shape,
+            len(embeddings.retained or ()), latent_shape,
         )  # fmt: skip
         loss = step_loss(student, schedule, embeddings, config, drawn)
         _step(optimizer, loss.total(config.retain_weight), student, progress.steps, folder)
@@ -126,8 +127,8 @@ def step_loss(
     count = len(drawn.noise)
     device = next(iter(student.frozen.values())).device
 
-    def repeat(embedding: torch.Tensor) -> torch.Tensor:
-        return embedding.to(device).expand(count, -1, -1)
+    def repeat(row: Conditioning) -> Conditioning:
+        return row.to(device).expand(count)
 
     c, empty = repeat(embeddings.prompts[drawn.prompt]), repeat(embeddings.empty)
     asked = c if embeddings.erase_from is None else repeat(embeddings.erase_from)
@@ -136,14 +137,14 @@ def step_loss(
     )  # (B, 4, h, w)
     t = torch.full((count,), drawn.timestep, device=device)
     frozen_0, frozen_c = student.denoise_frozen(
-        torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([empty, c])
+        torch.cat([x_t, x_t]), torch.cat([t, t]), concatenate([empty, c])
     ).chunk(2)
     frozen_from = frozen_0
     if embeddings.erase_from is not None:
         frozen_from = student.denoise_frozen(x_t, t, asked)
     target = esd_target(frozen_from, frozen_c, frozen_0, config.negative_guidance)
     erase = esd_loss(student.denoise(x_t, t, asked), target)
-    if len(embeddings.retained) == 0 or config.retain_weight == 0:
+    if embeddings.retained is None or config.retain_weight == 0:
         return Loss(erase, None)
     k = repeat(embeddings.retained[drawn.retained])
     return Loss(erase, retain_loss(student.denoise(x_t, t, k), student.denoise_frozen(x_t, t, k)))

@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
 from esdctl.checkpoints.delta import apply_delta, read_delta
+from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule, scaled_linear
 from esdctl.errors import DeviceError, InputError
 from esdctl.models.resolve import Pipeline
@@ -49,19 +50,20 @@ class StableDiffusion:
         return int(self.unet.config.sample_size) * self.vae_factor
 
     def denoise(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """The U-Net's prediction.
 
         Args:
             latents: x_t, (B, 4, h, w).
             timesteps: (B,), 0..999.
-            embeddings: (B, 77, D).
+            conditioning: B rows.
 
         Returns:
             eps or v, (B, 4, h, w).
         """
-        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        prediction: torch.Tensor = self.unet(*arguments, **named)[0]
         return prediction
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -86,7 +88,10 @@ def find_device(name: str | None) -> torch.device:
         device = torch.device(spelled)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise DeviceError(f"no device {name!r} here", f"this machine has: {_devices()}") from None
+        raise DeviceError(
+            f"no device {name!r} here",
+            f"this machine has: {_devices()}; name one of them, as in --devices cpu",
+        ) from None
     return device
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import ftfy
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.models.stable_diffusion import StableDiffusion
 
 
 @torch.no_grad()
-def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tensor:
+def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
     """The text encoder's last hidden state, cut or padded to 77 tokens.
 
     Prompts are cleaned with ftfy first, as CLIP's original tokenizer does; transformers' does not,
@@ -20,7 +21,7 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tens
         prompts: B texts; "" is the unconditional one.
 
     Returns:
-        Embeddings, (B, 77, D), float32.
+        B rows, float32.
     """
     tokens = model.tokenizer(
         [ftfy.fix_text(prompt) for prompt in prompts],
@@ -30,4 +31,4 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tens
         return_tensors="pt",
     ).input_ids.to(model.device)  # (B, 77)
     embeddings: torch.Tensor = model.text_encoder(tokens).last_hidden_state
-    return embeddings
+    return Conditioning(embeddings)

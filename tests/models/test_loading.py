@@ -139,7 +139,7 @@ def test_the_schedule_is_read_or_refused(copy: Path) -> None:
 def test_prompts_are_cleaned_like_clips_own_tokenizer_does(tiny_model: Path) -> None:
     model = load(resolve_model(str(tiny_model), Workspace(Path())), CPU)
     # mojibake, as found in I2P: ftfy mends it before tokenising
-    clean, broken, other = encode_prompts(model, ["a café", "a cafÃ©", "a bar"])
+    clean, broken, other = encode_prompts(model, ["a café", "a cafÃ©", "a bar"]).embeddings
     assert clean.shape == (77, 16)
     assert torch.equal(clean, broken)
     assert not torch.equal(clean, other)
