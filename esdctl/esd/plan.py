@@ -15,6 +15,7 @@ from esdctl.esd.run_folder import open_run
 from esdctl.esd.seed_rules import check_names
 from esdctl.esd.sources import Sources, read_sources
 from esdctl.models.resolve import Pipeline, default_model, resolve_model
+from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
@@ -25,6 +26,7 @@ CHANGEABLE = {
     "tracker", "tracker_project", "tracker_run",
 }  # fmt: skip
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
+_NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 _IF_GIVEN = {"dtype", "prediction_type"}  # younger than the first runs, which go on without them
 
 
@@ -100,6 +102,7 @@ def plan_erase(
     if first.template is None:
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
     notes += _more_notes(config, preset, sources)
+    notes += pipeline.files.architecture.notes
     base_digest = pipeline.digest()
     digest = _digest(config, concept, base_digest)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
@@ -209,17 +212,17 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
         UsageError: a flag would change what comes out, or the base model is another one now.
         InputError: the folder is no run, or its record is damaged.
     """
-    changed = [key for key, value in flags.items() if value is not None and key not in CHANGEABLE]
+    given = {key: value for key, value in flags.items() if value is not None}
+    wanted = translate(given, {*TrainConfig.model_fields, *_NO_SETTINGS}, "flag").values
+    changed = [key for key in wanted if key not in CHANGEABLE]
     if changed:
         raise UsageError(
             f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
             "leave it out, or start another run",
         )
     _, record = open_run(path)
-    settings = {
-        **_mapping(record["settings"], path),
-        **{k: v for k, v in flags.items() if v is not None},
-    }
+    kept = translate(_mapping(record["settings"], path), TrainConfig.model_fields, str(path))
+    settings = {**kept.values, **wanted}
     name = str(record.get("preset", ""))
     plan = plan_erase(settings, {}, None, name or None, path, workspace)
     if plan.digest != record["settings_digest"]:

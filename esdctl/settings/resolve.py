@@ -154,8 +154,9 @@ def _nearest(key: str, known: typing.Iterable[str]) -> str:
 
 def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
     """All findings of pydantic in one line: key, value, origin, what is allowed."""
-    findings = _one_a_key(error.errors(include_url=False))
-    hints = [hint for finding in findings if (hint := _choice_hint(finding))]
+    errors = error.errors(include_url=False)
+    hints = [hint for finding in errors if (hint := _choice_hint(finding))]
+    findings = _one_a_key(errors)
     return UsageError("; ".join(_describe(finding, origins) for finding in findings), *hints[:1])
 
 
