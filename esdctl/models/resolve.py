@@ -94,17 +94,16 @@ class Pipeline:
         listing = f"{self.base_digest()}  base\n{sha256_file(self.delta)}  {DELTA_NAME}\n"
         return hashlib.sha256(listing.encode()).hexdigest()
 
-    def changed(self, unet: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The U-Net's parameters that the delta changes, with their new values.
-
-        Args:
-            unet: the base's parameters under diffusers' names; read for a LoRA alone.
+    def changed(self) -> dict[str, torch.Tensor]:
+        """The U-Net's parameters that the delta changes, under diffusers' names; {} without one.
 
         Raises:
             InputError: the delta is damaged.
             IntegrityError: it does not fit.
         """
-        return {} if self.delta is None else add_changes([open_change(self.delta)], unet)
+        if self.delta is None:
+            return {}
+        return add_changes([open_change(self.delta)], self.files.read("unet"))
 
 
 @dataclass(frozen=True)
