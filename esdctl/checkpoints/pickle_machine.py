@@ -175,7 +175,7 @@ class _Machine:
             raise PickleFault("its pickle names a global by something else than a text")
         mentioned = present_name(module, name)
         if is_harmful(mentioned):
-            fault = f"its pickle names {shown(str(mentioned))}, which would run code on loading"
+            fault = f"its pickle names {shown(mentioned.path)}, which would run code on loading"
             raise PickleFault(fault)
         self.push(mentioned)
 

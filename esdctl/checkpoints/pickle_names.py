@@ -17,8 +17,13 @@ class GlobalName:
     module: str
     name: str
 
-    def __str__(self) -> str:
+    @property
+    def path(self) -> str:
         return f"{self.module}.{self.name}"
+
+    def __str__(self) -> str:
+        """For messages: escaped, so that no terminal obeys it, and cut."""
+        return ascii(self.path[:100])[1:-1]
 
 
 # From the standard library: containers, numbers, times and paths, as hyper-parameters have them.
@@ -91,7 +96,7 @@ def is_harmful(mentioned: GlobalName) -> bool:
     if not all(part[:1].isupper() for part in name.split(".")[:-1]):
         return True  # a function reached through a module, by which scanners are passed
     if top == "torch":
-        return not _is_of_torch(str(mentioned))
+        return not _is_of_torch(mentioned.path)
     if top == "numpy":
         return not _is_of_numpy(module, name)
     if module in _HARMLESS:

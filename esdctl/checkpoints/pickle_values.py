@@ -84,5 +84,5 @@ def describe(value: object) -> str:
     if isinstance(value, Inert):
         return str(value.made_by or "object")
     if isinstance(value, bool | int | float | str | bytes) or value is None:
-        return repr(value)[:100]
+        return ascii(value)[:100]
     return type(value).__name__

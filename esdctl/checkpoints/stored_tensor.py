@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from esdctl.checkpoints.pickle_names import GlobalName
-from esdctl.checkpoints.pickle_values import Inert, Items, PickleFault, Row, Table
+from esdctl.checkpoints.pickle_values import Inert, Items, PickleFault, Row, Table, describe
 from esdctl.checkpoints.storages import Storage, whole
-from esdctl.checkpoints.tensor_info import DTYPES, NAMES, TensorInfo
+from esdctl.checkpoints.tensor_info import DTYPES, MAX_DIMENSIONS, NAMES, TensorInfo
 
 _TORCH_DTYPES = {str(dtype): name for dtype, name in ((d, NAMES[d]) for d in DTYPES.values())}
 
@@ -66,6 +66,10 @@ class StoredTensor:
         return ""
 
 
+MAX_ARGUMENTS = 4_000_000  # of all calls together; SDXL's have about 20,000
+_SIZED = Row | Items | Table
+
+
 class TorchCalls:
     """The values of calls in a torch pickle; whatever describes no tensor becomes a stub.
 
@@ -75,14 +79,20 @@ class TorchCalls:
 
     def __init__(self, load: Callable[[object], object]) -> None:
         self._load = load
+        self._arguments = 0
 
     def persistent(self, identity: object) -> object:
         return self._load(identity)
 
     def call(self, function: GlobalName, arguments: Row) -> object:
-        known = _KNOWN.get(str(function))
+        known = _KNOWN.get(function.path)
         if known is None:
             return Inert(function)
+        # Arguments from the memo cost the pickle nothing, and us their length.
+        sizes = [len(value) for value in arguments if isinstance(value, _SIZED)]
+        self._arguments += len(arguments) + sum(sizes)
+        if self._arguments > MAX_ARGUMENTS:
+            raise PickleFault(f"its calls have more than {MAX_ARGUMENTS} arguments in all")
         try:
             return known(*arguments)
         except PickleFault:
@@ -94,6 +104,8 @@ class TorchCalls:
 def _wholes(values: object) -> tuple[int, ...]:
     if not isinstance(values, Row | Items):
         raise PickleFault("a shape or strides are no tuple of numbers")
+    if len(values) > MAX_DIMENSIONS:
+        raise PickleFault(f"a tensor has an absurd shape of {len(values)} dimensions")
     return tuple(whole(value) for value in values)
 
 
@@ -118,9 +130,11 @@ def _tensor_v3(
     gradient: object, hooks: object, dtype: object, *rest: Any,
 ) -> StoredTensor:  # fmt: skip
     tensor = _tensor_v2(storage, offset, shape, strides, gradient, hooks, *rest)
-    name = _TORCH_DTYPES.get(str(dtype)) if isinstance(dtype, GlobalName) else None
+    name = _TORCH_DTYPES.get(dtype.path) if isinstance(dtype, GlobalName) else None
     if name is None:
-        raise PickleFault(f"a tensor is of {dtype}, which is not read", is_other_kind=True)
+        raise PickleFault(
+            f"a tensor is of {describe(dtype)}, which is not read", is_other_kind=True
+        )
     return StoredTensor(tensor.storage, name, tensor.offset, tensor.shape, tensor.strides)
 
 
@@ -130,8 +144,8 @@ def _parameter(data: object, *rest: object) -> object:
 
 def _from_type(function: object, kind: object, arguments: object, *rest: object) -> object:
     """A tensor with attributes of its own, which are dropped."""
-    known = _KNOWN.get(str(function)) if isinstance(function, GlobalName) else None
-    if known is None or not isinstance(arguments, Row):
+    known = _KNOWN.get(function.path) if isinstance(function, GlobalName) else None
+    if known not in (_tensor, _tensor_v2, _tensor_v3) or not isinstance(arguments, Row):
         return Inert(None)
     return known(*arguments)
 

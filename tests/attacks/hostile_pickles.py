@@ -147,11 +147,17 @@ _DEEP = 5000
 _LAUGHS = b"]q\x01" + b"".join(
     b"](" + bytes([ord("h"), index]) * 10 + b"eq" + bytes([index + 1]) for index in range(1, 120)
 )
+_SHARED_PAIRS = (
+    name("collections", "OrderedDict") + b"q\x01]q\x02(" + b"".join(
+        text(str(key)) + b"N\x86" for key in range(10_000)
+    ) + b"e\x85q\x03" + b"0h\x01h\x03R" * 500
+)  # fmt: skip
 BOMBS = (
     _beside("tuples in tuples", "nests containers deeper than 100", b")" + b"\x85" * _DEEP),
     _beside("lists in lists", "nests containers deeper than 100",
             b"]" * _DEEP + b"a" * (_DEEP - 1)),
     _beside("a billion laughs", "nests containers deeper than 100", _LAUGHS),
+    _beside("pairs of one list in many tables", "arguments in all", _SHARED_PAIRS),
     _beside("marks without end", "values from an empty stack",
             b"(" * 1000 + b"1" * 1001 + b"0" * 9),
     _beside("number of the memo", "which is a memo bomb", b"N" + b"r" + b"\xff\xff\xff\x7f"),
