@@ -14,7 +14,7 @@ from esdctl.esd.preset import Preset, load_preset
 from esdctl.esd.run_folder import open_run
 from esdctl.esd.seed_rules import check_names
 from esdctl.esd.sources import Sources, read_sources
-from esdctl.models.resolve import Pipeline, default_model, resolve_model
+from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
 from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
 from esdctl.storage.digest import sha256_file
@@ -156,10 +156,13 @@ def _find_model(
 
 
 def _located(path: str, workspace: Workspace) -> str:
-    """A relative path that is not here but below the workspace's root is meant there."""
+    """A relative path that is not here is meant below the workspace's root."""
+    if Path(path).exists():
+        return path
+    if Path(path) == Path("models") / COMPVIS:
+        return "compvis"  # the seed system's default; its name knows where to get it
     below = workspace.root / path
-    is_there = not Path(path).exists() and ("/" in path or below.is_file()) and below.exists()
-    return str(below) if is_there else path
+    return str(below) if "/" in path and below.exists() else path
 
 
 def _settled(

@@ -152,6 +152,14 @@ def test_the_model_may_lie_below_the_root(
     assert plan.pipeline.folder.resolve() == tiny_model
 
 
+def test_the_default_checkpoint_that_is_not_here_is_told_with_its_download(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("seed.yaml").write_text(SEED_FILE)
+    assert run(["train", "--config_path", "seed.yaml"]) == 3
+    assert "esdctl download compvis" in capsys.readouterr().err
+
+
 def test_the_migrated_file_means_the_same(workspace: Workspace, tiny_model: Path) -> None:
     plan = planned(workspace, tiny_model, iterations=7)
     Path("present.yaml").write_text(migrate(Path("seed.yaml")))
