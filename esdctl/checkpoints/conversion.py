@@ -30,6 +30,7 @@ from esdctl.checkpoints.unpickle import PickledFile
 from esdctl.errors import EsdctlError, InputError, StorageError
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import guard_disk, write_with
+from esdctl.storage.conversion_cache import cache_beside
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.lock import target_lock
 
@@ -88,7 +89,7 @@ def _convert_into(
     folder: Path, pickled: PickledFile, source: _Source, reporter: Reporter
 ) -> SafetensorsFile:
     path = pickled.path
-    cache = folder / f".{path.name}.{source.sha256[:16]}.safetensors"
+    cache = cache_beside(folder / path.name, source.sha256)
     with target_lock(folder / path.name, reporter):
         found = _read_cache(cache, pickled)
         if found and found[1].sha256 == source.sha256:
