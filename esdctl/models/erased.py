@@ -64,7 +64,7 @@ def open_erased(name: str, workspace: Workspace, base: str | None = None) -> Era
         return Erased(_short(Path(pipeline.name)), pipeline, {}, {})
     about = dict(open_change(pipeline.delta).about)
     named = replace(pipeline, name=base or about.get("base", ""), delta=None)
-    tensors = pipeline.changed(named.files.read("unet"))
+    tensors = pipeline.changed()
     return Erased(_short(pipeline.delta), named, tensors, about)
 
 
