@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from esdctl.checkpoints.config_limits import check_config
 from esdctl.checkpoints.esdctl_metadata import METADATA_KEY
 from esdctl.checkpoints.ldm_config import LdmConfig, read_ldm_config
 from esdctl.checkpoints.part_shapes import (
@@ -82,7 +83,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         family = "sd2"
     else:
         family = "sd1"
-    _refuse_other_unets(int(unet.get("in_channels", 4)), str(folder))
+    _refuse_other_unets(unet.get("in_channels", 4), str(folder))
     text_encoder = _config(folder, "text_encoder")
     if not str(text_encoder.get("model_type", "clip_text_model")).startswith("clip"):
         raise InputError(
@@ -93,7 +94,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
     prediction = _prediction(
         prediction_type or str(scheduler.get("prediction_type", "epsilon")), str(folder)
     )
-    return Architecture(
+    found = Architecture(
         family,
         prediction,
         unet,
@@ -102,6 +103,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         _config(folder, "text_encoder_2") if family == "sdxl" else None,
         {**scheduler, "prediction_type": prediction},
     )
+    return _checked(found, folder)
 
 
 def architecture_of_compvis(
@@ -134,6 +136,7 @@ def architecture_of_compvis(
         known = architecture_from_document(document, source)
     else:
         known = _from_shapes(infos, metadata, source, ldm)
+    _checked(known, source)
     if prediction_type is None:
         return known
     return _predicting(known, _prediction(prediction_type, str(source)))
@@ -164,6 +167,13 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
         second,
         document["scheduler"],
     )
+
+
+def _checked(architecture: Architecture, source: Path) -> Architecture:
+    """The architecture itself, if every part's sizes make sense."""
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler"):
+        check_config(getattr(architecture, part) or {}, part, source)
+    return architecture
 
 
 def _from_shapes(
@@ -268,10 +278,10 @@ def _config(folder: Path, part: str, name: str = "config.json") -> dict[str, Any
     return config
 
 
-def _refuse_other_unets(in_channels: int, source: str) -> None:
+def _refuse_other_unets(in_channels: object, source: str) -> None:
     other = {9: "an inpainting model", 5: "a depth-to-image model", 7: "an upscaler",
              8: "an image-editing model"}  # fmt: skip
-    if in_channels != 4:
+    if isinstance(in_channels, int) and in_channels != 4:
         kind = other.get(in_channels, "another kind of model")
         raise InputError(
             f"{source} is {kind}: its U-Net takes {in_channels} channels, not 4",

@@ -270,3 +270,28 @@ def test_full_sizes_are_those_of_the_published_configs(
     assert told.prediction_type == stated.prediction_type
     assert told.unet["sample_size"] == side
     assert told.vae["sample_size"] == side * 8
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("unet", "layers_per_block", 10**9), ("unet", "block_out_channels", [32] * 1000),
+     ("unet", "in_channels", "four"), ("vae", "layers_per_block", 1.5),
+     ("text_encoder", "num_hidden_layers", 10**6), ("vae", "block_out_channels", 3),
+     ("unet", "cross_attention_dim", -1), ("unet", "down_block_types", "CrossAttn"),
+     ("unet", "transformer_layers_per_block", [1, 10**6])],
+)  # fmt: skip
+def test_a_config_of_senseless_sizes_is_refused(
+    part: str, key: str, value: object, tmp_path: Path
+) -> None:
+    folder = tiny_folder("sd1", tmp_path / "m")
+    path = folder / part / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(InputError, match=f"the {part} has a senseless {key}"):
+        architecture_of_folder(folder)
+
+
+def test_a_name_that_counts_to_a_billion_is_refused(checkpoints: dict[Family, Infos]) -> None:
+    prefix = "cond_stage_model.transformer.text_model.encoder.layers"
+    infos = {**checkpoints["sd1"], f"{prefix}.999999999.x": TensorInfo("F32", (1,))}
+    with pytest.raises(InputError, match="num_hidden_layers"):
+        architecture_of_compvis(infos, {}, FILE)
