@@ -49,6 +49,11 @@ def open_change(path: Path) -> Change:
         return Change(file, "delta", about)
     if is_lora(file.infos):
         return Change(file, "lora", about)
+    if any(name.startswith("model.diffusion_model.") for name in file.infos):
+        raise InputError(
+            f"{path} is a complete model, which cannot be added to another",
+            "give a run folder, a delta or a LoRA; esdctl diff compares two models",
+        )
     name = parse_authors_name(path)
     if name is not None:
         about = {"concept": name.concept, "train_method": name.method, **about}

@@ -57,16 +57,25 @@ def write_compvis(
         UsageError: the file's name has another suffix.
         StorageError: the disk is full or not writable.
     """
-    if path.suffix not in SUFFIXES:
-        raise UsageError(
-            f"a CompVis checkpoint cannot be called {path.name}", f"end it in {', '.join(SUFFIXES)}"
-        )
+    check_compvis_name(path)
     tensors = compvis_tensors(
         {part: converted(content, dtype) for part, content in parts.items()}, architecture, beside
     )
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
     write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document)))
     write_text(path.with_suffix(".yaml"), ldm_yaml(architecture))
+
+
+def check_compvis_name(path: Path) -> None:
+    """Refuse a file name that does not say how a checkpoint is written.
+
+    Raises:
+        UsageError: its suffix is none of ``SUFFIXES``.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"a CompVis checkpoint cannot be called {path.name}", f"end it in {', '.join(SUFFIXES)}"
+        )
 
 
 def _compvis_writer(

@@ -194,7 +194,7 @@ def _model(
 
 def _inspect_run(folder: Path) -> Inspection:
     """A run's record, and the tensors of its delta once there is one."""
-    record = _json((folder / "run.json").read_text(encoding="utf-8"))
+    record = _json((folder / "run.json").read_bytes())
     if not isinstance(record, dict):
         raise InputError(f"{folder / 'run.json'} is damaged", "train again")
     keys = ("concept", "base", "preset", "settings", "provenance")
@@ -261,7 +261,7 @@ def _sha256(path: Path) -> str | None:
     return None
 
 
-def _json(text: str) -> Any:
+def _json(text: str | bytes) -> Any:
     """JSON, or the text itself where it is none."""
     try:
         return json.loads(text)

@@ -9,7 +9,13 @@ import torch
 from esdctl.checkpoints.authors_delta import authors_name, write_authors_delta
 from esdctl.checkpoints.compvis import CompvisModel
 from esdctl.checkpoints.delta import write_delta
-from esdctl.checkpoints.export import DTYPES, converted, write_compvis, write_diffusers
+from esdctl.checkpoints.export import (
+    DTYPES,
+    check_compvis_name,
+    converted,
+    write_compvis,
+    write_diffusers,
+)
 from esdctl.checkpoints.lora import Lora, check_lora_size, factorise, write_lora
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
@@ -80,8 +86,11 @@ def plan_form(
             "give a run folder or a delta; a base can be exported as compvis or diffusers",
         )
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
-    if path.exists():
-        raise UsageError(f"{path} exists", "remove it, or choose another --output")
+    if form == "compvis":
+        check_compvis_name(path)
+    for part in (path, path.with_suffix(".yaml")) if form == "compvis" else (path,):
+        if part.exists():
+            raise UsageError(f"{part} exists", "remove it, or choose another --output")
     return FormPlan(form, path, dtype, rank, energy)
 
 

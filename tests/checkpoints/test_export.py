@@ -22,10 +22,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     return open_model(tiny_folder("sd2-v", tmp_path_factory.mktemp("models") / "tiny"))
 
 
-def parts(model: ModelFiles) -> dict[str, dict[str, torch.Tensor]]:
-    return {part: dict(model.read(part)) for part in model.parts}
-
-
 def test_a_pickle_is_a_state_dict_that_torch_loads_without_trust(
     model: ModelFiles, tmp_path: Path
 ) -> None:
@@ -89,7 +85,7 @@ def test_a_folder_holds_what_older_transformers_read_as_well(
     model: ModelFiles, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
-    write_diffusers(folder, parts(model), model.architecture, model.tokenizers, torch.float16)
+    write_diffusers(folder, model.tensors, model.architecture, model.tokenizers, torch.float16)
     names = load_file(folder / "text_encoder/model.safetensors").keys()
     assert all(name.startswith("text_model.") for name in names)
     assert json.loads((folder / "text_encoder/config.json").read_text())["dtype"] == "float16"
@@ -102,7 +98,7 @@ def test_a_folder_holds_what_older_transformers_read_as_well(
 def test_a_folder_is_never_written_over_another(model: ModelFiles, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     with pytest.raises(StorageError):
-        write_diffusers(tmp_path, parts(model), model.architecture, model.tokenizers)
+        write_diffusers(tmp_path, model.tensors, model.architecture, model.tokenizers)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

@@ -1,7 +1,8 @@
 """Erasures without training, their exports through the command line, and outputs to compare."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,9 +65,12 @@ def own_unet(model: Path | str) -> torch.nn.Module:
 
 def output_of(unet: torch.nn.Module) -> torch.Tensor:
     """What a U-Net predicts for fixed latents, timestep and embeddings, (2, 4, 8, 8)."""
-    config = unet.config
+    config: Any = unet.config
     generator = torch.Generator().manual_seed(0)
-    draw: Callable[..., torch.Tensor] = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
     latents, embeddings = draw(2, 4, 8, 8), draw(2, 77, config.cross_attention_dim)
     added: Mapping[str, torch.Tensor] | None = None
     if config.addition_embed_type == "text_time":

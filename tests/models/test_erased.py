@@ -124,6 +124,12 @@ def test_what_apply_writes_is_a_delta_that_samples_and_says_its_parts(
     assert again.about["concept"] == "Rust, Dogs"
 
 
+def test_a_complete_model_is_no_change(base: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = export(str(base), "compvis", tmp_path / "model.safetensors")
+    assert run(["apply", str(path), "--base", str(base)]) == 3
+    assert "is a complete model" in capsys.readouterr().err
+
+
 def test_apply_without_a_delta_file_says_so(tmp_path: Path, capsys: Capture) -> None:
     assert run(["apply", str(tmp_path / "nothing.safetensors"), "--base", "pocket"]) == 3
     (tmp_path / "empty").mkdir()

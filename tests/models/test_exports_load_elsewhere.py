@@ -36,7 +36,7 @@ class Case:
             )
 
     @property
-    def pipeline_class(self) -> type[Any]:
+    def pipeline_class(self) -> Any:
         is_xl = (self.base_folder / "text_encoder_2").is_dir()
         return StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
 
