@@ -85,7 +85,12 @@ def _compvis_writer(
         content = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return lambda beside: save_file(content, beside, dict(metadata))
     alone = {name: _with_its_own_storage(tensor) for name, tensor in tensors.items()}
-    return lambda beside: torch.save({"state_dict": alone}, beside)
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:  # given a path, torch would write its name into the file
+            torch.save({"state_dict": alone}, file)
+
+    return write
 
 
 def write_diffusers(

@@ -56,12 +56,12 @@ def test_the_config_beside_tells_heads_and_prediction_type(
         assert json.loads(file.metadata()["esdctl"])["concept"] == "Rust"
 
 
-def test_equal_models_give_equal_files(model: ModelFiles, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        path = tmp_path / name / "model.safetensors"
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_equal_models_give_equal_files(suffix: str, model: ModelFiles, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}{suffix}" for name in ("a", "b")]
+    for path in paths:
         write_compvis(path, model.tensors, model.architecture, about={"concept": "Rust"})
-    a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
-    assert a == b
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_the_schedule_keeps_its_precision_in_fp16(model: ModelFiles, tmp_path: Path) -> None:
