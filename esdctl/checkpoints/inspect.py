@@ -8,7 +8,7 @@ manifest of a download, or from the user's cache.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,29 @@ def inspect(path: Path) -> Inspection:
     raise InputError(
         f"{path} is no pipeline folder, no run and no download",
         "give a folder with model_index.json or run.json, or a file of weights",
+    )
+
+
+def base_of(found: Inspection) -> str | None:
+    """The name of the model that a run, a delta or a LoRA changes, where it is told."""
+    base = found.about.get("base")
+    name = base.get("name") if isinstance(base, dict) else base
+    return name if isinstance(name, str) else None
+
+
+def with_base(found: Inspection, base: Path) -> Inspection:
+    """The same with the family, layout and prediction type of the model that it changes.
+
+    Raises:
+        InputError, IntegrityError: as for ``inspect``, of the base.
+    """
+    model = inspect(base)
+    return replace(
+        found,
+        family=model.family,
+        layout=model.layout,
+        prediction_type=model.prediction_type,
+        notes=(*found.notes, f"family, layout and prediction type are those of its base {base}"),
     )
 
 

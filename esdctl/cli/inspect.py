@@ -1,5 +1,6 @@
 """``esdctl inspect``: what a file or folder holds, without loading it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from esdctl.cli.options import JsonOption, RootOption
 from esdctl.cli.output import print_json, print_line
+from esdctl.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from esdctl.checkpoints.inspect import Inspection
@@ -24,10 +26,16 @@ def inspect(
 
     Example: esdctl inspect models/compvis/style50/compvis.ckpt
     """
+    from esdctl.checkpoints.inspect import base_of, with_base
     from esdctl.checkpoints.inspect import inspect as inspect_path
     from esdctl.storage.workspace import find_workspace
 
-    found = inspect_path(_place(path, find_workspace(root).models))
+    models = find_workspace(root).models
+    found = inspect_path(_place(path, models))
+    base = base_of(found)
+    if base is not None and _place(base, models).exists():
+        with suppress(InputError, IntegrityError):  # what is asked about is known all the same
+            found = with_base(found, _place(base, models))
     if json:
         return print_json(found.document())
     for key, value in _lines(found):
@@ -37,12 +45,17 @@ def inspect(
 
 def _place(name: str, models: Path) -> Path:
     """The path of a named model, or the path itself; what exists comes first."""
+    from esdctl.models.resolve import COMPVIS, DIFFUSER, POCKET
+    from esdctl.storage.manifest import MANIFEST_NAME
+
     path = Path(name).expanduser()
-    if path.exists():
+    inside = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}.get(name)
+    if path.exists() or name != "pocket" and inside is None:
         return path
-    pocket = Path(__file__).parent.parent / "pocket" / "weights"
-    named = {"pocket": pocket, "compvis": models / "compvis", "diffuser": models / "diffuser"}
-    return named.get({"diffusers": "diffuser"}.get(name, name), path)
+    if inside is None:
+        return POCKET
+    download = models / inside.parts[0]  # its manifest tells more than the model in it
+    return download if (download / MANIFEST_NAME).is_file() else models / inside
 
 
 def _lines(found: "Inspection") -> list[tuple[str, str]]:

@@ -140,5 +140,6 @@ def test_inspect_tells_one_fact_a_line_or_a_document(
     assert run(["inspect", str(delta), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["kind"], document["about"]["concept"]) == ("delta", "Rust")
+    assert (document["family"], document["layout"]) == ("sd1", "diffusers")  # its base's
     assert run(["inspect", str(tmp_path / "nothing")]) == 3
     assert run(["inspect", "compvis", "--root", str(tmp_path)]) == 3
