@@ -28,16 +28,24 @@ def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:
 
 @lru_cache(maxsize=16)
 def _shapes(part: Part, config: str) -> Mapping[str, Shape]:
+    tensors = empty_part(part, json.loads(config)).state_dict()
+    return {name.removeprefix("text_model."): tuple(tensors[name].shape) for name in tensors}
+
+
+def empty_part(part: Part, config: Mapping[str, Any]) -> torch.nn.Module:
+    """A part without memory behind its tensors (torch's meta device).
+
+    Raises:
+        InputError: the config makes no model.
+    """
     try:
         with torch.device("meta"):
-            module = _build(part, json.loads(config))
+            return _build(part, dict(config))
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise InputError(
             f"the config of the {part} makes no model: {error}",
             "its config.json or LDM config file is damaged, or of another kind of model",
         ) from error
-    tensors = module.state_dict()
-    return {name.removeprefix("text_model."): tuple(tensors[name].shape) for name in tensors}
 
 
 def _build(part: Part, config: dict[str, Any]) -> torch.nn.Module:

@@ -16,7 +16,8 @@ from esdctl.esd.run_folder import RunFolder, claim, open_run
 from esdctl.esd.student import Student, new_student
 from esdctl.esd.train_methods import select
 from esdctl.esd.trainer import Embeddings, train
-from esdctl.models.stable_diffusion import StableDiffusion, find_device, load
+from esdctl.models.devices import find_device
+from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import default_guidance

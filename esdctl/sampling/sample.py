@@ -121,7 +121,11 @@ def _sample_batch(
         each.for_size(first.height, first.width) for each in (conditional, empty.expand(len(batch)))
     )
     factor = model.vae_factor
-    shape = (int(model.unet.config.in_channels), first.height // factor, first.width // factor)
+    shape = (
+        int(model.architecture.unet["in_channels"]),
+        first.height // factor,
+        first.width // factor,
+    )
     noise = initial_noise([picture.seed for picture in batch], shape).to(model.device)
     predict = guided(model.denoise, conditional, unconditional, first.guidance)
     timesteps = [*ddim_timesteps(first.steps, model.schedule.spacing), CLEAN]
