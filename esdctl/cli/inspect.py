@@ -50,7 +50,7 @@ def _place(name: str, models: Path) -> Path:
 
     path = Path(name).expanduser()
     inside = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}.get(name)
-    if path.exists() or name != "pocket" and inside is None:
+    if path.exists() or (name != "pocket" and inside is None):
         return path
     if inside is None:
         return POCKET
