@@ -46,6 +46,7 @@ class Pipeline:
         delta: what changes its U-Net (a delta, the authors' form, a LoRA), or None.
         model_config: an LDM config file for the base, if the user names one.
         prediction_type: the base's, if the user names it.
+        earlier: the deltas below, first to last, where an erased model was erased once more.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Pipeline:
     delta: Path | None = None
     model_config: Path | None = None
     prediction_type: str | None = None
+    earlier: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -84,26 +86,39 @@ class Pipeline:
         )
 
     def base_digest(self) -> str:
-        """sha256 of the base's weights, the same in either layout."""
-        return self.files.digest()
+        """sha256 of what the delta stands on; of a base's weights the same in either layout."""
+        return replace(self, delta=None).digest()
 
     def digest(self) -> str:
-        """sha256 that identifies base and delta together."""
-        if self.delta is None:
-            return self.base_digest()
-        listing = f"{self.base_digest()}  base\n{sha256_file(self.delta)}  {DELTA_NAME}\n"
-        return hashlib.sha256(listing.encode()).hexdigest()
+        """sha256 that identifies the base and all deltas together."""
+        digest = self.files.digest()
+        for delta in self._deltas():
+            listing = f"{digest}  base\n{sha256_file(delta)}  {DELTA_NAME}\n"
+            digest = hashlib.sha256(listing.encode()).hexdigest()
+        return digest
+
+    def identity(self) -> str:
+        """The digest, and what the user says of the base: equal where the pictures are."""
+        if self.model_config is None and self.prediction_type is None:
+            return self.digest()
+        content = json.dumps([self.digest(), self.files.architecture.document()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def changed(self) -> dict[str, torch.Tensor]:
-        """The U-Net's parameters that the delta changes, under diffusers' names; {} without one.
+        """The U-Net's parameters that the deltas change, under diffusers' names; {} without any.
 
         Raises:
-            InputError: the delta is damaged.
+            InputError: a delta is damaged.
             IntegrityError: it does not fit.
         """
-        if self.delta is None:
-            return {}
-        return add_changes([open_change(self.delta)], self.files.read("unet"))
+        values: dict[str, torch.Tensor] = {}
+        for delta in self._deltas():
+            unet = {**self.files.read("unet"), **values}
+            values |= add_changes([open_change(delta)], unet)
+        return values
+
+    def _deltas(self) -> tuple[Path, ...]:
+        return self.earlier if self.delta is None else (*self.earlier, self.delta)
 
 
 @dataclass(frozen=True)
@@ -247,13 +262,13 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
         prediction_type=wish.prediction_type or prediction,
     )
     made_from = about.get("base_digest")
-    is_base = made_from is None or made_from == found.base_digest()
+    is_base = made_from is None or made_from == found.digest()
     if not is_base and made_from != _former_digest(found):
         raise IntegrityError(
             f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
         )
-    return replace(found, name=str(delta.resolve()), delta=delta)
+    return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 
 def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None]:

@@ -118,7 +118,7 @@ def plan_pictures(pipeline: Pipeline, rows: Sequence[PromptRow], settings: Setti
     for width, height in {(picture.width, picture.height) for picture in pictures}:
         _check_size(width, side)
         _check_size(height, side)
-    return SamplePlan(pipeline.name, pipeline.digest(), pictures)
+    return SamplePlan(pipeline.name, pipeline.identity(), pictures)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

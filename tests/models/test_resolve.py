@@ -104,6 +104,31 @@ def test_a_delta_of_version_0_1_finds_its_base(folder: Path, tmp_path: Path) -> 
     assert find(tmp_path / "d.safetensors").path == folder
 
 
+def test_an_erased_model_that_was_erased_again_keeps_both_changes(
+    folder: Path, tmp_path: Path
+) -> None:
+    about = {"base": str(folder), "base_digest": find(folder).digest()}
+    write_delta(tmp_path / "one.safetensors", CHANGE, about)
+    first = find(tmp_path / "one.safetensors")
+    other = {"conv_out.bias": torch.full((4,), 5.0)}
+    about = {"base": first.name, "base_digest": first.digest()}
+    write_delta(tmp_path / "two.safetensors", other, about)
+    second = find(tmp_path / "two.safetensors")
+    assert second.changed().keys() == {"conv_in.bias", "conv_out.bias"}
+    assert second.base_digest() == first.digest()
+    write_delta(tmp_path / "one.safetensors", other, {"base": str(folder)})
+    with pytest.raises(IntegrityError, match="another base"):
+        find(tmp_path / "two.safetensors")
+
+
+def test_pictures_are_known_by_what_the_user_says_of_the_model(tmp_path: Path) -> None:
+    base = tiny_compvis("sd2", tmp_path / "m.safetensors")
+    plain = find(base)
+    told = resolve_model(str(base), Workspace(tmp_path), prediction_type="epsilon")
+    assert plain.digest() == told.digest() == plain.identity()
+    assert told.identity() != plain.identity()
+
+
 def test_a_delta_without_a_base_asks_for_one(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "esd-Dogs-from-Dogs-esdx.safetensors"
     save_file(CHANGE, path)
