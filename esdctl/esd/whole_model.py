@@ -64,8 +64,7 @@ def write_whole_model(plan: ErasePlan, run: RunFolder, reporter: Reporter) -> Pa
     form = _FORMS[plan.config.format]
     if not (form == "diffusers" and path.exists()):
         base = plan.pipeline
-        before = read_delta(base.delta) if base.delta else {}
-        tensors = {**before, **read_delta(run.delta)}
+        tensors = {**base.changed(), **read_delta(run.delta)}
         about = read_delta_metadata(run.delta)
         erased = Erased(run.path.name, without_delta(base), tensors, about)
         write_form(erased, FormPlan(form, path))
