@@ -101,6 +101,7 @@ def write_diffusers(
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
     more: Mapping[str, Path] | None = None,
+    empty_is_zero: bool = True,
 ) -> None:
     """Write a pipeline folder with model_index.json, that ``from_pretrained`` reads.
 
@@ -112,6 +113,7 @@ def write_diffusers(
         dtype: of all floating tensors; None keeps each part's own.
         about: provenance for the metadata of the U-Net's file.
         more: files to copy as they are: name in the folder -> source.
+        empty_is_zero: of SDXL, whether the empty prompt's embeddings are zeros.
 
     Raises:
         StorageError: the disk is full or not writable, or the folder exists.
@@ -124,7 +126,7 @@ def write_diffusers(
             _write_tokenizer(staging / name, tokenizer)
         (staging / "scheduler").mkdir()
         _write_json(staging / "scheduler" / "scheduler_config.json", architecture.scheduler)
-        _write_json(staging / "model_index.json", model_index(architecture))
+        _write_json(staging / "model_index.json", model_index(architecture, empty_is_zero))
         for name, source in (more or {}).items():
             shutil.copyfile(source, staging / name)
 
@@ -160,8 +162,8 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerFiles) -> None:
         _write_json(config, {**document, "pad_token": tokenizer.padding})
 
 
-def model_index(architecture: Architecture) -> dict[str, object]:
-    """The content of model_index.json."""
+def model_index(architecture: Architecture, empty_is_zero: bool = True) -> dict[str, object]:
+    """The content of model_index.json; see ``write_diffusers``."""
     scheduler = str(architecture.scheduler.get("_class_name", "DDIMScheduler"))
     index: dict[str, object] = {
         "_class_name": "StableDiffusionPipeline",
@@ -170,7 +172,8 @@ def model_index(architecture: Architecture) -> dict[str, object]:
     }
     if architecture.text_encoder_2 is not None:
         second = {name: _CLASSES[name] for name in ("text_encoder_2", "tokenizer_2")}
-        return {**index, "_class_name": "StableDiffusionXLPipeline", **second}
+        index |= {"_class_name": "StableDiffusionXLPipeline", **second}
+        return {**index, "force_zeros_for_empty_prompt": empty_is_zero}
     absent = {"feature_extractor": [None, None], "safety_checker": [None, None]}
     return {**index, **absent, "requires_safety_checker": False}
 

@@ -1,5 +1,6 @@
 """An erased model in the form that the next tool reads: a plan first, then the file or folder."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -114,7 +115,7 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
         more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
         write_diffusers(
             plan.path, erased.parts(), files.architecture, files.tokenizers, dtype,
-            erased.about, more,
+            erased.about, more, _empty_is_zero(files.path),
         )  # fmt: skip
     elif plan.form == "delta":
         about = {key: value for key, value in erased.about.items() if key != "format"}
@@ -127,6 +128,13 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
         write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype or torch.float32)
         return lora
     return None
+
+
+def _empty_is_zero(path: Path) -> bool:
+    """What the index of the base's folder says of SDXL's empty prompt; true where it is silent."""
+    index = path / "model_index.json"
+    content = json.loads(index.read_bytes()) if index.is_file() else {}
+    return bool(content.get("force_zeros_for_empty_prompt", True))
 
 
 def _file_name(erased: Erased, form: str) -> str:

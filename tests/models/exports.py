@@ -8,12 +8,11 @@ import torch
 
 from esdctl.checkpoints.delta import write_delta
 from esdctl.cli.app import run
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.esd.train_methods import select
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.workspace import Workspace
-
-CPU = torch.device("cpu")
 
 
 def erase(
@@ -57,32 +56,42 @@ def export(source: Path | str, to: str, output: Path, *flags: str) -> Path:
     return output
 
 
-def own_unet(model: Path | str) -> torch.nn.Module:
-    """The U-Net that our own sampler would use."""
-    unet: torch.nn.Module = load(resolve_model(str(model), Workspace(Path())), CPU).unet
-    return unet
+def own_output(model: Path | str) -> torch.Tensor:
+    """What the model of our own sampler predicts for fixed inputs, (2, 4, 8, 8)."""
+    own = load(resolve_model(str(model), Workspace(Path())), torch.device("cpu"))
+    latents, timesteps, conditioning = _inputs(own.architecture.unet)
+    with torch.inference_mode():
+        return own.denoise(latents, timesteps, conditioning)
 
 
-def output_of(unet: torch.nn.Module) -> torch.Tensor:
-    """What a U-Net predicts for fixed latents, timestep and embeddings, (2, 4, 8, 8)."""
-    config: Any = unet.config
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    latents, embeddings = draw(2, 4, 8, 8), draw(2, 77, config.cross_attention_dim)
-    added: Mapping[str, torch.Tensor] | None = None
-    if config.addition_embed_type == "text_time":
-        width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        added = {"text_embeds": draw(2, width), "time_ids": torch.full((2, 6), 64.0)}
+def output_of(unet: Any) -> torch.Tensor:
+    """What a U-Net of diffusers predicts for the same inputs, (2, 4, 8, 8)."""
+    latents, timesteps, conditioning = _inputs(unet.config)
+    added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids}
     with torch.inference_mode():
         prediction: torch.Tensor = unet(
-            latents, torch.tensor([7, 801]), embeddings, added_cond_kwargs=added, return_dict=False
+            latents,
+            timesteps,
+            conditioning.embeddings,
+            added_cond_kwargs=None if conditioning.pooled is None else added,
+            return_dict=False,
         )[0]
     return prediction
 
 
-def distance(one: torch.nn.Module, two: torch.nn.Module) -> float:
-    """The largest absolute difference of two U-Nets' outputs."""
-    return float((output_of(one) - output_of(two)).abs().max())
+def distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    """The largest absolute difference."""
+    return float((one - two).abs().max())
+
+
+def _inputs(unet: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
+    """Two rows of latents, timesteps and conditions that suit a U-Net's config."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 4, 8, 8, generator=generator)
+    embeddings = torch.randn(2, 77, unet["cross_attention_dim"], generator=generator)
+    conditioning = Conditioning(embeddings)
+    if unet.get("addition_embed_type") == "text_time":
+        width = unet["projection_class_embeddings_input_dim"] - 6 * unet["addition_time_embed_dim"]
+        pooled = torch.randn(2, width, generator=generator)
+        conditioning = Conditioning(embeddings, pooled).for_size(64, 64)
+    return latents, torch.tensor([7, 801]), conditioning

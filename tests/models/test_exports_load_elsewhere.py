@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2D
 from safetensors.torch import load_file
 
 from tests.checkpoints.tiny_models import tiny_compvis, tiny_folder
-from tests.models.exports import distance, erase, export, own_unet
+from tests.models.exports import distance, erase, export, output_of, own_output
 
 CLOSE = 1e-5  # of outputs near 1, in fp32
 BASES = ("pocket", "pocket-compvis", "sd1", "sd1-compvis", "sd2", "sd2-compvis", "sdxl",
@@ -20,12 +20,14 @@ BASES = ("pocket", "pocket-compvis", "sd1", "sd1-compvis", "sd2", "sd2-compvis",
 
 @dataclass(frozen=True)
 class Case:
-    """A base in one of the layouts, an erasure of it, and the base as a pipeline folder."""
+    """A base in one of the layouts, an erasure of it, the base as a pipeline folder, and what our
+    own sampler's model predicts once it is erased.
+    """
 
     base: str
     delta: Path
     base_folder: Path
-    own: torch.nn.Module
+    own: torch.Tensor
 
     def pipeline(self, folder: Path) -> Any:
         """A diffusers pipeline in fp32."""
@@ -54,14 +56,14 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         base = str(tiny_folder(family, folder / family))
     delta = erase(base, folder / "delta.safetensors")
-    return Case(base, delta, export(base, "diffusers", folder / "base"), own_unet(delta))
+    return Case(base, delta, export(base, "diffusers", folder / "base"), own_output(delta))
 
 
 def test_a_diffusers_folder_loads_with_from_pretrained(case: Case, tmp_path: Path) -> None:
     folder = export(case.delta, "diffusers", tmp_path / "folder")
-    assert distance(case.pipeline(folder).unet, case.own) < CLOSE
-    assert distance(own_unet(folder), case.own) < CLOSE
-    assert distance(own_unet(case.base), case.own) > 1e-3
+    assert distance(output_of(case.pipeline(folder).unet), case.own) < CLOSE
+    assert distance(own_output(folder), case.own) < CLOSE
+    assert distance(own_output(case.base), case.own) > 1e-3
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
@@ -74,8 +76,8 @@ def test_a_compvis_checkpoint_loads_with_from_single_file(
         pipeline: Any = case.pipeline_class.from_single_file(
             path, config=str(case.base_folder), torch_dtype=torch.float32, local_files_only=True
         )
-    assert distance(pipeline.unet, case.own) < CLOSE
-    assert distance(own_unet(path), case.own) < CLOSE
+    assert distance(output_of(pipeline.unet), case.own) < CLOSE
+    assert distance(own_output(path), case.own) < CLOSE
 
 
 @pytest.mark.parametrize("form", ["delta", "authors"])
@@ -87,7 +89,7 @@ def test_plain_safetensors_load_into_a_unet(form: str, case: Case, tmp_path: Pat
     missing, unexpected = unet.load_state_dict(load_file(path), strict=False)
     assert missing
     assert not unexpected
-    assert distance(unet, case.own) < CLOSE
+    assert distance(output_of(unet), case.own) < CLOSE
 
 
 @pytest.mark.parametrize("method", ["esd-x-strict", "full"])
@@ -99,7 +101,7 @@ def test_a_lora_loads_with_load_lora_weights(method: str, case: Case, tmp_path: 
     left_out = {name: value for name, value in load_file(delta).items() if value.ndim < 2}
     assert bool(left_out) == (method == "full")
     pipeline.unet.load_state_dict(left_out, strict=False)
-    own = own_unet(delta)
-    assert distance(pipeline.unet, own) > 1e-4
+    own = own_output(delta)
+    assert distance(output_of(pipeline.unet), own) > 1e-4
     pipeline.load_lora_weights(path)
-    assert distance(pipeline.unet, own) < CLOSE
+    assert distance(output_of(pipeline.unet), own) < CLOSE
