@@ -23,6 +23,11 @@ def find_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float16
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """The key of ``DTYPES``."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Layers that gain from 16 bits compute in ``dtype``, the others in fp32.
 

@@ -7,8 +7,8 @@ from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.objective import esd_loss, esd_target, paper_eta, retain_loss
+from esdctl.esd.step import Embeddings, step_loss
 from esdctl.esd.student import new_student
-from esdctl.esd.trainer import Embeddings, step_loss
 from esdctl.esd.trajectory import draw
 
 SHAPE = (1, 4, 8, 8)
