@@ -112,6 +112,34 @@ def test_a_base_has_no_delta_but_goes_into_the_other_layout(
     export(str(base), "compvis", tmp_path / "tiny.ckpt")
 
 
+def test_what_an_xl_folder_says_of_the_empty_prompt_is_kept(tmp_path: Path) -> None:
+    base = tiny_folder("sdxl", tmp_path / "xl")
+    index = base / "model_index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps({**content, "force_zeros_for_empty_prompt": False}))
+    out = export(str(base), "diffusers", tmp_path / "out")
+    written = json.loads((out / "model_index.json").read_text())
+    assert written == {**content, "force_zeros_for_empty_prompt": False}
+
+
+def test_a_run_goes_out_under_its_own_name(base: Path, tmp_path: Path, capsys: Capture) -> None:
+    settings = ["--iterations", "1", "--ddim-steps", "2", "--device", "cpu", "--quiet"]
+    run_folder = tmp_path / "rust-run"
+    command = ["train", "--model", str(base), "--concept", "Rust", "-o", str(run_folder)]
+    assert run([*command, *settings]) == 0
+    capsys.readouterr()
+    assert run(["inspect", str(run_folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["family"], found["layout"]) == ("run", "sd1", "diffusers")
+    assert found["about"]["settings"]["iterations"] == 1
+    assert run(["export", str(run_folder), "--to", "lora", "--root", str(tmp_path)]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "outputs" / "exports" / "rust-run-lora.safetensors"
+    assert run(["inspect", str(path), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)["about"]
+    assert (about["concept"], about["base"]) == ("Rust", str(base))
+
+
 def test_diff_names_the_tensors_that_an_erasure_changed_whatever_the_layout(
     base: Path, delta: Path, tmp_path: Path, capsys: Capture
 ) -> None:
