@@ -13,6 +13,8 @@ from esdctl.errors import InputError, IntegrityError
 if TYPE_CHECKING:
     from esdctl.checkpoints.inspect import Inspection
 
+_LISTED = 3  # entries of a long list that are shown; JSON has all
+
 
 def inspect(
     path: Annotated[
@@ -81,11 +83,13 @@ def _lines(found: "Inspection") -> list[tuple[str, str]]:
 
 
 def _flat(about: object, prefix: str = "") -> dict[str, object]:
-    """Nested settings as ``settings.lr``."""
+    """Nested settings as ``settings.lr``; long lists cut."""
+    if isinstance(about, list) and len(about) > _LISTED:
+        return {prefix: f"{', '.join(map(str, about[:_LISTED]))} and {len(about) - _LISTED} more"}
     if not isinstance(about, dict):
         return {prefix: about}
     flat: dict[str, object] = {}
     for key, value in about.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
+        flat |= _flat(value, name)
     return flat
