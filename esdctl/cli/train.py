@@ -22,6 +22,7 @@ from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from esdctl.esd.erase import Prober
     from esdctl.esd.plan import ErasePlan
     from esdctl.esd.run_folder import RunFolder
 
@@ -54,6 +55,8 @@ def train(
     retain: opt.RetainOption = None,
     retain_all: opt.RetainAllOption = None,
     retain_weight: opt.RetainWeightOption = None,
+    until: opt.UntilOption = None,
+    probe_every: opt.ProbeEveryOption = None,
     save_every: opt.SaveEveryOption = None,
     seed: SeedOption = None,
     devices: opt.DevicesOption = None,
@@ -137,15 +140,23 @@ def _run(plan: "ErasePlan", quiet: bool) -> "tuple[RunFolder, Path | None]":
         for note in plan.notes:
             reporter.notice(note)
         from esdctl.esd.erase import erase
+        from esdctl.esd.whole_model import whole_model_path, write_whole_model
 
+        whole_model_path(plan)  # a name that cannot be used is told before the training
+        prober = _prober(plan)
         with stopping_on_interrupt(reporter) as stop:
-            if plan.config.format == "delta":
-                return erase(plan, sys.argv, reporter, stop), None
-            from esdctl.esd.whole_model import whole_model_path, write_whole_model
-
-            whole_model_path(plan)  # a name that cannot be used is told before the training
-            run = erase(plan, sys.argv, reporter, stop)
+            run = erase(plan, sys.argv, reporter, stop, prober)
             return run, write_whole_model(plan, run, reporter)
+
+
+def _prober(plan: "ErasePlan") -> "Prober | None":
+    """What measures the model in training; None where it trains for a number of steps."""
+    if plan.config.until is None:
+        return None
+    from esdctl.evaluation.probe import new_probe, plan_probe
+
+    pictures = plan_probe(plan.pipeline, plan.concept.name)
+    return lambda model: new_probe(pictures, model)
 
 
 def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:
@@ -154,7 +165,7 @@ def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str
         "concept": plan.concept.name,
         "template": plan.concept.template,
         "train_method": plan.config.train_method,
-        "iterations": plan.config.iterations,
+        "iterations": run.steps(),
         "seconds": run.training_seconds(),
         "delta": str(run.delta),
         "model": str(model) if model else None,

@@ -81,6 +81,17 @@ RetainAllOption = Annotated[
 RetainWeightOption = Annotated[
     float | None, typer.Option("--retain-weight", help="Weight of the retain term.")
 ]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="UA>=N",
+        help="End early, where a probe sees the concept on so few pictures.",
+    ),
+]
+ProbeEveryOption = Annotated[
+    int | None, typer.Option("--probe-every", help="Steps between probes; 10 by default.")
+]
 SaveEveryOption = Annotated[
     int | None, typer.Option("--save-every", help="Steps between checkpoints.")
 ]

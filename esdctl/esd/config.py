@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from esdctl.errors import UsageError
 from esdctl.esd.train_methods import canonical_method
+from esdctl.esd.until import parse_until
 from esdctl.settings.devices import parse_devices
 
 DType = Literal["fp32", "bf16", "fp16"]
@@ -51,6 +52,8 @@ class TrainConfig(BaseModel):
     retain: tuple[str, ...] = ()
     retain_all: bool = False
     retain_weight: Annotated[float, Field(ge=0)] = 1.0
+    until: str | None = None
+    probe_every: PositiveInt | None = None
     save_every: PositiveInt = 50
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     devices: str | None = None
@@ -84,6 +87,16 @@ class TrainConfig(BaseModel):
         except UsageError as error:
             raise ValueError(f"{error.message}; {error.hint}") from error
         return value
+
+    @field_validator("until")
+    @classmethod
+    def _until_can_be_measured(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            return f"UA>={parse_until(value):g}"
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
 
     @field_validator("train_method")
     @classmethod

@@ -10,7 +10,6 @@ import yaml
 
 from esdctl import __version__
 from esdctl.checkpoints.delta import write_delta
-from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import UsageError
 from esdctl.esd.batch_size import fitting_batch_size
@@ -18,26 +17,32 @@ from esdctl.esd.before_after import before_after
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.memory_advice import memory_advice
 from esdctl.esd.plan import CHANGEABLE, ErasePlan
+from esdctl.esd.prepare import Prepared, prepare
 from esdctl.esd.run_folder import RunFolder, claim, open_run
-from esdctl.esd.step import Embeddings
-from esdctl.esd.student import Student, new_student
+from esdctl.esd.student import Student
 from esdctl.esd.trackers import open_tracker
-from esdctl.esd.train_methods import select
 from esdctl.esd.trainer import train
+from esdctl.esd.until import Probe
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
-from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import default_guidance
 from esdctl.storage.atomic import write_json, write_text, write_with
 from esdctl.storage.lock import target_lock
 from esdctl.storage.provenance import collect
 
+# Given the model whose U-Net is the student: what measures it.
+Prober = Callable[[StableDiffusion], Probe]
+
 
 def erase(
-    plan: ErasePlan, command_line: Sequence[str], reporter: Reporter, stop: Callable[[], bool]
+    plan: ErasePlan,
+    command_line: Sequence[str],
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    prober: Prober | None = None,
 ) -> RunFolder:
     """Train, or go on training, until the run folder holds the delta and the contact sheet.
 
@@ -48,12 +53,13 @@ def erase(
         command_line: for the record.
         reporter: told of the progress.
         stop: asked after each step; True saves the state and ends with Interrupted.
+        prober: measures the student where the settings say ``until``.
 
     Returns:
         The finished run.
 
     Raises:
-        UsageError: the output folder belongs to something else.
+        UsageError: the output folder belongs to something else, or nothing measures ``until``.
         CheckFailed: the loss became infinite or NaN.
         Interrupted: ``stop`` said so.
         DeviceError: this machine has no such device, or its memory does not suffice.
@@ -72,7 +78,7 @@ def erase(
         for note in model.architecture.notes:
             reporter.notice(note)
         with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
-            student = _train(model, plan, run, devices[1:], reporter, stop)
+            student = _train(model, plan, run, devices[1:], reporter, stop, prober)
             _write_delta(run, plan, student)
             sheet = before_after(
                 model, student, plan.concept, plan.catalogue, default_guidance(plan.pipeline),
@@ -89,56 +95,31 @@ def _train(
     second: Sequence[torch.device],
     reporter: Reporter,
     stop: Callable[[], bool],
+    prober: Prober | None,
 ) -> Student:
     """The trained student; while it trains, the U-Net alone is in the device's memory."""
     config = plan.config
-    side = config.image_size or model.image_size
-    embeddings = _embeddings(model, plan, side)
-    model.drop("text_encoder", "text_encoder_2")
-    copy = load(plan.pipeline, second[0], model.dtype).unet if second else None
-    names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
-    student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
-    if config.gradient_checkpointing:
-        model.unet.enable_gradient_checkpointing()
-    latent = (model.architecture.unet["in_channels"], *[side // model.vae_factor] * 2)
-    batch_size = _batch_size(run, student, model.schedule, embeddings, config, latent, reporter)
+    ready = prepare(model, plan.pipeline, plan.concept, config, second)
+    batch_size = _batch_size(run, ready, model.schedule, config, reporter)
+    probe = None if prober is None else prober(model)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(
-            student, model.schedule, embeddings, config, (batch_size, *latent),
-            run.checkpoints, run.log, tracker, reporter, stop,
+            ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
+            run.checkpoints, run.log, tracker, reporter, stop, probe,
         )  # fmt: skip
-    return student
-
-
-def _embeddings(model: StableDiffusion, plan: ErasePlan, side: int) -> Embeddings:
-    """Every prompt's embedding, each encoded once, in the machine's memory."""
-    concept = plan.concept
-
-    def encode(prompts: Sequence[str]) -> Conditioning:
-        return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
-
-    return Embeddings(
-        prompts=encode(concept.prompts),
-        erase_from=encode([concept.erase_from]) if concept.erase_from else None,
-        retained=encode(concept.retained) if concept.retained else None,
-        empty=encode([""]),
-    )
+    return ready.student
 
 
 def _batch_size(
-    run: RunFolder,
-    student: Student,
-    schedule: Schedule,
-    embeddings: Embeddings,
-    config: TrainConfig,
-    latent: tuple[int, int, int],
-    reporter: Reporter,
+    run: RunFolder, ready: Prepared, schedule: Schedule, config: TrainConfig, reporter: Reporter
 ) -> int:
     """The number that the settings name, or what fits, which a resumed run finds in its folder."""
     if config.batch_size != "auto":
         return config.batch_size
     if not run.batch_size.exists():
-        size = fitting_batch_size(student, schedule, embeddings, config, latent, reporter)
+        size = fitting_batch_size(
+            ready.student, schedule, ready.embeddings, config, ready.latent, reporter
+        )
         write_json(run.batch_size, {"batch_size": size})
     return int(json.loads(run.batch_size.read_bytes())["batch_size"])
 

@@ -21,6 +21,8 @@ MEANINGS = {
     "retain": "concepts whose predictions are kept",
     "retain_all": "keep all other concepts that the model knows",
     "retain_weight": "weight of the retain term",
+    "until": "what a probe must measure for the training to end early",
+    "probe_every": "steps between probes",
     "save_every": "steps between checkpoints",
     "seed": "of all random choices",
     "devices": "where the student is, and perhaps the frozen copy",

@@ -27,7 +27,8 @@ CHANGEABLE = {
 }  # fmt: skip
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
-_IF_GIVEN = {"dtype", "prediction_type"}  # younger than the first runs, which go on without them
+# Younger than the first runs, which go on without them.
+_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every"}
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,12 @@ class RunFolder:
         """Whether the delta and the contact sheet are there."""
         return self.delta.is_file() and self.contact_sheet.is_file()
 
+    def steps(self) -> int:
+        """The optimiser steps in the log."""
+        return max((int(str(row["step"])) for row in read_jsonl(self.log)), default=0)
+
     def training_seconds(self) -> float:
-        """The sum over the log's steps, in seconds."""
+        """The sum over the log's steps and probes, in seconds."""
         return round(sum(float(str(row["seconds"])) for row in read_jsonl(self.log)), 2)
 
 

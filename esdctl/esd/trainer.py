@@ -17,6 +17,7 @@ from esdctl.esd.step import Embeddings, Loss, step_loss
 from esdctl.esd.student import Student
 from esdctl.esd.trackers import Tracker
 from esdctl.esd.trajectory import Draw, draw
+from esdctl.esd.until import Probe, end_rule
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
 
@@ -34,6 +35,7 @@ def train(
     tracker: Tracker,
     reporter: Reporter,
     stop: Callable[[], bool],
+    probe: Probe | None = None,
 ) -> Progress:
     """Run the remaining steps.
 
@@ -48,6 +50,7 @@ def train(
         tracker: is given the same rows.
         reporter: told of each step.
         stop: asked after each step; True saves and ends with Interrupted.
+        probe: measures whether training may end early; needed where the settings say ``until``.
 
     Returns:
         What was done in all.
@@ -61,8 +64,9 @@ def train(
     scaler = torch.amp.GradScaler(student.device.type, enabled=student.dtype == torch.float16)
     progress = load_checkpoint(folder, student, optimizer, scaler)
     _forget_rows_after(log, progress.steps)
+    is_reached = end_rule(config.until, config.probe_every, probe, log, reporter)
     reporter.started(TASK, config.iterations, "steps", progress.steps)
-    while progress.steps < config.iterations:
+    while progress.steps < config.iterations and not is_reached(progress.steps):
         began = time.perf_counter()
         drawn = draw(
             config.seed, progress.steps, config.ddim_steps, len(embeddings.prompts),

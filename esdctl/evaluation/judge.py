@@ -86,32 +86,35 @@ class Judge:
         model = load(pipeline, self.device)
         classifier = load_classifier(self.classifier).to(self.device)
         for batch, pixels in self._sampled(model, cells):
-            yield from _classified(classifier, batch, pixels)
+            yield from classified(classifier, batch, pixels)
 
     def _sampled(
         self, model: StableDiffusion, cells: Sequence[Cell]
     ) -> Iterator[tuple[list[Cell], list[Pixels]]]:
         """Cells and their pictures, (H, W, 3) each, a batch at a time."""
         named = {str(index): cell for index, cell in enumerate(cells)}
-        pictures = [self._picture(name, cell) for name, cell in named.items()]
+        pictures = [picture_of(cell, self.settings, name) for name, cell in named.items()]
         for batch in sample(model, pictures, self.batch_size):
             yield [named[picture.file] for picture, _ in batch], [pixels for _, pixels in batch]
 
-    def _picture(self, name: str, cell: Cell) -> Picture:
-        return Picture(
-            file=name,
-            prompt=evaluation_prompt(cell.style, cell.object),
-            seed=cell.seed,
-            guidance=self.settings.guidance,
-            steps=self.settings.steps,
-            width=self.settings.image_size,
-            height=self.settings.image_size,
-        )
+
+def picture_of(cell: Cell, settings: Settings, file: str) -> Picture:
+    """The picture of a cell, by the name ``file``."""
+    return Picture(
+        file=file,
+        prompt=evaluation_prompt(cell.style, cell.object),
+        seed=cell.seed,
+        guidance=settings.guidance,
+        steps=settings.steps,
+        width=settings.image_size,
+        height=settings.image_size,
+    )
 
 
-def _classified(
+def classified(
     classifier: PocketClassifier, cells: Sequence[Cell], pixels: Sequence[Pixels]
 ) -> list[Prediction]:
+    """What the classifier sees on the cells' pictures, (H, W, 3) each."""
     verdicts = classifier.classify(np.stack(pixels))
     return [
         Prediction(

@@ -1,0 +1,74 @@
+"""What training starts from: embeddings of all prompts, and the student beside its frozen copy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.esd.concepts import Concept
+from esdctl.esd.config import TrainConfig
+from esdctl.esd.step import Embeddings
+from esdctl.esd.student import Student, new_student
+from esdctl.esd.train_methods import select
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.text import encode_prompts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A student that can be trained.
+
+    Args:
+        student: on its device.
+        embeddings: of all prompts, in the machine's memory.
+        latent: shape of one latent, (4, h, w).
+    """
+
+    student: Student
+    embeddings: Embeddings
+    latent: tuple[int, int, int]
+
+
+def prepare(
+    model: StableDiffusion,
+    pipeline: Pipeline,
+    concept: Concept,
+    config: TrainConfig,
+    second: Sequence[torch.device] = (),
+) -> Prepared:
+    """Encode each prompt once, drop the text encoders, and split the U-Net.
+
+    Args:
+        model: its U-Net becomes the student's.
+        pipeline: the model's files, for a frozen copy on a device of its own.
+        concept: gives the prompts.
+        config: gives train method, image size and gradient checkpointing.
+        second: that device; none where the two share one.
+
+    Raises:
+        UsageError: the train method selects nothing.
+    """
+    side = config.image_size or model.image_size
+    embeddings = _embeddings(model, concept, side)
+    model.drop("text_encoder", "text_encoder_2")
+    copy = load(pipeline, second[0], model.dtype).unet if second else None
+    names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
+    student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
+    if config.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
+    height = width = side // model.vae_factor
+    return Prepared(student, embeddings, (model.architecture.unet["in_channels"], height, width))
+
+
+def _embeddings(model: StableDiffusion, concept: Concept, side: int) -> Embeddings:
+    def encode(prompts: Sequence[str]) -> Conditioning:
+        return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
+
+    return Embeddings(
+        prompts=encode(concept.prompts),
+        erase_from=encode([concept.erase_from]) if concept.erase_from else None,
+        retained=encode(concept.retained) if concept.retained else None,
+        empty=encode([""]),
+    )
