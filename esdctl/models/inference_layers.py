@@ -1,0 +1,129 @@
+"""Stable Diffusion's layers for prediction alone: fewer passes over memory, and oneDNN throughout.
+
+- Linear layers go to oneDNN, which the convolutions use already. torch sends them to MKL, which on
+  AMD's processors reaches less than half of its speed.
+- GEGLU (Shazeer 2020) computes its halves one by one, the gate's GELU in the same pass as its
+  product. Sums with a residual are part of a product, or are made in place.
+- Cross-attention computes the keys and values of its prompts once a trajectory, not once a step.
+
+None of them knows a gradient. tests/benchmarks/README.md says what each gains.
+"""
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Module):
+    """x W' + b."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _product(x, self.weight, self.bias)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions and the time between them, beside what they started from."""
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = block.norm1, block.conv1
+        self.norm2, self.conv2 = block.norm2, block.conv2
+        self.shortcut = block.conv_shortcut
+        self.time = Linear(block.time_emb_proj)
+
+    def forward(self, x: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
+        time = self.time(F.silu(temb))[:, :, None, None]  # (B, C, 1, 1)
+        h = self.conv1(F.silu(self.norm1(x), inplace=True)).add_(time)  # (B, C, h, w)
+        h = self.conv2(F.silu(self.norm2(h), inplace=True))
+        result: torch.Tensor = h.add_(x if self.shortcut is None else self.shortcut(x))
+        return result
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and GEGLU, each beside what it started from."""
+
+    def __init__(self, block: BasicTransformerBlock) -> None:
+        super().__init__()
+        self.norm1, self.self_attention = block.norm1, _Attention(block.attn1)
+        self.norm2, self.cross_attention = block.norm2, _Attention(block.attn2)
+        self.norm3, self.geglu, self.out = block.norm3, block.ff.net[0].proj, block.ff.net[2]
+        self._prompts: torch.Tensor | None = None
+        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        **unused: object,
+    ) -> torch.Tensor:
+        """(B, N, C), prompts (B, 77, D) -> (B, N, C)."""
+        x, y = hidden_states, self.norm1(hidden_states)
+        x = self.self_attention(y, *self.self_attention.context(y), attention_mask, x)
+        keys, values = self._of_prompts(encoder_hidden_states)
+        x = self.cross_attention(self.norm2(x), keys, values, encoder_attention_mask, x)
+        y = self.norm3(x)
+        (v, w), (c, b) = self.geglu.weight.chunk(2), self.geglu.bias.chunk(2)
+        gated = _product(y, v, c).mul_(_product(y, w, b, "gelu"))  # (B, N, 4 C)
+        return _sum(gated, self.out, x)
+
+    def _of_prompts(self, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the prompts; the same tensor gets the same ones without work."""
+        if self._kept is None or self._prompts is not prompts:
+            self._prompts, self._kept = prompts, self.cross_attention.context(prompts)
+        return self._kept
+
+
+class _Attention(nn.Module):
+    def __init__(self, layer: Attention) -> None:
+        super().__init__()
+        self.heads, self.scale = layer.heads, layer.scale
+        self.to_q, self.to_k, self.to_v = layer.to_q, layer.to_k, layer.to_v
+        self.to_out = layer.to_out[0]
+
+    def context(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values: (B, N, C) -> (B, heads, N, d) each."""
+        keys, values = (_product(y, to.weight, to.bias) for to in (self.to_k, self.to_v))
+        return self._split(keys), self._split(values)
+
+    def forward(
+        self,
+        y: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+        residual: torch.Tensor,
+    ) -> torch.Tensor:
+        queries = self._split(_product(y, self.to_q.weight, self.to_q.bias))
+        mixed = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, scale=self.scale
+        )  # (B, heads, N, d)
+        return _sum(mixed.transpose(1, 2).flatten(2), self.to_out, residual)
+
+    def _split(self, projected: torch.Tensor) -> torch.Tensor:
+        heads: torch.Tensor = projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads
+
+
+def _product(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, then: str = "none"
+) -> torch.Tensor:
+    """x W' + b, and an activation of it: (..., I), (O, I), (O,) -> (..., O)."""
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none")
+    return result
+
+
+def _sum(x: torch.Tensor, layer: nn.Linear, residual: torch.Tensor) -> torch.Tensor:
+    """x W' + b + residual in one pass."""
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+        x, residual, layer.weight, layer.bias, "add"
+    )
+    return result

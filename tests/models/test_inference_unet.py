@@ -1,0 +1,68 @@
+"""The U-Net for prediction gives what diffusers' gives, from the same tensors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.models.inference_unet import inference_unet
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.text import encode_prompts
+from tests.checkpoints.tiny_models import FAMILIES, Family, tiny_folder
+
+CPU = torch.device("cpu")
+T = torch.tensor([7, 981])
+
+
+def loaded(family: Family, folder: Path, dtype: torch.dtype = torch.float32) -> StableDiffusion:
+    return load(Pipeline("tiny", tiny_folder(family, folder)), CPU, dtype)
+
+
+@torch.inference_mode()
+def predicted(
+    unet: UNet2DConditionModel, latents: torch.Tensor, prompts: Conditioning
+) -> torch.Tensor:
+    named = {}
+    if prompts.pooled is not None:
+        named = {"text_embeds": prompts.pooled, "time_ids": prompts.time_ids}
+    sample: torch.Tensor = unet(latents, T, prompts.embeddings, added_cond_kwargs=named).sample
+    return sample
+
+
+def noise(seed: int) -> torch.Tensor:
+    return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_predictions_are_those_of_diffusers(family: Family, tmp_path: Path) -> None:
+    model = loaded(family, tmp_path / "model")
+    fast = inference_unet(model.unet)
+    assert fast is not model.unet
+    for prompts in (["a dog", ""], ["a cat", "rust"]):  # the second pair has keys of its own
+        conditions = encode_prompts(model, prompts)
+        for seed in (0, 1):  # the second pass finds the keys of the first
+            expected = predicted(model.unet, noise(seed), conditions)
+            found = predicted(fast, noise(seed), conditions)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_it_reads_the_tensors_of_the_first_and_leaves_it_alone(tmp_path: Path) -> None:
+    model = loaded("sd1", tmp_path / "model")
+    layers = [type(module) for module in model.unet.modules()]
+    fast = inference_unet(model.unet)
+    assert [type(module) for module in model.unet.modules()] == layers
+    places = {p.data_ptr() for p in model.unet.parameters()}
+    assert {p.data_ptr() for p in fast.parameters()} == places
+    conditions = encode_prompts(model, ["a dog", ""])
+    with torch.no_grad():
+        model.unet.conv_in.weight.mul_(2)
+    expected = predicted(model.unet, noise(0), conditions)
+    torch.testing.assert_close(predicted(fast, noise(0), conditions), expected)
+
+
+def test_16_bits_are_left_to_diffusers(tmp_path: Path) -> None:
+    unet = loaded("sd1", tmp_path / "model", torch.bfloat16).unet
+    assert inference_unet(unet) is unet
