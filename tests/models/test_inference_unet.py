@@ -33,7 +33,8 @@ def predicted(
 
 
 def noise(seed: int) -> torch.Tensor:
-    return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+    # where the last level has 1 x 1 places, a group's normalisation magnifies the last bit
+    return torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,7 +47,7 @@ def test_its_predictions_are_those_of_diffusers(family: Family, tmp_path: Path) 
         for seed in (0, 1):  # the second pass finds the keys of the first
             expected = predicted(model.unet, noise(seed), conditions)
             found = predicted(fast, noise(seed), conditions)
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_it_reads_the_tensors_of_the_first_and_leaves_it_alone(tmp_path: Path) -> None:
