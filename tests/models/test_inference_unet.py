@@ -1,10 +1,12 @@
 """The U-Net for prediction gives what diffusers' gives, from the same tensors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from torch.nn import functional as F
 
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.models.inference_unet import inference_unet
@@ -32,6 +34,13 @@ def predicted(
     return sample
 
 
+def conditioned(model: StableDiffusion, prompts: list[str]) -> Conditioning:
+    """Of unit size: SDXL's embeddings are so large that random attention hangs on the last bit."""
+    prompted = encode_prompts(model, prompts)
+    size = prompted.embeddings.shape[-1:]
+    return replace(prompted, embeddings=F.layer_norm(prompted.embeddings, size))
+
+
 def noise(seed: int) -> torch.Tensor:
     # where the last level has 1 x 1 places, a group's normalisation magnifies the last bit
     return torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
@@ -43,7 +52,7 @@ def test_its_predictions_are_those_of_diffusers(family: Family, tmp_path: Path) 
     fast = inference_unet(model.unet)
     assert fast is not model.unet
     for prompts in (["a dog", ""], ["a cat", "rust"]):  # the second pair has keys of its own
-        conditions = encode_prompts(model, prompts)
+        conditions = conditioned(model, prompts)
         for seed in (0, 1):  # the second pass finds the keys of the first
             expected = predicted(model.unet, noise(seed), conditions)
             found = predicted(fast, noise(seed), conditions)
@@ -57,7 +66,7 @@ def test_it_reads_the_tensors_of_the_first_and_leaves_it_alone(tmp_path: Path) -
     assert [type(module) for module in model.unet.modules()] == layers
     places = {p.data_ptr() for p in model.unet.parameters()}
     assert {p.data_ptr() for p in fast.parameters()} == places
-    conditions = encode_prompts(model, ["a dog", ""])
+    conditions = conditioned(model, ["a dog", ""])
     with torch.no_grad():
         model.unet.conv_in.weight.mul_(2)
     expected = predicted(model.unet, noise(0), conditions)
