@@ -2,14 +2,17 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from esdctl.cli import train_options as opt
+from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     DryRunOption,
+    EstimateOption,
     JsonOption,
     ModelOption,
     OutputOption,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 # Parameters of the command that are no setting.
 _NO_SETTINGS = {
     "context", "preset", "config", "config_path", "output", "resume", "root", "dry_run",
-    "show_config", "json", "quiet",
+    "estimate", "began", "show_config", "json", "quiet",
 }  # fmt: skip
 
 
@@ -45,6 +48,9 @@ def train(
     config: opt.ConfigOption = None,
     train_method: opt.MethodOption = None,
     trajectory: opt.TrajectoryOption = None,
+    pool_size: opt.PoolSizeOption = None,
+    pool_uses: opt.PoolUsesOption = None,
+    pool: opt.PoolOption = None,
     negative_guidance: opt.EtaOption = None,
     start_guidance: opt.StartGuidanceOption = None,
     iterations: opt.IterationsOption = None,
@@ -74,6 +80,7 @@ def train(
     resume: opt.ResumeOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
+    estimate: EstimateOption = True,
     show_config: opt.ShowConfigOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -96,6 +103,7 @@ def train(
 
     Example: esdctl train --concept Abstractionism
     """
+    began = time.perf_counter()
     flags = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if config and config_path:
         raise UsageError("--config and --config_path are one option", "keep one of them")
@@ -104,7 +112,7 @@ def train(
     if show_config:
         return _show_config(plan, json)
     if dry_run:
-        return _show_plan(plan, json)
+        return _show_plan(plan, began if estimate else None, json, quiet)
     run, model_path = _run(plan, quiet)
     if json:
         print_json(_result(plan, run, model_path))
@@ -186,8 +194,8 @@ def _show_config(plan: "ErasePlan", json: bool) -> None:
         print_line(f"note: {plan.preset.note}")
 
 
-def _show_plan(plan: "ErasePlan", json: bool) -> None:
-    document = {
+def _show_plan(plan: "ErasePlan", began: float | None, json: bool, quiet: bool) -> None:
+    document: dict[str, object] = {
         "output": str(plan.output),
         "model": plan.pipeline.name,
         "concept": plan.concept.name,
@@ -198,6 +206,13 @@ def _show_plan(plan: "ErasePlan", json: bool) -> None:
         "settings": plan.config.model_dump(mode="json"),
         "notes": list(plan.notes),
     }
+    if began is not None:
+        from esdctl.benchmark.estimate import estimate_training
+
+        with reporting(quiet) as reporter:
+            estimate = estimate_training(plan, began, reporter)
+            tell_estimate(estimate, reporter)
+        document["estimate"] = estimate.document()
     if json:
         return print_json(document)
     for key, value in document.items():

@@ -54,7 +54,18 @@ MethodOption = Annotated[
     typer.Option("--train-method", help="Which parameters move: xattn, noxattn, ..."),
 ]
 TrajectoryOption = Annotated[
-    str | None, typer.Option("--trajectory", help="Where x_t comes from: exact.")
+    str | None,
+    typer.Option("--trajectory", help="Where x_t comes from: exact, frozen or rolling."),
+]
+PoolSizeOption = Annotated[
+    int | None, typer.Option("--pool-size", help="Frozen trajectories in use at a time.")
+]
+PoolUsesOption = Annotated[
+    int | None, typer.Option("--pool-uses", help="How often each of their pairs is used.")
+]
+PoolOption = Annotated[
+    Path | None,
+    typer.Option("--pool", metavar="FOLDER", help="Keep frozen trajectories for other runs."),
 ]
 EtaOption = Annotated[
     float | None, typer.Option("--negative-guidance", help="eta, in the paper's convention.")

@@ -1,6 +1,5 @@
 """DDIM (Song et al. 2021, eq. 12 with sigma = 0): the deterministic sampler."""
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -11,26 +10,45 @@ from esdctl.diffusion.schedule import Schedule
 # (latents (B, 4, h, w), timestep) -> the model's prediction, (B, 4, h, w)
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
 
+# A timestep, 0..999: one for all rows, or (B,), one a row
+Timestep = int | torch.Tensor
+
 CLEAN = -1  # the timestep below 0: the end of a trajectory
 
 
-def alpha_bar(schedule: Schedule, timestep: int) -> float:
-    """Signal power at a timestep; the end of a trajectory has that of timestep 0, as in SD 1.x."""
-    return float(schedule.alphas_cumprod[max(timestep, 0)])
+def signal_and_noise(schedule: Schedule, timestep: Timestep) -> tuple[torch.Tensor, torch.Tensor]:
+    """sqrt(alpha-bar) and sqrt(1 - alpha-bar), fp32, on the CPU.
+
+    The end of a trajectory has those of timestep 0, as in SD 1.x.
+
+    Args:
+        schedule: the model's.
+        timestep: one for all rows, or one a row.
+
+    Returns:
+        Two tensors, of no dimensions for one timestep, else (B, 1, 1, 1).
+    """
+    a = schedule.alphas_cumprod[torch.as_tensor(timestep).cpu().clamp(min=0)]  # () or (B,)
+    a = a if a.ndim == 0 else a.view(-1, 1, 1, 1)
+    return a.sqrt().float(), (1 - a).sqrt().float()
 
 
 def to_epsilon(
-    schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, timestep: int
+    schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
 ) -> torch.Tensor:
     """The noise that a prediction stands for (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w)."""
     if schedule.prediction == "epsilon":
         return prediction
-    a = alpha_bar(schedule, timestep)
-    return math.sqrt(a) * prediction + math.sqrt(1 - a) * latents
+    signal, noise = (part.to(latents.device) for part in signal_and_noise(schedule, timestep))
+    return signal * prediction + noise * latents
 
 
 def ddim_step(
-    schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, t: int, t_next: int
+    schedule: Schedule,
+    prediction: torch.Tensor,
+    latents: torch.Tensor,
+    t: Timestep,
+    t_next: Timestep,
 ) -> torch.Tensor:
     """x_{t_next} from x_t.
 
@@ -43,10 +61,13 @@ def ddim_step(
     Returns:
         x_{t_next}, (B, 4, h, w).
     """
-    a, a_next = alpha_bar(schedule, t), alpha_bar(schedule, t_next)
+    (signal, noise), (signal_next, noise_next) = (
+        (part.to(latents.device) for part in signal_and_noise(schedule, timestep))
+        for timestep in (t, t_next)
+    )
     eps = to_epsilon(schedule, prediction, latents, t)
-    x0 = (latents - math.sqrt(1 - a) * eps) / math.sqrt(a)
-    return math.sqrt(a_next) * x0 + math.sqrt(1 - a_next) * eps
+    x0 = (latents - noise * eps) / signal
+    return signal_next * x0 + noise_next * eps
 
 
 def run_ddim(

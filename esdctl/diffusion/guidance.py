@@ -41,9 +41,14 @@ def guided(
     def predict(latents: torch.Tensor, t: int) -> torch.Tensor:
         doubled = torch.cat([latents, latents])  # (2B, 4, h, w)
         eps_0, eps_c = denoiser(doubled, _timesteps(doubled, t), both).chunk(2)
-        return eps_0 + scale * (eps_c - eps_0)
+        return combine(eps_0, eps_c, scale)
 
     return predict
+
+
+def combine(eps_0: torch.Tensor, eps_c: torch.Tensor, scale: float) -> torch.Tensor:
+    """The guided prediction, w in eps(0) + w (eps(c) - eps(0)); all (B, 4, h, w)."""
+    return eps_0 + scale * (eps_c - eps_0)
 
 
 def _timesteps(latents: torch.Tensor, t: int) -> torch.Tensor:

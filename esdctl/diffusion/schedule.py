@@ -57,3 +57,13 @@ def ddim_timesteps(steps: int, spacing: Spacing = "leading") -> list[int]:
         return [round(TRAIN_TIMESTEPS * j / steps) - 1 for j in range(steps, 0, -1)]
     offset = 1 if steps < TRAIN_TIMESTEPS else 0
     return [TRAIN_TIMESTEPS * j // steps + offset for j in range(steps - 1, -1, -1)]
+
+
+def bin_edges(steps: int, k: int) -> tuple[int, int]:
+    """The timesteps of bin ``k`` of ``steps`` equal bins: the first, and the one after the last.
+
+    Args:
+        steps: 1 to 1000.
+        k: 0..steps-1; 0 is the cleanest.
+    """
+    return round(TRAIN_TIMESTEPS * k / steps), round(TRAIN_TIMESTEPS * (k + 1) / steps)

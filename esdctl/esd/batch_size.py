@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from esdctl.diffusion.schedule import Schedule
 from esdctl.esd.config import TrainConfig
+from esdctl.esd.exact import draw, exact_pairs
 from esdctl.esd.step import Embeddings, step_loss
 from esdctl.esd.student import Student
-from esdctl.esd.trajectory import draw
 from esdctl.models.memory import free_memory, gigabytes, peak_growth
 from esdctl.progress import Reporter
 
@@ -67,7 +67,8 @@ def _trial(
     with_trajectory = next(drawn for drawn in draws if drawn.bin == 0)
 
     def work() -> None:
-        loss = step_loss(student, schedule, embeddings, two_steps, with_trajectory)
+        pairs = exact_pairs(student, schedule, embeddings, two_steps, with_trajectory)
+        loss = step_loss(student, pairs, config.negative_guidance)
         loss.total(config.retain_weight).backward()
         for parameter in student.selected.values():
             parameter.grad = None

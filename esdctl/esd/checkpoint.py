@@ -1,6 +1,7 @@
-"""The state to resume a run from: selected parameters, Adam's moments, fp16's scale, steps done.
+"""The state to resume a run from: parameters, Adam's moments, fp16's scale, steps done.
 
-No random state is kept, because each step draws from (seed, step).
+Rolling trajectories keep where they are. No random state is kept, because each step draws from
+(seed, step).
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ def save_checkpoint(
     student: Student,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    trajectory: dict[str, torch.Tensor],
     progress: Progress,
 ) -> None:
     """Write a checkpoint atomically, then remove all but the last two.
@@ -46,6 +48,7 @@ def save_checkpoint(
         "selected": {name: p.detach() for name, p in student.selected.items()},
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
+        "trajectory": trajectory,
     }
     write_with(folder / _name(progress.steps), lambda beside: torch.save(state, beside))
     for old in _newest_first(folder)[KEPT:]:
@@ -57,6 +60,7 @@ def load_checkpoint(
     student: Student,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    trajectory: dict[str, torch.Tensor],
 ) -> Progress:
     """Restore the newest checkpoint in place; without one, nothing is changed.
 
@@ -76,6 +80,7 @@ def load_checkpoint(
         optimizer.load_state_dict(state["optimizer"])
         if state.get("scaler"):  # empty but in fp16, and missing in version 0.1
             scaler.load_state_dict(state["scaler"])
+        trajectory |= state.get("trajectory", {})  # missing in version 0.1
         return Progress(state["steps"], state["seconds"])
     except Exception as error:
         raise InputError(

@@ -41,7 +41,10 @@ class TrainConfig(BaseModel):
     separator: str | None = None
     erase_from: str | None = None
     train_method: str = "xattn"
-    trajectory: Literal["exact"] = "exact"
+    trajectory: Literal["exact", "frozen", "rolling"] = "exact"
+    pool_size: PositiveInt = 8
+    pool_uses: PositiveInt = 1
+    pool: Path | None = None
     negative_guidance: Annotated[float, Field(ge=0)] = 1.0
     start_guidance: Annotated[float, Field(ge=0)] = 3.0
     iterations: PositiveInt = 1000

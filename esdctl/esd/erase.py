@@ -17,6 +17,7 @@ from esdctl.esd.before_after import before_after
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.memory_advice import memory_advice
 from esdctl.esd.plan import CHANGEABLE, ErasePlan
+from esdctl.esd.pool_folder import PoolFolder, pool_digest
 from esdctl.esd.prepare import Prepared, prepare
 from esdctl.esd.run_folder import RunFolder, claim, open_run
 from esdctl.esd.student import Student
@@ -105,9 +106,19 @@ def _train(
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(
             ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
-            run.checkpoints, run.log, tracker, reporter, stop, probe,
+            run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
         )  # fmt: skip
     return ready.student
+
+
+def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:
+    """Where this run's frozen trajectories are kept, if anywhere."""
+    config, student = plan.config, ready.student
+    if config.pool is None:
+        return None
+    computed = (student.device.type, name_of(student.dtype))
+    digest = pool_digest(config, plan.concept, plan.base_digest, computed, ready.latent)
+    return PoolFolder(config.pool, digest)
 
 
 def _batch_size(

@@ -23,12 +23,13 @@ from esdctl.storage.workspace import Workspace
 # They change how a run is done, not what comes out of it.
 CHANGEABLE = {
     "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
-    "tracker", "tracker_project", "tracker_run",
+    "tracker", "tracker_project", "tracker_run", "pool",
 }  # fmt: skip
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 # Younger than the first runs, which go on without them.
 _IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every"}
+_OF_FROZEN = {"pool_size", "pool_uses"}  # without effect on other trajectories
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ def _settled(
         "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
         "template": template_of(config),
     }
+    if config.pool is not None:
+        changes["pool"] = config.pool.resolve()
     if config.output_dir is not None and resolved.origins["output_dir"] != "flag":
         changes["output_dir"] = workspace.root / config.output_dir
     if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
@@ -192,7 +195,8 @@ def _preset_of(config: TrainConfig, is_seed: bool, pipeline: Pipeline) -> str:
 
 
 def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
-    settings = config.model_dump(mode="json", exclude=_NOT_IN_DIGEST)
+    without = _NOT_IN_DIGEST if config.trajectory == "frozen" else _NOT_IN_DIGEST | _OF_FROZEN
+    settings = config.model_dump(mode="json", exclude=without)
     content: dict[str, object] = {
         "settings": {k: v for k, v in settings.items() if v is not None or k not in _IF_GIVEN},
         "prompts": concept.prompts,

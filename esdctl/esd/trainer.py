@@ -13,10 +13,11 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import CheckFailed, Interrupted
 from esdctl.esd.checkpoint import Progress, load_checkpoint, save_checkpoint
 from esdctl.esd.config import TrainConfig
-from esdctl.esd.step import Embeddings, Loss, step_loss
+from esdctl.esd.pool_folder import PoolFolder
+from esdctl.esd.step import Embeddings, Loss, Pairs, step_loss
 from esdctl.esd.student import Student
 from esdctl.esd.trackers import Tracker
-from esdctl.esd.trajectory import Draw, draw
+from esdctl.esd.trajectory import open_trajectory
 from esdctl.esd.until import Probe, end_rule
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
@@ -36,6 +37,7 @@ def train(
     reporter: Reporter,
     stop: Callable[[], bool],
     probe: Probe | None = None,
+    pools: PoolFolder | None = None,
 ) -> Progress:
     """Run the remaining steps.
 
@@ -51,6 +53,7 @@ def train(
         reporter: told of each step.
         stop: asked after each step; True saves and ends with Interrupted.
         probe: measures whether training may end early; needed where the settings say ``until``.
+        pools: where frozen trajectories are kept; None for memory alone.
 
     Returns:
         What was done in all.
@@ -59,31 +62,32 @@ def train(
         CheckFailed: the loss is not finite; the last checkpoint stays.
         Interrupted: ``stop`` said so; the state is saved.
     """
-    optimizer = torch.optim.Adam(student.selected.values(), lr=config.lr)
+    trajectory = open_trajectory(
+        student, schedule, embeddings, config, latent_shape, reporter, pools
+    )
+    optimizer = torch.optim.Adam(student.selected.values(), lr=config.lr, fused=True)
     # Small gradients vanish in fp16; in other types the scaler does nothing.
     scaler = torch.amp.GradScaler(student.device.type, enabled=student.dtype == torch.float16)
-    progress = load_checkpoint(folder, student, optimizer, scaler)
+    progress = load_checkpoint(folder, student, optimizer, scaler, trajectory.state)
     _forget_rows_after(log, progress.steps)
     is_reached = end_rule(config.until, config.probe_every, probe, log, reporter)
     reporter.started(TASK, config.iterations, "steps", progress.steps)
     while progress.steps < config.iterations and not is_reached(progress.steps):
         began = time.perf_counter()
-        drawn = draw(
-            config.seed, progress.steps, config.ddim_steps, len(embeddings.prompts),
-            len(embeddings.retained or ()), latent_shape,
-        )  # fmt: skip
-        loss = step_loss(student, schedule, embeddings, config, drawn)
+        pairs = trajectory.pairs(progress.steps)
+        loss = step_loss(student, pairs, config.negative_guidance)
+        pairs.follow(loss.prediction)
         _step(optimizer, scaler, loss.total(config.retain_weight), student, progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        row = _row(progress, loss, config, drawn, seconds)
+        row = _row(progress, loss, config, pairs, seconds)
         append_jsonl(log, row)
         tracker.log(progress.steps, row)
         reporter.advanced(TASK, progress.steps, f"loss {loss.erase.item():.5f}")
         stopping = stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
-            save_checkpoint(folder, student, optimizer, scaler, progress)
+            save_checkpoint(folder, student, optimizer, scaler, trajectory.state, progress)
         if stopping and not last:
             raise Interrupted(
                 f"stopped after step {progress.steps} of {config.iterations}; the state is saved",
@@ -110,7 +114,8 @@ def _step(
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        if all(bool(p.isfinite().all()) for p in student.selected.values()):
+        # One number for all of them; it is finite where each of them is.
+        if torch.isfinite(torch.nn.utils.get_total_norm(student.selected.values())):
             return
     raise CheckFailed(
         f"the loss is not finite at step {step}",
@@ -119,13 +124,14 @@ def _step(
 
 
 def _row(
-    progress: Progress, loss: Loss, config: TrainConfig, drawn: Draw, seconds: float
+    progress: Progress, loss: Loss, config: TrainConfig, pairs: Pairs, seconds: float
 ) -> dict[str, object]:
+    timesteps = pairs.t.tolist()
     row: dict[str, object] = {
         "step": progress.steps,
         "loss": loss.erase.item(),
         "lr": config.lr,
-        "t": drawn.timestep,
+        "t": timesteps[0] if len(set(timesteps)) == 1 else timesteps,
         "seconds": round(seconds, 4),
         "memory_bytes": peak_memory(),
     }

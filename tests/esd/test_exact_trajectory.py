@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import ddim_timesteps, scaled_linear
-from esdctl.esd.trajectory import draw, exact, exact_timesteps
+from esdctl.esd.exact import draw, exact, exact_timesteps
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 10, 27, 30, 50, 501, 999, 1000])

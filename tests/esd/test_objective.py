@@ -6,10 +6,10 @@ import torch
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.esd.config import TrainConfig
+from esdctl.esd.exact import Draw, draw, exact_pairs
 from esdctl.esd.objective import esd_loss, esd_target, paper_eta, retain_loss
-from esdctl.esd.step import Embeddings, step_loss
-from esdctl.esd.student import new_student
-from esdctl.esd.trajectory import draw
+from esdctl.esd.step import Embeddings, Loss, step_loss
+from esdctl.esd.student import Student, new_student
 
 SHAPE = (1, 4, 8, 8)
 
@@ -72,12 +72,17 @@ def embeddings(retained: int = 0) -> Embeddings:
     )
 
 
+def loss_at(student: Student, embeddings: Embeddings, config: TrainConfig, drawn: Draw) -> Loss:
+    pairs = exact_pairs(student, scaled_linear(), embeddings, config, drawn)
+    return step_loss(student, pairs, config.negative_guidance)
+
+
 def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_predictions() -> (
     None
 ):
     student = new_student(TwoWays(), ["gain"])
     config = TrainConfig(concept="x", negative_guidance=0.0, ddim_steps=10)
-    loss = step_loss(student, scaled_linear(), embeddings(), config, draw(0, 0, 10, 1, 0, SHAPE))
+    loss = loss_at(student, embeddings(), config, draw(0, 0, 10, 1, 0, SHAPE))
     # student = frozen: eps(c) - eps*(0) = 0.7 * (3 - 0) everywhere
     assert loss.erase.item() == pytest.approx((0.7 * 3.0) ** 2, rel=1e-5)
     assert loss.retain is None
@@ -87,12 +92,12 @@ def test_the_retain_term_is_zero_at_the_start_and_grows_as_the_student_leaves() 
     student = new_student(TwoWays(), ["gain"])
     config = TrainConfig(concept="x", ddim_steps=10, retain_weight=0.5)
     drawn = draw(0, 0, 10, 1, 1, SHAPE)
-    first = step_loss(student, scaled_linear(), embeddings(1), config, drawn)
+    first = loss_at(student, embeddings(1), config, drawn)
     assert first.retain is not None
     assert first.retain.item() == 0.0
     with torch.no_grad():
         student.selected["gain"].add_(0.25)
-    second = step_loss(student, scaled_linear(), embeddings(1), config, drawn)
+    second = loss_at(student, embeddings(1), config, drawn)
     assert second.retain is not None
     assert second.retain.item() == pytest.approx((0.25 * -2.0) ** 2, rel=1e-4)
     total = second.total(config.retain_weight).item()

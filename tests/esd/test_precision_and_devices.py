@@ -8,9 +8,9 @@ import torch
 
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.esd.config import TrainConfig
+from esdctl.esd.exact import draw, exact_pairs
 from esdctl.esd.step import Embeddings, step_loss
 from esdctl.esd.student import Student, new_student
-from esdctl.esd.trajectory import draw
 from esdctl.models.precision import find_dtype
 from esdctl.models.resolve import POCKET
 from esdctl.models.stable_diffusion import load
@@ -35,7 +35,8 @@ def gradients(case: Case, embeddings: Embeddings) -> tuple[float, dict[str, torc
     student = case.student()
     schedule = load(pipeline(case.model), CPU).schedule
     drawn = next(d for d in (draw(0, i, 3, 1, 0, SHAPE) for i in range(99)) if d.bin == 1)
-    loss = step_loss(student, schedule, embeddings, CONFIG, drawn).erase
+    pairs = exact_pairs(student, schedule, embeddings, CONFIG, drawn)
+    loss = step_loss(student, pairs, CONFIG.negative_guidance).erase
     loss.backward()
     return loss.item(), {n: p.grad for n, p in student.selected.items() if p.grad is not None}
 
