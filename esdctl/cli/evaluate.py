@@ -1,14 +1,17 @@
 """``esdctl evaluate``: what an erasure took, and what it left, as the classifier sees it."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
     DeviceOption,
     DryRunOption,
+    EstimateOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -21,7 +24,7 @@ from esdctl.storage.workspace import find_workspace
 if TYPE_CHECKING:
     from esdctl.evaluation.evaluate import Report
     from esdctl.evaluation.intervals import Percent
-    from esdctl.evaluation.plan import Request
+    from esdctl.evaluation.plan import EvaluationPlan, Request
 
 
 RunOption = Annotated[
@@ -81,6 +84,7 @@ def evaluate(
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    estimate: EstimateOption = True,
 ) -> None:
     """Measure UA, IRA and CRA of an erased model beside its base.
 
@@ -89,6 +93,7 @@ def evaluate(
     Predictions are kept in outputs/evaluations (or --output) and used again, the base's for every
     model that was erased from it.
     """
+    began = time.perf_counter()
     from esdctl.evaluation.evaluate import evaluate as run_evaluation
     from esdctl.evaluation.plan import plan_evaluation
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
@@ -102,8 +107,10 @@ def evaluate(
     check_thresholds_apply(thresholds, plan)
     folder = output or workspace.outputs / "evaluations"
     if dry_run:
-        print_json({"folder": str(folder), **plan.document()})
-        return
+        document = {"folder": str(folder), **plan.document()}
+        if estimate:
+            document["estimate"] = _estimate(plan, folder, batch_size, device, began, quiet)
+        return print_json(document)
     with reporting(quiet) as reporter:
         report = run_evaluation(plan, folder, find_device(device), batch_size, reporter)
     if not quiet:
@@ -113,6 +120,23 @@ def evaluate(
     else:
         print_path(Path(report.model.predictions))
     check_thresholds(thresholds, report)
+
+
+def _estimate(
+    plan: "EvaluationPlan",
+    folder: Path,
+    batch_size: int,
+    device: str | None,
+    began: float,
+    quiet: bool,
+) -> dict[str, object]:
+    from esdctl.benchmark.estimate import estimate_evaluation
+    from esdctl.models.devices import find_device
+
+    with reporting(quiet) as reporter:
+        estimate = estimate_evaluation(plan, folder, batch_size, find_device(device), began)
+        tell_estimate(estimate, reporter)
+    return estimate.document()
 
 
 def _request(

@@ -68,6 +68,13 @@ QuietOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan and stop before any work.")
 ]
+EstimateOption = Annotated[
+    bool,
+    typer.Option(
+        "--estimate/--no-estimate",
+        help="With --dry-run: time and memory, from one measured step.",
+    ),
+]
 CatalogOption = Annotated[
     Path | None,
     typer.Option("--catalog", metavar="FILE", help="More entries for the catalogue, in YAML."),

@@ -1,15 +1,18 @@
 """``esdctl sample``: prompts in, pictures out."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
     DeviceOption,
     DryRunOption,
+    EstimateOption,
     JsonOption,
     ModelConfigOption,
     OutputOption,
@@ -27,7 +30,7 @@ from esdctl.storage.workspace import find_workspace
 if TYPE_CHECKING:
     from esdctl.datasets.prompts import PromptRow
     from esdctl.models.resolve import Pipeline
-    from esdctl.sampling.plan import SamplePlan
+    from esdctl.sampling.plan import BatchSize, SamplePlan
 
 Row = Mapping[str, object]
 
@@ -54,13 +57,26 @@ GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others."),
 ]
-StepsOption = Annotated[int, typer.Option("--steps", help="DDIM steps, 1 to 1000.")]
+StepsOption = Annotated[int, typer.Option("--steps", help="Of the scheduler, 1 to 1000.")]
+SchedulerOption = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        help="ddim, dpmsolver++ or unipc; the last two need half as many steps.",
+    ),
+]
 ImageSizeOption = Annotated[
     int | None,
     typer.Option("--image-size", help="Pixels, a multiple of 8; else the row's, else the model's."),
 ]
 BatchSizeOption = Annotated[
-    int, typer.Option("--batch-size", min=1, help="Pictures at once; changes speed, no picture.")
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Pictures at once; changes speed, no picture. auto fits the memory.",
+    ),
 ]
 GridOption = Annotated[
     bool, typer.Option("--grid", help="Also write contact_sheet.png into the folder.")
@@ -81,8 +97,9 @@ def sample(
     seed: SeedOption = None,
     guidance: GuidanceOption = None,
     steps: StepsOption = 25,
+    scheduler: SchedulerOption = "ddim",
     image_size: ImageSizeOption = None,
-    batch_size: BatchSizeOption = 8,
+    batch_size: BatchSizeOption = "8",
     output: OutputOption = None,
     grid: GridOption = False,
     device: DeviceOption = None,
@@ -91,6 +108,7 @@ def sample(
     jsonl: JsonLinesOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    estimate: EstimateOption = True,
 ) -> None:
     """Sample pictures: a PNG each, and a row each in pictures.jsonl.
 
@@ -99,31 +117,58 @@ def sample(
     The folder is outputs/samples/MODEL-DIGEST unless --output names another.
     The seed is 188 unless a row or a flag names another.
     """
+    began = time.perf_counter()
     show_picture = _printer(json, jsonl)
     rows = _rows(prompts, prompt or [])
 
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import Settings, plan_pictures
+    from esdctl.sampling.plan import (
+        Settings,
+        parse_batch_size,
+        parse_scheduler,
+        plan_pictures,
+    )
 
     workspace = find_workspace(root)
     pipeline = resolve_model(
         model, workspace, base=base, model_config=model_config_path, prediction_type=prediction_type
     )
-    settings = Settings(_seeds(seeds, seed), guidance, steps, image_size)
+    at_once = parse_batch_size(batch_size)
+    chosen = parse_scheduler(scheduler)
+    settings = Settings(_seeds(seeds, seed), guidance, steps, image_size, chosen)
     plan = plan_pictures(pipeline, rows, settings)
     folder = output or workspace.outputs / "samples" / plan.label
     document = {"folder": str(folder), **plan.document()}
     if dry_run:
-        print_json(document)
-        return
+        if estimate:
+            document["estimate"] = _estimate(plan, pipeline, device, batch_size, began, quiet)
+        return print_json(document)
     with reporting(quiet) as reporter:
         for note in pipeline.files.architecture.notes:
             reporter.notice(note)
-        made = _make(plan, pipeline, folder, device, batch_size, reporter, show_picture)
+        made = _make(plan, pipeline, folder, device, at_once, reporter, show_picture)
         if grid:
             document["contact_sheet"] = _lay_out(plan, folder, reporter)
     if json:
         print_json({**document, "pictures": made})
+
+
+def _estimate(
+    plan: "SamplePlan",
+    pipeline: "Pipeline",
+    device: str | None,
+    batch_size: "BatchSize",
+    began: float,
+    quiet: bool,
+) -> dict[str, object]:
+    from esdctl.benchmark.estimate import estimate_sampling
+    from esdctl.models.devices import find_device
+
+    place = find_device(device)
+    with reporting(quiet) as reporter:
+        estimate = estimate_sampling(pipeline, plan.pictures, batch_size, place, began)
+        tell_estimate(estimate, reporter)
+    return estimate.document()
 
 
 def _make(
@@ -131,7 +176,7 @@ def _make(
     pipeline: "Pipeline",
     folder: Path,
     device: str | None,
-    batch_size: int,
+    batch_size: "BatchSize",
     reporter: Reporter,
     show_picture: Callable[[Path, Row], None],
 ) -> list[Row]:

@@ -35,21 +35,34 @@ def before_after(
         guidance: scale of the sampler.
         reporter: told of the progress.
     """
-    prompts, steps = sheet_prompts(concept, catalogue), DEFAULT_STEPS
-    side = model.image_size
-    if model.device.type == "cpu" and side > LARGE:
-        prompts, steps = [prompts[0], prompts[-1]], DEFAULT_STEPS // 2
+    prompts, pictures = sheet_pictures(model, concept, catalogue, guidance)
+    if pictures[0].steps < DEFAULT_STEPS:
         reporter.notice("the contact sheet has two columns: this model samples slowly on a CPU")
-    pictures = [
-        Picture(f"{i}.png", prompt, SEED + i, guidance, steps, side, side)
-        for i, (_, prompt) in enumerate(prompts)
-    ]
-    at_once = max(1, min(DEFAULT_BATCH_SIZE, AT_ONCE // side**2))
+    at_once = sheet_batch_size(model)
     erased = sample_in_memory(model, pictures, reporter, at_once)
     student.restore()
     base = sample_in_memory(model, pictures, reporter, at_once)
     rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
     return contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
+
+
+def sheet_pictures(
+    model: StableDiffusion, concept: Concept, catalogue: Catalogue, guidance: float
+) -> tuple[list[tuple[str, str]], list[Picture]]:
+    """Labels and prompts of the sheet's columns, and the pictures that either model makes."""
+    prompts, steps = sheet_prompts(concept, catalogue), DEFAULT_STEPS
+    side = model.image_size
+    if model.device.type == "cpu" and side > LARGE:
+        prompts, steps = [prompts[0], prompts[-1]], DEFAULT_STEPS // 2
+    return prompts, [
+        Picture(f"{i}.png", prompt, SEED + i, guidance, steps, side, side)
+        for i, (_, prompt) in enumerate(prompts)
+    ]
+
+
+def sheet_batch_size(model: StableDiffusion) -> int:
+    """So few pictures at once that they fit where training did."""
+    return max(1, min(DEFAULT_BATCH_SIZE, AT_ONCE // model.image_size**2))
 
 
 def sheet_prompts(concept: Concept, catalogue: Catalogue) -> list[tuple[str, str]]:

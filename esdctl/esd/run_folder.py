@@ -54,6 +54,11 @@ class RunFolder:
         """The optimiser steps in the log."""
         return max((int(str(row["step"])) for row in read_jsonl(self.log)), default=0)
 
+    def saved_steps(self) -> int:
+        """The steps of the newest checkpoint; 0 without one."""
+        names = sorted(path.stem for path in self.checkpoints.glob("step-*.pt"))
+        return int(names[-1].removeprefix("step-")) if names else 0
+
     def training_seconds(self) -> float:
         """The sum over the log's steps and probes, in seconds."""
         return round(sum(float(str(row["seconds"])) for row in read_jsonl(self.log)), 2)

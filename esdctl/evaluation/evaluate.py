@@ -90,7 +90,7 @@ def evaluate(
     judge = Judge(plan.classifier, plan.settings, folder, device, batch_size, reporter)
     base, base_rows = None, None
     if plan.pipeline.delta is not None:
-        pipeline = _base(plan.pipeline, plan.pipeline.delta)
+        pipeline = base_of(plan.pipeline, plan.pipeline.delta)
         file, base_rows = judge.judge(pipeline, plan.cells, "base model")
         base = _summed_up(pipeline, file, base_rows, plan.target)
     task = "model" if base is None else "erased model"
@@ -109,7 +109,21 @@ def evaluate(
     )
 
 
-def _base(pipeline: Pipeline, delta: Path) -> Pipeline:
+def missing_pictures(plan: EvaluationPlan, folder: Path) -> list[int]:
+    """How many pictures each model still has to make, the base first.
+
+    Raises:
+        InputError: a file of predictions is damaged.
+    """
+    models = [plan.pipeline]
+    if plan.pipeline.delta is not None:
+        models.insert(0, base_of(plan.pipeline, plan.pipeline.delta))
+    files = [PredictionFile(folder, plan.settings, model.digest()) for model in models]
+    known = [file.read() for file in files]
+    return [sum(cell not in rows for cell in plan.cells) for rows in known]
+
+
+def base_of(pipeline: Pipeline, delta: Path) -> Pipeline:
     """The model that a delta stands on, under its own name."""
     name = read_delta_metadata(delta).get("base", "base")
     return replace(without_delta(pipeline), name=name)
