@@ -25,7 +25,8 @@ from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import Picture, default_guidance
+from esdctl.sampling.plan import BatchSize, Picture, default_guidance
+from esdctl.sampling.sample import auto_batch_size
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
 def estimate_sampling(
     pipeline: Pipeline,
     pictures: Sequence[Picture],
-    batch_size: int,
+    batch_size: BatchSize,
     device: torch.device,
     began: float,
 ) -> Estimate:
@@ -116,13 +117,14 @@ def estimate_sampling(
     model = load(pipeline, device)
     for part in model.files.parts:
         getattr(model, part)  # loads it
+    size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
     opening = time.perf_counter() - began
-    parts = {"opening": opening, "sampling": sampling_seconds(model, pictures, batch_size)}
+    parts = {"opening": opening, "sampling": sampling_seconds(model, pictures, size)}
     return Estimate(sum(parts.values()), peak_memory(device), str(device), parts)
 
 
 def estimate_evaluation(
-    plan: EvaluationPlan, folder: Path, batch_size: int, device: torch.device, began: float
+    plan: EvaluationPlan, folder: Path, batch_size: BatchSize, device: torch.device, began: float
 ) -> Estimate:
     """Measure a short batch, and count the pictures that are not judged yet.
 

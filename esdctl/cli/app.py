@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
-from esdctl.cli import config, dataset
+from esdctl.cli import bench, config, dataset
 from esdctl.cli.apply import apply
 from esdctl.cli.diff import diff
 from esdctl.cli.download import download
@@ -44,6 +44,7 @@ app.command()(train)
 app.add_typer(config.app)
 app.command()(sample)
 app.command()(evaluate)
+app.add_typer(bench.app)
 app.command()(export)
 app.command()(apply)
 app.command()(diff)
