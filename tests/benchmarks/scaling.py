@@ -95,8 +95,11 @@ def _plot(points: dict[str, list[tuple[object, Document]]], path: Path) -> None:
             panel.plot([x for x, _, _ in pairs], [y for _, y, _ in pairs], "o-")
             panel.set(xlabel=TITLES[axis], ylabel=name if column == 0 else "", ylim=(0, None))
             panel.grid(alpha=0.3)
-            for x, y, label in pairs if is_named else ():
-                panel.annotate(label, (x, y), fontsize=7, rotation=30)
+            if is_named:
+                panel.set_xscale("log")
+                panel.margins(x=0.2)
+                for number, (x, y, label) in enumerate(pairs):
+                    panel.annotate(label, (x, y * (0.5 + 0.1 * number)), fontsize=7, ha="center")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
