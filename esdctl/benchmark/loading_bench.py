@@ -76,9 +76,7 @@ def with_diffusers(model: str, root: Path, device: str | None) -> tuple[float, i
     logging.disable_progress_bar()
     place = find_device(device)
     began = time.perf_counter()
-    pipe = DiffusionPipeline.from_pretrained(
-        _pipeline(model, root).path, torch_dtype=torch.float32, local_files_only=True
-    )
+    pipe = DiffusionPipeline.from_pretrained(_pipeline(model, root).path, local_files_only=True)
     pipe.to(place)
     return _since(began, place)
 

@@ -29,8 +29,8 @@ class PlainEsd:
         self, folder: Path, prompt: str, dtype: torch.dtype = torch.float32, lr: float = 5e-5
     ) -> None:
         self.pipe: Any = StableDiffusionPipeline.from_pretrained(
-            folder, torch_dtype=dtype, safety_checker=None, local_files_only=True
-        )
+            folder, safety_checker=None, local_files_only=True
+        ).to(dtype)
         self.pipe.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config)
         self.pipe.set_progress_bar_config(disable=True)
         for part in (self.pipe.unet, self.pipe.vae, self.pipe.text_encoder):
