@@ -1,5 +1,6 @@
 """Seconds of a piece of work on a device: warmed up, then the median of several."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def _once(device: torch.device, work: Callable[[], object]) -> float:
+    gc.collect()  # what the time before left behind is no part of this one's memory or time
     synchronise(device)
     began = time.perf_counter()
     work()
