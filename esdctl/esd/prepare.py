@@ -59,7 +59,8 @@ def prepare(
     if config.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
     height = width = side // model.vae_factor
-    return Prepared(student, embeddings, (model.architecture.unet["in_channels"], height, width))
+    channels = int(model.architecture.unet.get("in_channels", 4))  # left out where it is diffusers'
+    return Prepared(student, embeddings, (channels, height, width))
 
 
 def _embeddings(model: StableDiffusion, concept: Concept, side: int) -> Embeddings:
