@@ -1,7 +1,7 @@
 """What training starts from: embeddings of all prompts, and the student beside its frozen copy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,11 +38,11 @@ def prepare(
     config: TrainConfig,
     second: Sequence[torch.device] = (),
 ) -> Prepared:
-    """Encode each prompt once, drop the text encoders, and split the U-Net.
+    """Encode each prompt once, and split the U-Net; no text encoder stays in memory.
 
     Args:
         model: its U-Net becomes the student's.
-        pipeline: the model's files, for a frozen copy on a device of its own.
+        pipeline: the model's files, for the text encoders and for a second U-Net.
         concept: gives the prompts.
         config: gives train method, image size and gradient checkpointing.
         second: that device; none where the two share one.
@@ -51,8 +51,7 @@ def prepare(
         UsageError: the train method selects nothing.
     """
     side = config.image_size or model.image_size
-    embeddings = _embeddings(model, concept, side)
-    model.drop("text_encoder", "text_encoder_2")
+    embeddings = _embeddings(pipeline, model.device, concept, side)
     copy = load(pipeline, second[0], model.dtype).unet if second else None
     names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
     student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
@@ -63,13 +62,20 @@ def prepare(
     return Prepared(student, embeddings, (channels, height, width))
 
 
-def _embeddings(model: StableDiffusion, concept: Concept, side: int) -> Embeddings:
+def _embeddings(
+    pipeline: Pipeline, device: torch.device, concept: Concept, side: int
+) -> Embeddings:
+    # Opened for this alone: mapped pages stay in memory as long as their file is open.
+    model = load(replace(pipeline), device)
+
     def encode(prompts: Sequence[str]) -> Conditioning:
         return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
 
-    return Embeddings(
+    embeddings = Embeddings(
         prompts=encode(concept.prompts),
         erase_from=encode([concept.erase_from]) if concept.erase_from else None,
         retained=encode(concept.retained) if concept.retained else None,
         empty=encode([""]),
     )
+    model.drop("text_encoder", "text_encoder_2")
+    return embeddings

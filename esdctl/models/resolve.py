@@ -91,7 +91,8 @@ class Pipeline:
 
     def digest(self) -> str:
         """sha256 that identifies the base and all deltas together."""
-        digest = self.files.digest()
+        # Opened for this alone: mapped pages stay in memory as long as their file is open.
+        digest = replace(self).files.digest()
         for delta in self._deltas():
             listing = f"{digest}  base\n{sha256_file(delta)}  {DELTA_NAME}\n"
             digest = hashlib.sha256(listing.encode()).hexdigest()
