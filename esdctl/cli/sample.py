@@ -141,7 +141,7 @@ def sample(
     document = {"folder": str(folder), **plan.document()}
     if dry_run:
         if estimate:
-            document["estimate"] = _estimate(plan, pipeline, device, batch_size, began, quiet)
+            document["estimate"] = _estimate(plan, pipeline, device, at_once, began, quiet)
         return print_json(document)
     with reporting(quiet) as reporter:
         for note in pipeline.files.architecture.notes:

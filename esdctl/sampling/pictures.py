@@ -7,7 +7,6 @@ run makes only what is missing, and a run that was killed ends with the same byt
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +15,7 @@ from esdctl.errors import Interrupted, UsageError
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import captioned_sheet, contact_sheet
-from esdctl.sampling.plan import Picture, SamplePlan
+from esdctl.sampling.plan import DDIM, BatchSize, Picture, SamplePlan
 from esdctl.sampling.sample import TASK, Pixels, sample
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_bytes, write_with
 from esdctl.storage.digest import sha256_file
@@ -35,7 +34,7 @@ def make_pictures(
     plan: SamplePlan,
     folder: Path,
     load_model: Callable[[], StableDiffusion],
-    batch_size: int,
+    batch_size: BatchSize,
     reporter: Reporter,
     show: Callable[[Row], None],
 ) -> list[Row]:
@@ -45,7 +44,7 @@ def make_pictures(
         plan: what to make.
         folder: new, empty, or one that an earlier call filled.
         load_model: called once, and only if a picture is missing.
-        batch_size: at most so many at once.
+        batch_size: at most so many at once; ``auto`` fits the memory.
         reporter: told of each batch.
         show: called with each picture's row as soon as it is on disk, the present ones first.
 
@@ -101,7 +100,8 @@ def finished_rows(plan: SamplePlan, folder: Path) -> dict[str, Row]:
         row = written.get(picture.file)
         if row is None:
             continue
-        differing = [key for key, value in asdict(picture).items() if row.get(key) != value]
+        wanted, found = ({"scheduler": DDIM, **each} for each in (picture.document(), row))
+        differing = [key for key, value in wanted.items() if found.get(key) != value]
         if differing:
             raise _other_settings(folder, picture.file, differing[0])
         file = folder / picture.file
@@ -148,7 +148,7 @@ def _store(plan: SamplePlan, picture: Picture, pixels: Pixels, folder: Path) -> 
     Image.fromarray(pixels).save(png, format="PNG")
     write_bytes(folder / picture.file, png.getvalue())
     row = {
-        **asdict(picture),
+        **picture.document(),
         "model": plan.model,
         "model_digest": plan.digest,
         "sha256": hashlib.sha256(png.getvalue()).hexdigest(),

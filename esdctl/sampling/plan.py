@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from esdctl.datasets.prompts import MAX_SEED, PromptRow
 from esdctl.errors import InputError, UsageError
@@ -17,7 +18,12 @@ DEFAULT_SEED = 188  # the benchmark's first seed
 GUIDANCE = 7.5  # Stable Diffusion's usual scale
 POCKET_GUIDANCE = 3.0  # the scale of the pocket model's quality figures
 MAX_STEPS = 1000  # the noise schedule has no more timesteps
+MAX_MULTISTEP = 500  # steps of the other schedulers, whose timesteps must lie apart
 MAX_SEEDS = 100_000  # a larger range is a typing error
+
+Scheduler = Literal["ddim", "dpmsolver++", "unipc"]
+DDIM: Scheduler = "ddim"  # the benchmark's
+BatchSize = int | Literal["auto"]
 
 _SEEDS = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
@@ -31,8 +37,9 @@ class Picture:
         prompt: the text; "" is the unconditional picture.
         seed: of the initial noise, 0 to 2**63 - 1.
         guidance: scale; 1 is none.
-        steps: of DDIM, 1 to 1000.
+        steps: of the scheduler, 1 to 1000.
         width, height: pixels, multiples of 8.
+        scheduler: what solves the equation from noise to picture.
     """
 
     file: str
@@ -42,6 +49,14 @@ class Picture:
     steps: int
     width: int
     height: int
+    scheduler: Scheduler = DDIM
+
+    def document(self) -> dict[str, object]:
+        """The settings as rows hold them; DDIM is meant where no scheduler is named."""
+        settings: dict[str, object] = asdict(self)
+        if self.scheduler == DDIM:
+            del settings["scheduler"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -51,14 +66,16 @@ class Settings:
     Args:
         seeds: each row is sampled once with each of them.
         guidance: scale, finite and not negative.
-        steps: of DDIM, 1 to 1000.
+        steps: of the scheduler, 1 to 1000.
         image_size: side in pixels, a multiple of 8.
+        scheduler: what solves the equation from noise to picture.
     """
 
     seeds: tuple[int, ...] | None = None
     guidance: float | None = None
     steps: int = DEFAULT_STEPS
     image_size: int | None = None
+    scheduler: Scheduler = DDIM
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ class SamplePlan:
     @property
     def label(self) -> str:
         """A short name for a folder: the model's, and eight digits that stand for the plan."""
-        content = json.dumps([self.digest, [asdict(picture) for picture in self.pictures]])
+        content = json.dumps([self.digest, [picture.document() for picture in self.pictures]])
         path = Path(self.model)
         stem = path.parent.name if path.suffix == ".safetensors" else path.name
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "model"
@@ -89,7 +106,7 @@ class SamplePlan:
         return {
             "model": self.model,
             "model_digest": self.digest,
-            "pictures": [asdict(picture) for picture in self.pictures],
+            "pictures": [picture.document() for picture in self.pictures],
         }
 
 
@@ -119,6 +136,32 @@ def plan_pictures(pipeline: Pipeline, rows: Sequence[PromptRow], settings: Setti
         _check_size(width, side)
         _check_size(height, side)
     return SamplePlan(pipeline.name, pipeline.identity(), pictures)
+
+
+def parse_batch_size(text: str) -> BatchSize:
+    """Read a number of at least 1, or ``auto``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"--batch-size is {text!r}", "use a number of at least 1, or auto")
+    return int(text)
+
+
+def parse_scheduler(text: str) -> Scheduler:
+    """Read a scheduler's name, in any case.
+
+    Raises:
+        UsageError: there is no such scheduler; says which there are.
+    """
+    known: tuple[Scheduler, ...] = get_args(Scheduler)
+    for name in known:
+        if text.lower() == name:
+            return name
+    raise UsageError(f"--scheduler is {text!r}", f"use one of {', '.join(known)}")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -177,12 +220,14 @@ def _picture(
         steps=settings.steps,
         width=settings.image_size or row.width or side,
         height=settings.image_size or row.height or side,
+        scheduler=settings.scheduler,
     )
 
 
 def _check(settings: Settings) -> None:
-    if not 1 <= settings.steps <= MAX_STEPS:
-        raise UsageError(f"--steps is {settings.steps}", f"use 1 to {MAX_STEPS}")
+    most = MAX_STEPS if settings.scheduler == DDIM else MAX_MULTISTEP
+    if not 1 <= settings.steps <= most:
+        raise UsageError(f"--steps is {settings.steps}", f"use 1 to {most}")
     if settings.guidance is not None and not 0 <= settings.guidance < math.inf:
         raise UsageError(f"--guidance is {settings.guidance}", "use a number of at least 0")
     size = settings.image_size

@@ -2,22 +2,27 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from esdctl.diffusion.conditioning import Conditioning, concatenate
-from esdctl.diffusion.ddim import CLEAN, run_ddim
-from esdctl.diffusion.guidance import guided
-from esdctl.diffusion.schedule import ddim_timesteps
+from esdctl.diffusion.conditioning import Conditioning, concatenate, unet_arguments
+from esdctl.diffusion.ddim import Predict
+from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.errors import InputError
+from esdctl.models.inference_unet import inference_unet
 from esdctl.models.memory import telling_of_memory
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
+from esdctl.sampling.ahead import ahead
+from esdctl.sampling.batch_size import fitting_batch_size
 from esdctl.sampling.noise import initial_noise
-from esdctl.sampling.plan import Picture
+from esdctl.sampling.plan import BatchSize, Picture
+from esdctl.sampling.solvers import solve
 
 TASK = "sampling"
 DEFAULT_BATCH_SIZE = 8
@@ -26,16 +31,21 @@ Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
 
 def sample(
-    model: StableDiffusion, pictures: Sequence[Picture], batch_size: int = DEFAULT_BATCH_SIZE
+    model: StableDiffusion,
+    pictures: Sequence[Picture],
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
-    """Sample pictures with DDIM and classifier-free guidance, a batch at a time.
+    """Sample pictures with classifier-free guidance, a batch at a time.
 
-    Pictures of equal size, steps and guidance share batches; each kind keeps its order.
+    Pictures of equal size, steps, guidance and scheduler share batches; each kind keeps its order.
+    While a batch is used, the next one is made; on another device than the CPU, whose cores are
+    busy anyway, one batch is decoded while the next is denoised.
 
     Args:
         model: the base or an erased model.
         pictures: what to make.
-        batch_size: at most so many at once; changes speed and memory, never a picture.
+        batch_size: at most so many at once, ``auto`` for what fits into the memory; changes speed
+            and memory, never a picture.
 
     Yields:
         Each batch's pictures with their pixels, (H, W, 3), uint8, RGB.
@@ -44,19 +54,21 @@ def sample(
         InputError: the model gives numbers that are not finite.
         DeviceError: the memory does not suffice.
     """
-    embed = _Embeddings(model, [picture.prompt for picture in pictures])
-    for batch in _batches(pictures, batch_size):
-        conditional = embed([picture.prompt for picture in batch])  # B rows
-        with telling_of_memory(model.device, _advice(batch)):
-            pixels = _sample_batch(model, batch, conditional, embed.empty)
-        yield list(zip(batch, pixels, strict=True))
+    if not pictures:
+        return
+    size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
+    stop = Event()
+    denoised = _denoised(model, pictures, size, stop)
+    if model.device.type != "cpu":
+        denoised = ahead(denoised, stop)
+    yield from ahead(_decoded(model, denoised), stop)
 
 
 def sample_in_memory(
     model: StableDiffusion,
     pictures: Sequence[Picture],
     reporter: Reporter,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
 ) -> Pixels:
     """Sample pictures of one size without touching the disk.
 
@@ -64,7 +76,7 @@ def sample_in_memory(
         model: the base or an erased model.
         pictures: at least one, all of the same width and height.
         reporter: told of each batch.
-        batch_size: at most so many at once.
+        batch_size: as in ``sample``.
 
     Returns:
         The pixels in the order of ``pictures``, (N, H, W, 3), uint8, RGB.
@@ -79,6 +91,38 @@ def sample_in_memory(
         reporter.advanced(TASK, len(made))
     reporter.finished(TASK)
     return np.stack([made[picture] for picture in pictures])
+
+
+def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
+    """How many of the largest pictures fit into the memory, by a trial of one."""
+    largest = max(pictures, key=lambda picture: picture.width * picture.height)
+
+    def trial() -> None:
+        for _ in _decoded(model, _denoised(model, [replace(largest, steps=1)], 1, Event())):
+            pass
+
+    return fitting_batch_size(model.device, trial)
+
+
+def _denoised(
+    model: StableDiffusion, pictures: Sequence[Picture], batch_size: int, stop: Event
+) -> Iterator[tuple[list[Picture], torch.Tensor]]:
+    """Batches with their finished latents, (B, 4, h, w)."""
+    embed = _Embeddings(model, [picture.prompt for picture in pictures])
+    denoiser = _denoiser(model)
+    for batch in _batches(pictures, batch_size):
+        with telling_of_memory(model.device, _advice(batch)):
+            conditional = embed([picture.prompt for picture in batch])  # B rows
+            yield batch, _denoise(model, denoiser, batch, conditional, embed.empty, stop)
+
+
+def _decoded(
+    model: StableDiffusion, denoised: Iterator[tuple[list[Picture], torch.Tensor]]
+) -> Iterator[list[tuple[Picture, Pixels]]]:
+    for batch, latents in denoised:
+        with telling_of_memory(model.device, _advice(batch)):
+            pixels = _decode(model, latents)
+        yield list(zip(batch, pixels, strict=True))
 
 
 class _Embeddings:
@@ -104,9 +148,9 @@ class _Embeddings:
 
 
 def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
-    alike: dict[tuple[int, int, int, float], list[Picture]] = {}
+    alike: dict[tuple[int, int, int, float, str], list[Picture]] = {}
     for picture in pictures:
-        kind = (picture.width, picture.height, picture.steps, picture.guidance)
+        kind = (picture.width, picture.height, picture.steps, picture.guidance, picture.scheduler)
         alike.setdefault(kind, []).append(picture)
     for group in alike.values():
         for start in range(0, len(group), batch_size):
@@ -119,27 +163,61 @@ def _advice(batch: Sequence[Picture]) -> list[str]:
     return [*fewer, f"use {size}", "use --device cpu"]
 
 
+def _denoiser(model: StableDiffusion) -> Denoiser:
+    """The model's U-Net, in the form that is fastest without gradient."""
+    fast = inference_unet(model.unet)
+    if fast is model.unet:
+        return model.denoise
+
+    def denoise(
+        latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        prediction: torch.Tensor = fast(*arguments, **named)[0]
+        return prediction
+
+    return denoise
+
+
 @torch.inference_mode()
-def _sample_batch(
+def _denoise(
     model: StableDiffusion,
+    denoiser: Denoiser,
     batch: Sequence[Picture],
     conditional: Conditioning,
     empty: Conditioning,
-) -> list[Pixels]:
+    stop: Event,
+) -> torch.Tensor:
     first = batch[0]
     conditional, unconditional = (
         each.for_size(first.height, first.width) for each in (conditional, empty.expand(len(batch)))
     )
     factor = model.vae_factor
     shape = (
-        int(model.architecture.unet["in_channels"]),
+        int(model.architecture.unet.get("in_channels", 4)),  # left out where it is diffusers'
         first.height // factor,
         first.width // factor,
     )
     noise = initial_noise([picture.seed for picture in batch], shape).to(model.device)
-    predict = guided(model.denoise, conditional, unconditional, first.guidance)
-    timesteps = [*ddim_timesteps(first.steps, model.schedule.spacing), CLEAN]
-    latents = run_ddim(model.schedule, predict, noise, timesteps)  # (B, 4, h, w)
+    predict = _unless_stopped(guided(denoiser, conditional, unconditional, first.guidance), stop)
+    return solve(first.scheduler, model.schedule, predict, noise, first.steps)
+
+
+def _unless_stopped(predict: Predict, stop: Event) -> Predict:
+    def asked(latents: torch.Tensor, t: int) -> torch.Tensor:
+        if stop.is_set():
+            raise _Stopped
+        return predict(latents, t)
+
+    return asked
+
+
+class _Stopped(Exception):
+    """Nobody waits for the batch any more."""
+
+
+@torch.inference_mode()
+def _decode(model: StableDiffusion, latents: torch.Tensor) -> list[Pixels]:
     pixels = model.decode(latents)  # (B, 3, H, W) in 0..1
     if not bool(torch.isfinite(pixels).all()):
         raise InputError(

@@ -192,7 +192,7 @@ def test_the_defaults_in_the_help_are_those_of_the_sampler() -> None:
 
     defaults = inspect.signature(sample).parameters
     assert defaults["steps"].default == DEFAULT_STEPS
-    assert defaults["batch_size"].default == DEFAULT_BATCH_SIZE
+    assert defaults["batch_size"].default == str(DEFAULT_BATCH_SIZE)
 
 
 def test_a_checkpoint_is_sampled_as_its_config_file_and_the_user_say(

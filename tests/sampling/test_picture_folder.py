@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def test_rows_say_what_was_made(make: Make, plan: SamplePlan, tmp_path: Path) ->
     for picture in plan.pictures:
         png = tmp_path / "out" / picture.file
         assert written[picture.file] == {
-            **asdict(picture),
+            **picture.document(),
             "model": "tiny",
             "model_digest": plan.digest,
             "sha256": hashlib.sha256(png.read_bytes()).hexdigest(),

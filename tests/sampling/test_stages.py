@@ -1,0 +1,99 @@
+"""Batches are made ahead of their use, fit the memory, and stop when nobody wants them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+import torch
+
+from esdctl.errors import UsageError
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.sampling import batch_size as fitting
+from esdctl.sampling import sample as sampler
+from esdctl.sampling.ahead import ahead
+from esdctl.sampling.plan import SamplePlan, parse_batch_size
+from esdctl.sampling.sample import sample
+
+CPU = torch.device("cpu")
+
+
+def test_the_next_item_is_made_while_one_is_used() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    taken = []
+    for item in ahead(items(), Event()):
+        deadline = time.monotonic() + 10
+        while len(made) < min(item + 2, 4) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(made) == min(item + 2, 4)
+        taken.append(item)
+    assert taken == made == [0, 1, 2, 3]
+
+
+def test_an_error_of_the_thread_is_raised_where_its_item_is_taken() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("no second item")
+
+    stop = Event()
+    taken = ahead(items(), stop)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="no second item"):
+        next(taken)
+    assert stop.is_set()
+
+
+def test_leaving_early_ends_the_batch_that_is_under_way(
+    model: StableDiffusion, plan: SamplePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, others = 0, threading.active_count()
+    denoiser = sampler._denoiser(model)
+
+    def slow(*arguments: object) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.05)
+        return denoiser(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampler, "_denoiser", lambda model: slow)
+    batches = sample(model, plan.pictures, 1)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == others
+    assert asked < 2 * plan.pictures[0].steps + 1  # of the first picture, and at most the second
+
+
+@pytest.mark.parametrize(
+    ("grown", "free", "size"),
+    [(10, 1000, 16), (100, 1000, 8), (600, 1000, 1), (None, 1000, 1), (0, 1000, 16)],
+)
+def test_auto_is_the_largest_power_of_two_that_fits(
+    grown: int | None, free: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "peak_growth", lambda device, work: grown)
+    monkeypatch.setattr(fitting, "free_memory", lambda device: free)
+    assert fitting.fitting_batch_size(CPU, lambda: None) == size
+
+
+def test_auto_makes_the_same_pictures(model: StableDiffusion, plan: SamplePlan) -> None:
+    files = [picture.file for batch in sample(model, plan.pictures, "auto") for picture, _ in batch]
+    assert sorted(files) == sorted(picture.file for picture in plan.pictures)
+
+
+def test_no_pictures_need_no_model(model: StableDiffusion) -> None:
+    assert list(sample(model, [], "auto")) == []
+
+
+def test_a_batch_size_is_a_number_or_auto() -> None:
+    assert parse_batch_size("auto") == "auto"
+    assert parse_batch_size("4") == 4
+    for wrong in ("0", "-1", "many", "²"):
+        with pytest.raises(UsageError, match="--batch-size is"):
+            parse_batch_size(wrong)
