@@ -7,6 +7,7 @@ run makes only what is missing, and a run that was killed ends with the same byt
 import hashlib
 import io
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from PIL import Image
@@ -67,11 +68,12 @@ def make_pictures(
             missing = [picture for picture in plan.pictures if picture.file not in rows]
             if missing:
                 reporter.started(TASK, len(plan.pictures), "pictures", done=len(rows))
-                for batch in sample(load_model(), missing, batch_size):
-                    for picture, pixels in batch:
-                        rows[picture.file] = _store(plan, picture, pixels, folder)
-                        show(rows[picture.file])
-                    reporter.advanced(TASK, len(rows))
+                with closing(sample(load_model(), missing, batch_size)) as batches:
+                    for batch in batches:
+                        for picture, pixels in batch:
+                            rows[picture.file] = _store(plan, picture, pixels, folder)
+                            show(rows[picture.file])
+                        reporter.advanced(TASK, len(rows))
                 reporter.finished(TASK)
         except KeyboardInterrupt:
             raise Interrupted(

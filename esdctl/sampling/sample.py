@@ -1,7 +1,7 @@
 """Pictures from a model: a plan's pictures in batches, each one a function of itself alone."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from threading import Event
 
@@ -34,7 +34,7 @@ def sample(
     model: StableDiffusion,
     pictures: Sequence[Picture],
     batch_size: BatchSize = DEFAULT_BATCH_SIZE,
-) -> Iterator[list[tuple[Picture, Pixels]]]:
+) -> Generator[list[tuple[Picture, Pixels]], None, None]:
     """Sample pictures with classifier-free guidance, a batch at a time.
 
     Pictures of equal size, steps, guidance and scheduler share batches; each kind keeps its order.

@@ -65,7 +65,7 @@ def test_leaving_early_ends_the_batch_that_is_under_way(
     monkeypatch.setattr(sampler, "_denoiser", lambda model: slow)
     batches = sample(model, plan.pictures, 1)
     next(batches)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert threading.active_count() == others
     assert asked < 2 * plan.pictures[0].steps + 1  # of the first picture, and at most the second
 
