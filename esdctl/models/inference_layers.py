@@ -5,6 +5,7 @@
 - GEGLU (Shazeer 2020) computes its halves one by one, the gate's GELU in the same pass as its
   product. Sums with a residual are part of a product, or are made in place.
 - Cross-attention computes the keys and values of its prompts once a trajectory, not once a step.
+- Up to the first cross-attention, guidance's two passes are one.
 
 None of them knows a gradient. tests/benchmarks/README.md says what each gains.
 """
@@ -13,6 +14,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,30 +48,83 @@ class ResidualBlock(nn.Module):
         return result
 
 
-class TransformerBlock(nn.Module):
-    """Self-attention, cross-attention and GEGLU, each beside what it started from."""
+class Transformer(nn.Module):
+    """Blocks of attention over the places of a picture, beside what they started from."""
+
+    def __init__(self, model: Transformer2DModel) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Block(block) for block in model.transformer_blocks)
+        first = model.transformer_blocks[0]
+        self.enter = nn.Sequential(_Entrance(model), _SelfAttention(first))
+        self.again = nn.ModuleList(map(_SelfAttention, model.transformer_blocks[1:]))
+        self.proj_out = model.proj_out
+
+    def forward(
+        self, x: torch.Tensor, encoder_hidden_states: torch.Tensor, **unused: object
+    ) -> tuple[torch.Tensor]:
+        """(B, C, h, w), prompts (B, 77, D) -> (B, C, h, w); masks are not known."""
+        tokens = self.blocks[0](self.enter(x), encoder_hidden_states)  # (B, h w, C)
+        for itself, block in zip(self.again, self.blocks[1:], strict=True):
+            tokens = block(itself(tokens), encoder_hidden_states)
+        projected = _product(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
+        return (x + projected.transpose(1, 2).unflatten(2, x.shape[2:]),)
+
+
+class Halved(nn.Module):
+    """A layer that computes one half of its rows where the other half is the same.
+
+    Guidance asks twice about the same latents, and up to the first prompt the answers agree.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        rows = len(inputs[0]) // 2
+        if all(torch.equal(each[:rows], each[rows:]) for each in inputs):
+            half: torch.Tensor = self.layer(*(each[:rows] for each in inputs))
+            return torch.cat([half, half])
+        whole: torch.Tensor = self.layer(*inputs)
+        return whole
+
+
+class _Entrance(nn.Module):
+    """From a picture to its places: (B, C, h, w) -> (B, h w, C)."""
+
+    def __init__(self, model: Transformer2DModel) -> None:
+        super().__init__()
+        self.norm, self.proj_in = model.norm, model.proj_in
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        return _product(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, block: BasicTransformerBlock) -> None:
+        super().__init__()
+        self.norm, self.attention = block.norm1, _Attention(block.attn1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(x)
+        mixed: torch.Tensor = self.attention(y, *self.attention.context(y), x)
+        return mixed
+
+
+class _Block(nn.Module):
+    """Cross-attention and GEGLU, each beside what it started from."""
 
     def __init__(self, block: BasicTransformerBlock) -> None:
         super().__init__()
-        self.norm1, self.self_attention = block.norm1, _Attention(block.attn1)
-        self.norm2, self.cross_attention = block.norm2, _Attention(block.attn2)
+        self.norm2, self.attention = block.norm2, _Attention(block.attn2)
         self.norm3, self.geglu, self.out = block.norm3, block.ff.net[0].proj, block.ff.net[2]
         self._prompts: torch.Tensor | None = None
         self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        encoder_attention_mask: torch.Tensor | None = None,
-        **unused: object,
-    ) -> torch.Tensor:
-        """(B, N, C), prompts (B, 77, D) -> (B, N, C)."""
-        x, y = hidden_states, self.norm1(hidden_states)
-        x = self.self_attention(y, *self.self_attention.context(y), attention_mask, x)
-        keys, values = self._of_prompts(encoder_hidden_states)
-        x = self.cross_attention(self.norm2(x), keys, values, encoder_attention_mask, x)
+    def forward(self, x: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """(B, N, C), (B, 77, D) -> (B, N, C)."""
+        x = self.attention(self.norm2(x), *self._of_prompts(prompts), x)
         y = self.norm3(x)
         (v, w), (c, b) = self.geglu.weight.chunk(2), self.geglu.bias.chunk(2)
         gated = _product(y, v, c).mul_(_product(y, w, b, "gelu"))  # (B, N, 4 C)
@@ -78,7 +133,7 @@ class TransformerBlock(nn.Module):
     def _of_prompts(self, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the prompts; the same tensor gets the same ones without work."""
         if self._kept is None or self._prompts is not prompts:
-            self._prompts, self._kept = prompts, self.cross_attention.context(prompts)
+            self._prompts, self._kept = prompts, self.attention.context(prompts)
         return self._kept
 
 
@@ -99,12 +154,11 @@ class _Attention(nn.Module):
         y: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
-        mask: torch.Tensor | None,
         residual: torch.Tensor,
     ) -> torch.Tensor:
         queries = self._split(_product(y, self.to_q.weight, self.to_q.bias))
         mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, scale=self.scale
+            queries, keys, values, scale=self.scale
         )  # (B, heads, N, d)
         return _sum(mixed.transpose(1, 2).flatten(2), self.to_out, residual)
 
@@ -117,7 +171,9 @@ def _product(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, then: str = "none"
 ) -> torch.Tensor:
     """x W' + b, and an activation of it: (..., I), (O, I), (O,) -> (..., O)."""
-    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "none")
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
+        x, weight, bias, then, [], "none"
+    )
     return result
 
 

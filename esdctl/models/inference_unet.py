@@ -14,9 +14,10 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
-from esdctl.models.inference_layers import Linear, ResidualBlock, TransformerBlock
+from esdctl.models.inference_layers import Halved, Linear, ResidualBlock, Transformer
 
 
 def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -35,6 +36,7 @@ def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     shared = {id(tensor): tensor for tensor in chain(unet.parameters(), unet.buffers())}
     twin: UNet2DConditionModel = copy.deepcopy(unet, shared)
     _exchange(twin)
+    _halve(twin)
     return twin
 
 
@@ -52,6 +54,8 @@ def _is_known(module: nn.Module) -> bool:
     if isinstance(module, Attention):
         more = (module.group_norm, module.norm_cross, module.norm_q, module.spatial_norm)
         return not any(more) and module.rescale_output_factor == 1.0
+    if isinstance(module, Transformer2DModel):
+        return bool(module.is_input_continuous)
     if isinstance(module, BasicTransformerBlock):
         return (
             module.use_layer_norm
@@ -72,11 +76,20 @@ def _is_known(module: nn.Module) -> bool:
 
 def _exchange(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, BasicTransformerBlock):
-            setattr(module, name, TransformerBlock(child))
+        if isinstance(child, Transformer2DModel):
+            setattr(module, name, Transformer(child))
         elif isinstance(child, ResnetBlock2D):
             setattr(module, name, ResidualBlock(child))
         elif type(child) is nn.Linear:
             setattr(module, name, Linear(child))
         else:
             _exchange(child)
+
+
+def _halve(unet: UNet2DConditionModel) -> None:
+    """Let the layers before the first prompt be asked once where guidance asks twice."""
+    first = unet.down_blocks[0]
+    unet.conv_in = Halved(unet.conv_in)
+    first.resnets[0] = Halved(first.resnets[0])
+    for transformer in getattr(first, "attentions", [])[:1]:
+        transformer.enter = Halved(transformer.enter)

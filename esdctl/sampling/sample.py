@@ -26,6 +26,9 @@ from esdctl.sampling.solvers import solve
 
 TASK = "sampling"
 DEFAULT_BATCH_SIZE = 8
+# Latent places at once on a CPU; more leave its caches, and their memory goes back to the system
+# after each layer: tests/benchmarks/README.md
+DENOISED_AT_ONCE, DECODED_AT_ONCE = 2048, 1024
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -38,8 +41,8 @@ def sample(
     """Sample pictures with classifier-free guidance, a batch at a time.
 
     Pictures of equal size, steps, guidance and scheduler share batches; each kind keeps its order.
-    While a batch is used, the next one is made; on another device than the CPU, whose cores are
-    busy anyway, one batch is decoded while the next is denoised.
+    On another device than the CPU, whose cores are busy anyway, a batch is denoised while the one
+    before is decoded and the one before that is used.
 
     Args:
         model: the base or an erased model.
@@ -57,11 +60,10 @@ def sample(
     if not pictures:
         return
     size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
-    stop = Event()
-    denoised = _denoised(model, pictures, size, stop)
-    if model.device.type != "cpu":
-        denoised = ahead(denoised, stop)
-    yield from ahead(_decoded(model, denoised), stop)
+    if model.device.type == "cpu":
+        yield from _decoded(model, _denoised(model, pictures, size, Event()))
+    else:
+        yield from _overlapped(model, pictures, size)
 
 
 def sample_in_memory(
@@ -93,6 +95,15 @@ def sample_in_memory(
     return np.stack([made[picture] for picture in pictures])
 
 
+def _overlapped(
+    model: StableDiffusion, pictures: Sequence[Picture], batch_size: int
+) -> Iterator[list[tuple[Picture, Pixels]]]:
+    """Denoising and decoding in a thread each."""
+    stop = Event()
+    denoised = ahead(_denoised(model, pictures, batch_size, stop), stop)
+    yield from ahead(_decoded(model, denoised), stop)
+
+
 def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
     """How many of the largest pictures fit into the memory, by a trial of one."""
     largest = max(pictures, key=lambda picture: picture.width * picture.height)
@@ -112,8 +123,11 @@ def _denoised(
     denoiser = _denoiser(model)
     for batch in _batches(pictures, batch_size):
         with telling_of_memory(model.device, _advice(batch)):
-            conditional = embed([picture.prompt for picture in batch])  # B rows
-            yield batch, _denoise(model, denoiser, batch, conditional, embed.empty, stop)
+            parts = [
+                _denoise(model, denoiser, few, embed([p.prompt for p in few]), embed.empty, stop)
+                for few in _split(model, batch, DENOISED_AT_ONCE)
+            ]
+            yield batch, torch.cat(parts)
 
 
 def _decoded(
@@ -121,7 +135,8 @@ def _decoded(
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     for batch, latents in denoised:
         with telling_of_memory(model.device, _advice(batch)):
-            pixels = _decode(model, latents)
+            few = len(_split(model, batch, DECODED_AT_ONCE)[0])
+            pixels = [each for part in latents.split(few) for each in _decode(model, part)]
         yield list(zip(batch, pixels, strict=True))
 
 
@@ -155,6 +170,17 @@ def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Pict
     for group in alike.values():
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size]
+
+
+def _split(
+    model: StableDiffusion, batch: Sequence[Picture], places: int
+) -> list[Sequence[Picture]]:
+    """A batch as it is, on a CPU in parts of at most so many places of latents, or one picture."""
+    if model.device.type != "cpu":
+        return [batch]
+    of_one = (batch[0].width // model.vae_factor) * (batch[0].height // model.vae_factor)
+    few = max(1, places // of_one)
+    return [batch[start : start + few] for start in range(0, len(batch), few)]
 
 
 def _advice(batch: Sequence[Picture]) -> list[str]:

@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from threading import Event
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,11 +65,34 @@ def test_leaving_early_ends_the_batch_that_is_under_way(
         return denoiser(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sampler, "_denoiser", lambda model: slow)
-    batches = sample(model, plan.pictures, 1)
+    batches = sampler._overlapped(model, plan.pictures, 1)
     next(batches)
-    batches.close()
+    asked_by_then = asked
+    batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == others
-    assert asked < 2 * plan.pictures[0].steps + 1  # of the first picture, and at most the second
+    assert asked <= asked_by_then + 1
+
+
+def test_overlapped_stages_make_the_same_pictures(model: StableDiffusion, plan: SamplePlan) -> None:
+    made = [dict(batch) for batch in sampler._overlapped(model, plan.pictures, 3)]
+    plain = [dict(batch) for batch in sample(model, plan.pictures, 3)]
+    assert [list(batch) for batch in made] == [list(batch) for batch in plain]
+    for one, other in zip(made, plain, strict=True):
+        assert all(np.array_equal(one[picture], other[picture]) for picture in one)
+
+
+def test_a_cpu_makes_a_large_batch_in_parts(
+    model: StableDiffusion, plan: SamplePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = plan.pictures[0]
+    many = [replace(picture, file=f"{seed}.png", seed=seed) for seed in range(5)]
+    whole = dict(next(sample(model, many, 5)))
+    monkeypatch.setattr(sampler, "DENOISED_AT_ONCE", 2 * 8 * 8)  # two pictures
+    monkeypatch.setattr(sampler, "DECODED_AT_ONCE", 1)  # at least one
+    parts = dict(next(sample(model, many, 5)))
+    assert list(parts) == list(whole) == many
+    for made in many:
+        assert np.abs(parts[made].astype(int) - whole[made].astype(int)).max() <= 2
 
 
 @pytest.mark.parametrize(
