@@ -66,7 +66,7 @@ def count_passes(
     unet = _Counter()
     student = Student(unet, {"nothing": unet.nothing}, {})
     trajectory = open_trajectory(student, schedule, embeddings, config, latent_shape, Silent())
-    steps = min(config.iterations, COUNTED)
+    steps = max(1, min(config.iterations, COUNTED))
     for step in range(steps):
         pairs = trajectory.pairs(step)
         loss = step_loss(student, pairs, config.negative_guidance)

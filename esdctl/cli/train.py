@@ -53,6 +53,7 @@ def train(
     pool: opt.PoolOption = None,
     negative_guidance: opt.EtaOption = None,
     start_guidance: opt.StartGuidanceOption = None,
+    warm_start: opt.WarmStartOption = None,
     iterations: opt.IterationsOption = None,
     lr: opt.RateOption = None,
     batch_size: opt.BatchSizeOption = None,

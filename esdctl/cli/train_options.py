@@ -73,6 +73,13 @@ EtaOption = Annotated[
 StartGuidanceOption = Annotated[
     float | None, typer.Option("--start-guidance", help="Guidance scale of the trajectories.")
 ]
+WarmStartOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--warm-start/--no-warm-start",
+        help="Edit keys and values in closed form first; then few steps do, or none.",
+    ),
+]
 IterationsOption = Annotated[int | None, typer.Option("--iterations", help="Optimiser steps.")]
 RateOption = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
 BatchSizeOption = Annotated[

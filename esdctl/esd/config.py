@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from esdctl.errors import UsageError
-from esdctl.esd.train_methods import canonical_method
+from esdctl.esd.train_methods import canonical_method, moves_keys_and_values
 from esdctl.esd.until import parse_until
 from esdctl.settings.devices import parse_devices
 
@@ -47,7 +47,8 @@ class TrainConfig(BaseModel):
     pool: Path | None = None
     negative_guidance: Annotated[float, Field(ge=0)] = 1.0
     start_guidance: Annotated[float, Field(ge=0)] = 3.0
-    iterations: PositiveInt = 1000
+    warm_start: bool = False
+    iterations: Annotated[int, Field(ge=0)] = 1000
     lr: Annotated[float, Field(gt=0)] = 1e-5
     batch_size: PositiveInt | Literal["auto"] = 1
     ddim_steps: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -105,6 +106,24 @@ class TrainConfig(BaseModel):
     @classmethod
     def _known_method(cls, value: str) -> str:
         return canonical_method(value)
+
+    @field_validator("warm_start")
+    @classmethod
+    def _something_to_edit(cls, value: bool, info: ValidationInfo) -> bool:
+        method = info.data.get("train_method", "full")  # absent where it is at fault itself
+        if value and not moves_keys_and_values(method):
+            raise ValueError(
+                f"edits keys and values of the cross-attention, and {method} moves none; use "
+                "xattn, esd-x, esd-x-strict, notime or full"
+            )
+        return value
+
+    @field_validator("iterations")
+    @classmethod
+    def _something_to_do(cls, value: int, info: ValidationInfo) -> int:
+        if value == 0 and not info.data.get("warm_start"):
+            raise ValueError("must be at least 1, unless warm_start is all there is to do")
+        return value
 
     @field_validator("separator")
     @classmethod

@@ -16,6 +16,7 @@ MEANINGS = {
     "pool": "where they are kept",
     "negative_guidance": "eta, in the paper's convention; at 0 the target is unconditional",
     "start_guidance": "guidance scale of the trajectories",
+    "warm_start": "a closed-form edit of keys and values before the first step",
     "iterations": "optimiser steps",
     "lr": "learning rate of Adam",
     "batch_size": "latents a step",

@@ -28,7 +28,7 @@ CHANGEABLE = {
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 # Younger than the first runs, which go on without them.
-_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every"}
+_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start"}
 _OF_FROZEN = {"pool_size", "pool_uses"}  # without effect on other trajectories
 
 
@@ -198,7 +198,9 @@ def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
     without = _NOT_IN_DIGEST if config.trajectory == "frozen" else _NOT_IN_DIGEST | _OF_FROZEN
     settings = config.model_dump(mode="json", exclude=without)
     content: dict[str, object] = {
-        "settings": {k: v for k, v in settings.items() if v is not None or k not in _IF_GIVEN},
+        "settings": {
+            k: v for k, v in settings.items() if k not in _IF_GIVEN or v not in (None, False)
+        },
         "prompts": concept.prompts,
         "retained": concept.retained,
         "base": base_digest,

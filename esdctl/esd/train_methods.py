@@ -95,6 +95,12 @@ def select(method: str, names: Iterable[str]) -> list[str]:
     return [name for name, place in ldm.items() if rule(place)]
 
 
+def moves_keys_and_values(method: str) -> bool:
+    """Whether a method moves those of the cross-attention, at the least in some blocks."""
+    places = ("input_blocks.1.1", "output_blocks.6.1")
+    return any(RULES[method](f"{place}.transformer_blocks.0.attn2.to_k.weight") for place in places)
+
+
 def _ldm_names(names: list[str]) -> dict[str, str]:
     """Each name -> its CompVis name without the prefix."""
     bare = [name.removeprefix(_LDM_PREFIX) for name in names]

@@ -70,7 +70,7 @@ def train(
     scaler = torch.amp.GradScaler(student.device.type, enabled=student.dtype == torch.float16)
     progress = load_checkpoint(folder, student, optimizer, scaler, trajectory.state)
     _forget_rows_after(log, progress.steps)
-    is_reached = end_rule(config.until, config.probe_every, probe, log, reporter)
+    is_reached = end_rule(config.until, config.probe_every, probe, log, reporter, config.warm_start)
     reporter.started(TASK, config.iterations, "steps", progress.steps)
     while progress.steps < config.iterations and not is_reached(progress.steps):
         began = time.perf_counter()

@@ -54,7 +54,12 @@ def parse_until(text: str) -> float:
 
 
 def end_rule(
-    until: str | None, every: int | None, probe: Probe | None, log: Path, reporter: Reporter
+    until: str | None,
+    every: int | None,
+    probe: Probe | None,
+    log: Path,
+    reporter: Reporter,
+    is_warm: bool = False,
 ) -> Callable[[int], bool]:
     """Whether training may end, asked with the number of steps done before each step.
 
@@ -64,6 +69,7 @@ def end_rule(
         probe: measures; needed where there is a condition.
         log: gets a row for each probe; a resumed run finds there what was measured before.
         reporter: told of each measurement.
+        is_warm: whether it may end before the first step.
 
     Raises:
         UsageError: nothing can measure.
@@ -75,7 +81,7 @@ def end_rule(
     least = parse_until(until)
 
     def is_reached(steps: int) -> bool:
-        if steps == 0 or steps % (every or PROBE_EVERY):
+        if (steps == 0 and not is_warm) or steps % (every or PROBE_EVERY):
             return False
         known = _known(log, steps)
         if known is not None:

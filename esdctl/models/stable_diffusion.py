@@ -78,6 +78,7 @@ class StableDiffusion:
         return {**self.files.read("unet"), **self.pipeline.changed()}
 
     @cached_property
+    @torch.inference_mode(False)  # it may be trained later, whoever asks for it first
     def unet(self) -> UNet2DConditionModel:
         """The U-Net with the delta in place."""
         return self._load("unet", self.unet_values, self.dtype)
