@@ -25,7 +25,7 @@ from esdctl.esd.student import Student
 from esdctl.esd.trackers import open_tracker
 from esdctl.esd.trainer import train
 from esdctl.esd.until import Probe
-from esdctl.esd.warm_start import warm_start
+from esdctl.esd.warm_start import LARGEST_ETA, warm_start
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
@@ -118,7 +118,8 @@ def _train(
 def _warm_start(ready: Prepared, config: TrainConfig, run: RunFolder, reporter: Reporter) -> None:
     """Edit the student; a checkpoint that is resumed replaces what this gives."""
     began = time.perf_counter()
-    count = warm_start(ready.student, ready.embeddings, config.negative_guidance)
+    eta = min(LARGEST_ETA, config.negative_guidance)
+    count = warm_start(ready.student, ready.embeddings, eta)
     seconds = round(time.perf_counter() - began, 4)
     reporter.notice(f"warm start: {count} matrices edited in {seconds:.2f} s")
     if not run.log.exists():

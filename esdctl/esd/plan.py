@@ -101,6 +101,11 @@ def plan_erase(
     concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
     if sources.is_seed and config.concept:
         check_names((sources.file, sources.flags), concept.template, concept.name)
+    if config.warm_start and not concept.retained:
+        raise UsageError(
+            "warm_start without anything to keep takes half of all other concepts with it",
+            "add --retain-all, or --retain NAME for each that matters",
+        )
     if first.template is None:
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
     notes += _more_notes(config, preset, sources)

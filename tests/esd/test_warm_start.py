@@ -124,7 +124,7 @@ def test_each_block_with_a_prompt_is_edited_in_every_family(family: Family, tmp_
 
 
 def test_a_run_of_the_edit_alone_is_a_finished_run(train: Train, tmp_path: Path) -> None:
-    assert train("--warm-start", "--iterations", "0", "--output", "run") == 0
+    assert train("--warm-start", "--retain", "Dogs", "--iterations", "0", "--output", "run") == 0
     (row,) = read_jsonl(tmp_path / "run/log.jsonl")
     assert row["step"] == 0
     assert row["warm_start"] == 32
@@ -132,8 +132,8 @@ def test_a_run_of_the_edit_alone_is_a_finished_run(train: Train, tmp_path: Path)
 
 
 def test_training_goes_on_from_the_edit(train: Train, tmp_path: Path) -> None:
-    assert train("--warm-start", "--output", "warm") == 0
-    assert train("--output", "cold") == 0
+    assert train("--warm-start", "--retain", "Dogs", "--output", "warm") == 0
+    assert train("--retain", "Dogs", "--output", "cold") == 0
     warm, cold = (
         [
             float(str(row["loss"]))
@@ -159,9 +159,10 @@ def test_an_older_run_without_the_setting_has_the_same_digest(train: Train, tmp_
     [
         (("--warm-start", "--train-method", "noxattn"), "noxattn moves none"),
         (("--iterations", "0"), "unless warm_start"),
+        (("--warm-start",), "without anything to keep"),
     ],
 )
-def test_what_would_do_nothing_is_refused(
+def test_what_would_do_nothing_or_too_much_is_refused(
     flags: tuple[str, ...], said: str, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(*flags) == 2
