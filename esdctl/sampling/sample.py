@@ -121,7 +121,7 @@ def _denoised(
     """Batches with their finished latents, (B, 4, h, w)."""
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
     denoiser = _denoiser(model)
-    for batch in _batches(pictures, batch_size):
+    for batch in batches_of(pictures, batch_size):
         with telling_of_memory(model.device, _advice(batch)):
             parts = [
                 _denoise(model, denoiser, few, embed([p.prompt for p in few]), embed.empty, stop)
@@ -162,7 +162,12 @@ class _Embeddings:
         return stacked
 
 
-def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
+def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
+    """Pictures of one kind, at most ``batch_size`` at once.
+
+    A batch's company changes the last bit of a picture. Some of these batches, taken together, are
+    divided in the same way again.
+    """
     alike: dict[tuple[int, int, int, float, str], list[Picture]] = {}
     for picture in pictures:
         kind = (picture.width, picture.height, picture.steps, picture.guidance, picture.scheduler)

@@ -75,7 +75,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _made(path: Path) -> Path:
-    from tests.checkpoints.full_size import write_full_size
+    from tests.checkpoints.full_size_file import write_full_size
 
     if not path.exists():
         print(f"writing {path}", file=sys.stderr)

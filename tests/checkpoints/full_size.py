@@ -1,75 +1,71 @@
-"""A Stable Diffusion 1.x of full size with random weights, written a megabyte at a time."""
+"""The architectures of the published models in full size, to be built without memory."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import torch
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from esdctl.checkpoints.architecture import Architecture
-from esdctl.checkpoints.key_map import family_parts, places
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.safetensors_writer import write_safetensors
-from esdctl.checkpoints.skeleton import skeleton
-from esdctl.checkpoints.tensor_info import NAMES, TensorInfo
-from tests.checkpoints.tiny_models import scheduler
 
-UNET = {
+Family = Literal["sd1", "sd2", "sdxl"]
+FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
+
+_SD: Mapping[str, Any] = {
     "sample_size": 64,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "layers_per_block": 2,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    "attention_head_dim": 8,
-    "cross_attention_dim": 768,
-    "in_channels": 4,
+    "block_out_channels": (320, 640, 1280, 1280),
 }
-VAE = {
+UNETS: Mapping[Family, Mapping[str, Any]] = {
+    "sd1": {**_SD, "cross_attention_dim": 768},
+    "sd2": {
+        **_SD,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+    "sdxl": {
+        "sample_size": 128,
+        "cross_attention_dim": 2048,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (320, 640, 1280),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+_VAE: Mapping[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
     "latent_channels": 4,
-    "sample_size": 512,
-    "scaling_factor": 0.18215,
 }
-CLIP = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "hidden_act": "quick_gelu",
-    "vocab_size": 49_408,
-    "bos_token_id": 49_406,
-    "eos_token_id": 49_407,
-    "pad_token_id": 49_407,
-}
-SD1 = Architecture("sd1", "epsilon", UNET, VAE, CLIP, None, scheduler("sd1"))
-_BLOCK = 2**20  # values
 
 
-def write_full_size(path: Path, dtype: torch.dtype = torch.float32) -> int:
-    """Write a CompVis checkpoint, safetensors, with its LDM config beside it.
-
-    Returns:
-        The number of parameters.
-    """
-    infos: dict[str, TensorInfo] = {}
-    for part in family_parts("sd1"):
-        shapes = skeleton(SD1)[part]
-        for name, place in places("sd1", part, shapes).items():
-            more = (1, 1) if place.form == "conv" else ()
-            infos[place.name] = TensorInfo(NAMES[dtype], (*shapes[name], *more))
-    write_safetensors(path, infos, _noise(infos, dtype), {})
-    path.with_suffix(".yaml").write_text(ldm_yaml(SD1), encoding="utf-8")
-    return sum(info.bytes for info in infos.values()) // dtype.itemsize
+def full_size(family: Family) -> Architecture:
+    """The architecture of SD 1.x, 2.x or XL as it was published."""
+    clip_l = _clip(768, 12, "quick_gelu")
+    return Architecture(
+        family=family,
+        prediction_type="epsilon",
+        unet=UNETS[family],
+        vae=_VAE,
+        text_encoder=_clip(1024, 23, "gelu") if family == "sd2" else clip_l,
+        text_encoder_2=_clip(1280, 32, "gelu") if family == "sdxl" else None,
+        scheduler={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+    )
 
 
-def _noise(infos: dict[str, TensorInfo], dtype: torch.dtype) -> Iterator[bytes]:
-    values = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02
-    block = values.to(dtype).view(torch.uint8).numpy().tobytes()
-    for info in infos.values():
-        left = info.bytes
-        while left:
-            piece = block[:left]
-            yield piece
-            left -= len(piece)
+def _clip(width: int, layers: int, activation: str) -> dict[str, Any]:
+    return {
+        "vocab_size": 49_408,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "projection_dim": width,
+        "hidden_act": activation,
+    }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.checkpoints.full_size import write_full_size
+from tests.checkpoints.full_size_file import write_full_size
 from tests.esd.families import Case, embeddings_of
 
 
