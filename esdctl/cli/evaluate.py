@@ -9,6 +9,7 @@ import typer
 from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
+    BatchSizeOption,
     DeviceOption,
     DryRunOption,
     EstimateOption,
@@ -16,6 +17,7 @@ from esdctl.cli.options import (
     OutputOption,
     QuietOption,
     RootOption,
+    SchedulerOption,
 )
 from esdctl.cli.output import print_json, print_path
 from esdctl.cli.terminal import reporting, show_table
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from esdctl.evaluation.evaluate import Report
     from esdctl.evaluation.intervals import Percent
     from esdctl.evaluation.plan import EvaluationPlan, Request
+    from esdctl.sampling.plan import BatchSize
 
 
 RunOption = Annotated[
@@ -38,13 +41,10 @@ SeedsOption = Annotated[
     typer.Option("--seeds", metavar="LIST", help="188,288 or 0-9; a picture a cell each."),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", help="DDIM steps, 1 to 1000; else the default.")
+    int | None, typer.Option("--steps", help="Of the scheduler, 1 to 1000; else the default.")
 ]
 GuidanceOption = Annotated[
     float | None, typer.Option("--guidance", help="Guidance scale; else the default.")
-]
-BatchOption = Annotated[
-    int, typer.Option("--batch-size", min=1, help="At once; changes speed, no picture.")
 ]
 StylesOption = Annotated[
     str | None, typer.Option("--styles", metavar="A,B", help="These styles; else all.")
@@ -72,7 +72,8 @@ def evaluate(
     seeds: SeedsOption = None,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
-    batch_size: BatchOption = 8,
+    scheduler: SchedulerOption = "ddim",
+    batch_size: BatchSizeOption = "8",
     styles: StylesOption = None,
     objects: ObjectsOption = None,
     min_ua: MinUaOption = None,
@@ -99,9 +100,11 @@ def evaluate(
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
     from esdctl.models.devices import find_device
     from esdctl.models.resolve import resolve_model
+    from esdctl.sampling.plan import parse_batch_size
 
     workspace = find_workspace(root)
-    request = _request(concept, seeds, steps, guidance, styles, objects)
+    request = _request(concept, seeds, steps, guidance, styles, objects, scheduler)
+    at_once = parse_batch_size(batch_size)
     plan = plan_evaluation(resolve_model(model, workspace, base=base), request)
     thresholds = Thresholds(min_ua, min_ira, min_cra)
     check_thresholds_apply(thresholds, plan)
@@ -109,10 +112,10 @@ def evaluate(
     if dry_run:
         document = {"folder": str(folder), **plan.document()}
         if estimate:
-            document["estimate"] = _estimate(plan, folder, batch_size, device, began, quiet)
+            document["estimate"] = _estimate(plan, folder, at_once, device, began, quiet)
         return print_json(document)
     with reporting(quiet) as reporter:
-        report = run_evaluation(plan, folder, find_device(device), batch_size, reporter)
+        report = run_evaluation(plan, folder, find_device(device), at_once, reporter)
     if not quiet:
         _show(report)
     if json:
@@ -125,7 +128,7 @@ def evaluate(
 def _estimate(
     plan: "EvaluationPlan",
     folder: Path,
-    batch_size: int,
+    batch_size: "BatchSize",
     device: str | None,
     began: float,
     quiet: bool,
@@ -146,9 +149,10 @@ def _request(
     guidance: float | None,
     styles: str | None,
     objects: str | None,
+    scheduler: str,
 ) -> "Request":
     from esdctl.evaluation import plan
-    from esdctl.sampling.plan import parse_seeds
+    from esdctl.sampling.plan import parse_scheduler, parse_seeds
 
     return plan.Request(
         concept=concept,
@@ -157,13 +161,15 @@ def _request(
         guidance=plan.GUIDANCE if guidance is None else guidance,
         styles=None if styles is None else tuple(styles.split(",")),
         objects=None if objects is None else tuple(objects.split(",")),
+        scheduler=parse_scheduler(scheduler),
     )
 
 
 def _show(report: "Report") -> None:
     """Tables on stderr: the figures of the target, or accuracy by concept where there is none."""
     settings = report.settings
-    protocol = f"{settings.steps} DDIM steps, guidance {settings.guidance:g}, 95 % intervals"
+    named = "DDIM" if settings.scheduler == "ddim" else settings.scheduler
+    protocol = f"{settings.steps} {named} steps, guidance {settings.guidance:g}, 95 % intervals"
     if report.model.unlearning is None:
         show_table(
             f"Accuracy in percent ({protocol})", ("", "model", "pictures"), _accuracy(report)

@@ -48,6 +48,22 @@ DeviceOption = Annotated[
         help="cpu, cuda, cuda:1, mps; else the best one.",
     ),
 ]
+SchedulerOption = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        help="ddim, dpmsolver++ or unipc; the last two need half as many steps.",
+    ),
+]
+BatchSizeOption = Annotated[
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Pictures at once; changes speed, no picture. auto fits the memory.",
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option("--seed", min=0, help="The same seed gives the same result."),

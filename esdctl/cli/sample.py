@@ -10,6 +10,7 @@ import typer
 from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
+    BatchSizeOption,
     DeviceOption,
     DryRunOption,
     EstimateOption,
@@ -19,6 +20,7 @@ from esdctl.cli.options import (
     PredictionOption,
     QuietOption,
     RootOption,
+    SchedulerOption,
     SeedOption,
 )
 from esdctl.cli.output import print_json, print_json_line, print_path
@@ -58,25 +60,9 @@ GuidanceOption = Annotated[
     typer.Option("--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others."),
 ]
 StepsOption = Annotated[int, typer.Option("--steps", help="Of the scheduler, 1 to 1000.")]
-SchedulerOption = Annotated[
-    str,
-    typer.Option(
-        "--scheduler",
-        metavar="NAME",
-        help="ddim, dpmsolver++ or unipc; the last two need half as many steps.",
-    ),
-]
 ImageSizeOption = Annotated[
     int | None,
     typer.Option("--image-size", help="Pixels, a multiple of 8; else the row's, else the model's."),
-]
-BatchSizeOption = Annotated[
-    str,
-    typer.Option(
-        "--batch-size",
-        metavar="N|auto",
-        help="Pictures at once; changes speed, no picture. auto fits the memory.",
-    ),
 ]
 GridOption = Annotated[
     bool, typer.Option("--grid", help="Also write contact_sheet.png into the folder.")

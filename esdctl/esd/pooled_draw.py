@@ -15,7 +15,8 @@ class PooledDraw:
     """What a trajectory of S steps is made from.
 
     Args:
-        prompt: index of the concept's prompt.
+        prompt: index of the concept's prompt; they take turns, so that the few rows of a step
+            share them evenly.
         retained: indices of retained prompts, one a step; zeros where there are none.
         timesteps: one a bin, drawn uniformly inside it, noisiest first. So any timestep of 0..999
             is met equally often, as in the exact trajectory.
@@ -42,7 +43,7 @@ def pooled_draw(
     generator = generator_at(seed, _STREAM, number)
     edges = (bin_edges(ddim_steps, k) for k in range(ddim_steps - 1, -1, -1))
     return PooledDraw(
-        prompt=below(prompts, generator),
+        prompt=(seed + number) % prompts,
         retained=torch.randint(max(retained, 1), (ddim_steps,), generator=generator).tolist(),
         timesteps=[low + below(high - low, generator) for low, high in edges],
         noise=torch.randn(shape, generator=generator),

@@ -22,6 +22,7 @@ from esdctl.evaluation.predictions import Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
+from esdctl.sampling.plan import BatchSize
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,11 @@ class Report:
 
 
 def evaluate(
-    plan: EvaluationPlan, folder: Path, device: torch.device, batch_size: int, reporter: Reporter
+    plan: EvaluationPlan,
+    folder: Path,
+    device: torch.device,
+    batch_size: BatchSize,
+    reporter: Reporter,
 ) -> Report:
     """Sample and judge what is not judged yet, the base first, and sum up.
 

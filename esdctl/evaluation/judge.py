@@ -14,7 +14,7 @@ from esdctl.evaluation.predictions import Cell, Prediction, PredictionFile, Sett
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import Picture
+from esdctl.sampling.plan import BatchSize, Picture
 from esdctl.sampling.sample import Pixels, sample
 from esdctl.storage.lock import target_lock
 
@@ -36,7 +36,7 @@ class Judge:
     settings: Settings
     folder: Path
     device: torch.device
-    batch_size: int
+    batch_size: BatchSize
     reporter: Reporter
 
     def judge(
@@ -108,6 +108,7 @@ def picture_of(cell: Cell, settings: Settings, file: str) -> Picture:
         steps=settings.steps,
         width=settings.image_size,
         height=settings.image_size,
+        scheduler=settings.scheduler,
     )
 
 

@@ -15,7 +15,15 @@ from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.accuracy import Target
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
-from esdctl.sampling.plan import DEFAULT_SEED, DEFAULT_STEPS, POCKET_GUIDANCE, trained_size
+from esdctl.sampling.plan import (
+    DDIM,
+    DEFAULT_SEED,
+    DEFAULT_STEPS,
+    POCKET_GUIDANCE,
+    Scheduler,
+    most_steps,
+    trained_size,
+)
 from esdctl.storage.digest import sha256_file
 
 # The pocket model's quality figures are measured with these; base and erased always share them.
@@ -34,9 +42,10 @@ class Request:
     Args:
         concept: the target; else the one that the model's delta names.
         seeds: each style x object is sampled once with each of them.
-        steps: of DDIM.
+        steps: of the scheduler.
         guidance: the guidance scale.
         styles, objects: restrict the grid to these.
+        scheduler: what solves the equation from noise to picture.
     """
 
     concept: str | None = None
@@ -45,6 +54,7 @@ class Request:
     guidance: float = GUIDANCE
     styles: tuple[str, ...] | None = None
     objects: tuple[str, ...] | None = None
+    scheduler: Scheduler = DDIM
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,20 @@ def plan_evaluation(pipeline: Pipeline, request: Request) -> EvaluationPlan:
         for name in chosen_objects
         for seed in request.seeds
     )
-    settings = Settings(sha256_file(path), request.steps, request.guidance, trained_size(pipeline))
+    settings = Settings(
+        sha256_file(path),
+        request.steps,
+        request.guidance,
+        trained_size(pipeline),
+        request.scheduler,
+    )
     return EvaluationPlan(pipeline, target, settings, request.seeds, cells)
 
 
 def _check(request: Request) -> None:
-    if not 1 <= request.steps <= 1000:
-        raise UsageError(f"--steps is {request.steps}", "use 1 to 1000")
+    most = most_steps(request.scheduler)
+    if not 1 <= request.steps <= most:
+        raise UsageError(f"--steps is {request.steps}", f"use 1 to {most}")
     if not 0 <= request.guidance < math.inf:
         raise UsageError(f"--guidance is {request.guidance}", "use a number of at least 0")
     largest = MAX_SEED // CELLS_A_SEED - 1

@@ -21,6 +21,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from esdctl.errors import InputError
+from esdctl.sampling.plan import DDIM, Scheduler
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_json
 
 Kind = Literal["style", "object"]
@@ -75,20 +76,29 @@ class Settings:
 
     Args:
         classifier: sha256 of the classifier's file.
-        steps: of DDIM.
+        steps: of the scheduler.
         guidance: the guidance scale.
         image_size: side in pixels.
+        scheduler: what solves the equation from noise to picture.
     """
 
     classifier: str
     steps: int
     guidance: float
     image_size: int
+    scheduler: Scheduler = DDIM
+
+    def document(self) -> dict[str, object]:
+        """As JSON; DDIM is meant where no scheduler is named."""
+        settings: dict[str, object] = asdict(self)
+        if self.scheduler == DDIM:
+            del settings["scheduler"]
+        return settings
 
     @property
     def digest(self) -> str:
         """16 digits of the settings' sha256."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.document(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -131,12 +141,12 @@ class PredictionFile:
             StorageError: the disk is full or not writable.
         """
         if not self.path.exists():
-            write_json(self.path.with_name("settings.json"), asdict(self.settings))
+            write_json(self.path.with_name("settings.json"), self.settings.document())
         append_jsonl(self.path, {**asdict(prediction), **self._origin})
 
     @property
     def _origin(self) -> dict[str, object]:
-        return {"model": self.model, **asdict(self.settings)}
+        return {"model": self.model, **self.settings.document()}
 
     def _prediction(self, row: dict[str, object], number: int) -> Prediction:
         place = f"{self.path}, line {number}"

@@ -190,6 +190,11 @@ def default_guidance(pipeline: Pipeline) -> float:
     return POCKET_GUIDANCE if pipeline.is_pocket else GUIDANCE
 
 
+def most_steps(scheduler: Scheduler) -> int:
+    """How many steps a scheduler can take."""
+    return MAX_STEPS if scheduler == DDIM else MAX_MULTISTEP
+
+
 def trained_size(pipeline: Pipeline) -> int:
     """The side of the pictures that a model was trained for, in pixels.
 
@@ -225,7 +230,7 @@ def _picture(
 
 
 def _check(settings: Settings) -> None:
-    most = MAX_STEPS if settings.scheduler == DDIM else MAX_MULTISTEP
+    most = most_steps(settings.scheduler)
     if not 1 <= settings.steps <= most:
         raise UsageError(f"--steps is {settings.steps}", f"use 1 to {most}")
     if settings.guidance is not None and not 0 <= settings.guidance < math.inf:

@@ -86,3 +86,13 @@ def test_bad_input_has_one_clear_line(
 
 def test_a_missing_run_is_an_input_error(tmp_path: Path) -> None:
     assert run(["evaluate", "--model", str(tmp_path / "none"), "--root", str(tmp_path)]) == 3
+
+
+def test_another_scheduler_and_a_fitting_batch_are_options(
+    base: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    flags = ("--scheduler", "UniPC", "--batch-size", "auto", "--json")
+    assert command(base, tmp_path, *flags) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["settings"]["scheduler"] == "unipc"
+    assert "2 unipc steps" in err

@@ -8,7 +8,7 @@ from esdctl.checkpoints.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.accuracy import Target
 from esdctl.evaluation.plan import Request, plan_evaluation
-from esdctl.evaluation.predictions import Cell
+from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
 
 
@@ -57,6 +57,7 @@ def test_an_unknown_concept_is_answered_with_the_nearest(base: Pipeline) -> None
     [
         (Request(steps=0), "--steps"),
         (Request(steps=1001), "--steps"),
+        (Request(steps=501, scheduler="unipc"), "--steps"),
         (Request(guidance=-1.0), "--guidance"),
         (Request(guidance=float("nan")), "--guidance"),
         (Request(seeds=(2**62,)), "--seeds"),
@@ -79,3 +80,9 @@ def test_a_damaged_classifier_is_an_input_error(base: Pipeline, tmp_path: Path) 
     (tmp_path / "classifier/model.safetensors").write_bytes(b"no safetensors file")
     with pytest.raises(InputError, match="cannot read the classifier"):
         plan_evaluation(Pipeline("x", tmp_path), Request())
+
+
+def test_another_scheduler_is_another_protocol_and_ddim_keeps_its_name() -> None:
+    ddim = Settings("c" * 64, 25, 3.0, 128)
+    assert "scheduler" not in ddim.document()  # so that older predictions are found
+    assert Settings("c" * 64, 25, 3.0, 128, "unipc").digest != ddim.digest
