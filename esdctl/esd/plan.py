@@ -14,6 +14,7 @@ from esdctl.esd.preset import Preset, load_preset
 from esdctl.esd.run_folder import open_run
 from esdctl.esd.seed_rules import check_names
 from esdctl.esd.sources import Sources, read_sources
+from esdctl.esd.train_methods import moves_keys_and_values
 from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
 from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
@@ -87,11 +88,12 @@ def plan_erase(
         InputError: the model or the file is missing.
     """
     sources = read_sources(flags, environment, config_file)
-    first = sources.resolve(None).value
+    said = sources.resolve(None)
+    first = said.value
     is_bare = not (first.concept or first.prompt or config_file)
     is_seed = sources.is_seed or (is_seed_line and is_bare)
     pipeline, notes = _find_model(first, is_seed, workspace)
-    chosen = preset_name or _preset_of(first, is_seed, pipeline)
+    chosen = preset_name or _preset_of(said, is_seed, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
     config = _settled(resolved, pipeline, workspace)
@@ -191,12 +193,23 @@ def _settled(
     return config.model_copy(update=changes)
 
 
-def _preset_of(config: TrainConfig, is_seed: bool, pipeline: Pipeline) -> str:
+def _preset_of(said: Resolved[TrainConfig], is_seed: bool, pipeline: Pipeline) -> str:
+    """The preset for what is said without one."""
     if is_seed:
         return "seed"
     if pipeline.name == "pocket":
-        return "pocket"
-    return {"style": "style", "object": "object"}.get(template_of(config), "nudity")
+        return _preset_of_pocket(said)
+    return {"style": "style", "object": "object"}.get(template_of(said.value), "nudity")
+
+
+def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
+    """The usual one starts with an edit of keys and values, which needs prompts to keep."""
+    config, named = said.value, {key for key, origin in said.origins.items() if origin != "default"}
+    if "train_method" in named and not moves_keys_and_values(config.train_method):
+        return "pocket-noxattn"
+    keeps_nothing = "retain_all" in named and not (config.retain_all or config.retain)
+    is_cold = "warm_start" in named and not config.warm_start
+    return "pocket-cold" if is_cold or keeps_nothing else "pocket"
 
 
 def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
@@ -237,7 +250,13 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
         )
     _, record = open_run(path)
     kept = translate(_mapping(record["settings"], path), TrainConfig.model_fields, str(path))
-    settings = {**kept.values, **wanted}
+    # A setting that is younger than the run has its default, whatever the preset says today.
+    younger = {
+        key: field.default
+        for key, field in TrainConfig.model_fields.items()
+        if key not in kept.values and field.default is not None
+    }
+    settings = {**younger, **kept.values, **wanted}
     name = str(record.get("preset", ""))
     plan = plan_erase(settings, {}, None, name or None, path, workspace)
     if plan.digest != record["settings_digest"]:

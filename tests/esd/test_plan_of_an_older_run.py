@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.esd.plan import plan_erase, plan_resume
+from esdctl.storage.workspace import Workspace
 from tests.esd.conftest import Train
 
 YOUNGER = (
     "model_config_path", "prediction_type", "devices", "dtype", "gradient_checkpointing", "format",
-    "output_dir", "output_name", "tracker", "tracker_project", "tracker_run",
+    "output_dir", "output_name", "tracker", "tracker_project", "tracker_run", "until",
+    "probe_every", "warm_start", "pool", "pool_size", "pool_uses",
 )  # fmt: skip
 
 
@@ -24,6 +27,19 @@ def test_a_record_without_the_younger_settings_is_resumed(
     path.write_text(json.dumps({**record, "settings": {**kept, "device": "cpu"}}))
     assert run(["train", "--resume", "run"]) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_younger_preset_does_not_change_an_older_run(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    exact = {"warm_start": False, "trajectory": "exact", "iterations": 100, "concept": "Rust"}
+    older = plan_erase(exact, {}, None, "pocket", tmp_path / "run", workspace)
+    kept = older.config.model_dump(mode="json", exclude=set(YOUNGER))
+    record = {"settings": kept, "settings_digest": older.digest, "preset": "pocket", "base": {}}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text(json.dumps(record))
+    resumed = plan_resume(tmp_path / "run", {}, workspace)
+    assert resumed.config == older.config
+    assert resumed.preset.values["warm_start"] is True
 
 
 def test_a_resumed_run_may_change_its_devices_and_nothing_that_decides_the_result(
