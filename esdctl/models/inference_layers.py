@@ -1,10 +1,9 @@
 """Stable Diffusion's layers for prediction alone: fewer passes over memory, and oneDNN throughout.
 
-- Linear layers go to oneDNN, which the convolutions use already. torch sends them to MKL, which on
-  AMD's processors reaches less than half of its speed.
+- Linear layers go to oneDNN.
 - GEGLU (Shazeer 2020) computes its halves one by one, the gate's GELU in the same pass as its
   product. Sums with a residual are part of a product, or are made in place.
-- Cross-attention computes the keys and values of its prompts once a trajectory, not once a step.
+- Cross-attention computes what depends on the prompts alone once a trajectory, not once a step.
 - Up to the first cross-attention, guidance's two passes are one.
 
 None of them knows a gradient. tests/benchmarks/README.md says what each gains.
@@ -12,22 +11,13 @@ None of them knows a gradient. tests/benchmarks/README.md says what each gains.
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional as F
 
-
-class Linear(nn.Module):
-    """x W' + b."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _product(x, self.weight, self.bias)
+from esdctl.models.inference_attention import Attention, CrossAttention
+from esdctl.models.onednn import Linear, product, sum_with
 
 
 class ResidualBlock(nn.Module):
@@ -66,7 +56,7 @@ class Transformer(nn.Module):
         tokens = self.blocks[0](self.enter(x), encoder_hidden_states)  # (B, h w, C)
         for itself, block in zip(self.again, self.blocks[1:], strict=True):
             tokens = block(itself(tokens), encoder_hidden_states)
-        projected = _product(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
+        projected = product(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
         return (x + projected.transpose(1, 2).unflatten(2, x.shape[2:]),)
 
 
@@ -98,17 +88,17 @@ class _Entrance(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        return _product(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
+        return product(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
 
 
 class _SelfAttention(nn.Module):
     def __init__(self, block: BasicTransformerBlock) -> None:
         super().__init__()
-        self.norm, self.attention = block.norm1, _Attention(block.attn1)
+        self.norm, self.attention = block.norm1, Attention(block.attn1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(x)
-        mixed: torch.Tensor = self.attention(y, *self.attention.context(y), x)
+        mixed: torch.Tensor = self.attention(y, self.attention.context(y), x)
         return mixed
 
 
@@ -117,69 +107,13 @@ class _Block(nn.Module):
 
     def __init__(self, block: BasicTransformerBlock) -> None:
         super().__init__()
-        self.norm2, self.attention = block.norm2, _Attention(block.attn2)
+        self.norm2, self.attention = block.norm2, CrossAttention(block.attn2)
         self.norm3, self.geglu, self.out = block.norm3, block.ff.net[0].proj, block.ff.net[2]
-        self._prompts: torch.Tensor | None = None
-        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, x: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
         """(B, N, C), (B, 77, D) -> (B, N, C)."""
-        x = self.attention(self.norm2(x), *self._of_prompts(prompts), x)
+        x = self.attention(self.norm2(x), prompts, x)
         y = self.norm3(x)
         (v, w), (c, b) = self.geglu.weight.chunk(2), self.geglu.bias.chunk(2)
-        gated = _product(y, v, c).mul_(_product(y, w, b, "gelu"))  # (B, N, 4 C)
-        return _sum(gated, self.out, x)
-
-    def _of_prompts(self, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of the prompts; the same tensor gets the same ones without work."""
-        if self._kept is None or self._prompts is not prompts:
-            self._prompts, self._kept = prompts, self.attention.context(prompts)
-        return self._kept
-
-
-class _Attention(nn.Module):
-    def __init__(self, layer: Attention) -> None:
-        super().__init__()
-        self.heads, self.scale = layer.heads, layer.scale
-        self.to_q, self.to_k, self.to_v = layer.to_q, layer.to_k, layer.to_v
-        self.to_out = layer.to_out[0]
-
-    def context(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values: (B, N, C) -> (B, heads, N, d) each."""
-        keys, values = (_product(y, to.weight, to.bias) for to in (self.to_k, self.to_v))
-        return self._split(keys), self._split(values)
-
-    def forward(
-        self,
-        y: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        residual: torch.Tensor,
-    ) -> torch.Tensor:
-        queries = self._split(_product(y, self.to_q.weight, self.to_q.bias))
-        mixed = F.scaled_dot_product_attention(
-            queries, keys, values, scale=self.scale
-        )  # (B, heads, N, d)
-        return _sum(mixed.transpose(1, 2).flatten(2), self.to_out, residual)
-
-    def _split(self, projected: torch.Tensor) -> torch.Tensor:
-        heads: torch.Tensor = projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return heads
-
-
-def _product(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, then: str = "none"
-) -> torch.Tensor:
-    """x W' + b, and an activation of it: (..., I), (O, I), (O,) -> (..., O)."""
-    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
-        x, weight, bias, then, [], "none"
-    )
-    return result
-
-
-def _sum(x: torch.Tensor, layer: nn.Linear, residual: torch.Tensor) -> torch.Tensor:
-    """x W' + b + residual in one pass."""
-    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-        x, residual, layer.weight, layer.bias, "add"
-    )
-    return result
+        gated = product(y, v, c).mul_(product(y, w, b, "gelu"))  # (B, N, 4 C)
+        return sum_with(x, gated, self.out.weight, self.out.bias)

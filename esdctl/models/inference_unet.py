@@ -6,7 +6,6 @@ order of its sums.
 """
 
 import copy
-import platform
 from itertools import chain
 
 import torch
@@ -17,7 +16,10 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
-from esdctl.models.inference_layers import Halved, Linear, ResidualBlock, Transformer
+from esdctl.models.inference_layers import Halved, ResidualBlock, Transformer
+from esdctl.models.onednn import Linear, has_onednn
+
+_EXCHANGED = (Transformer2DModel, ResnetBlock2D)
 
 
 def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -33,7 +35,8 @@ def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """
     if not _suits(unet):
         return unet
-    shared = {id(tensor): tensor for tensor in chain(unet.parameters(), unet.buffers())}
+    exchanged = (module for module in unet.modules() if isinstance(module, _EXCHANGED))
+    shared = {id(each): each for each in chain(unet.parameters(), unet.buffers(), exchanged)}
     twin: UNet2DConditionModel = copy.deepcopy(unet, shared)
     _exchange(twin)
     _halve(twin)
@@ -41,19 +44,16 @@ def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
 
 def _suits(unet: UNet2DConditionModel) -> bool:
-    has_onednn = torch.backends.mkldnn.is_available() and hasattr(
-        torch.ops.mkldnn, "_linear_pointwise"
-    )
-    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     is_fp32 = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in unet.parameters())
-    return bool(has_onednn and is_x86 and is_fp32) and all(map(_is_known, unet.modules()))
+    return has_onednn() and is_fp32 and all(map(_is_known, unet.modules()))
 
 
 def _is_known(module: nn.Module) -> bool:
     """Whether a block, if it is one, has nothing but what its fast form computes."""
     if isinstance(module, Attention):
         more = (module.group_norm, module.norm_cross, module.norm_q, module.spatial_norm)
-        return not any(more) and module.rescale_output_factor == 1.0
+        has_more = any(more) or module.to_q.bias is not None
+        return not has_more and module.rescale_output_factor == 1.0
     if isinstance(module, Transformer2DModel):
         return bool(module.is_input_continuous)
     if isinstance(module, BasicTransformerBlock):

@@ -11,6 +11,7 @@ import torch
 from esdctl.errors import DeviceError
 
 _CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, in version 2's files
+_LARGEST_THRESHOLD = 31 * 2**20  # bytes; glibc's limit is 32 MiB with the block's header
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -66,6 +67,16 @@ def peak_growth(device: torch.device, work: Callable[[], None]) -> int | None:
     before = _status("VmRSS")
     work()
     return _status("VmHWM") - before
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed for what is wanted next.
+
+    Else glibc gives a layer's memory back to the system, which has to clear it for the next layer:
+    up to a sixth of a forward pass. Its threshold follows the largest block that was ever freed
+    (mallopt(3), M_MMAP_THRESHOLD), so one block is enough, and no page of it is touched.
+    """
+    torch.empty(_LARGEST_THRESHOLD, dtype=torch.uint8)
 
 
 def gigabytes(size: int) -> str:

@@ -30,7 +30,8 @@ def predicted(
     named = {}
     if prompts.pooled is not None:
         named = {"text_embeds": prompts.pooled, "time_ids": prompts.time_ids}
-    sample: torch.Tensor = unet(latents, T, prompts.embeddings, added_cond_kwargs=named).sample
+    times = T if len(latents) == len(T) else T[0]
+    sample: torch.Tensor = unet(latents, times, prompts.embeddings, added_cond_kwargs=named).sample
     return sample
 
 
@@ -57,6 +58,28 @@ def test_its_predictions_are_those_of_diffusers(family: Family, tmp_path: Path) 
             expected = predicted(model.unet, noise(seed), conditions)
             found = predicted(fast, noise(seed), conditions)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["", "", "", "a dog", "a cat", "a dog"],  # as guidance asks for three pictures
+        ["", "", "", "a dog", "a dog", "a dog"],
+        ["a dog"] * 6,
+        ["a dog", "", "", "a cat", "", ""],
+    ],
+)
+def test_rows_that_are_asked_the_same_share_their_keys(
+    prompts: list[str], family: Family, tmp_path: Path
+) -> None:
+    model = loaded(family, tmp_path / "model")
+    conditions = conditioned(model, prompts)
+    latents = noise(0)[:1].repeat(6, 1, 1, 1)
+    latents[2] = latents[5] = noise(1)[0]  # both halves are the same
+    expected = predicted(model.unet, latents, conditions)
+    found = predicted(inference_unet(model.unet), latents, conditions)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_it_reads_the_tensors_of_the_first_and_leaves_it_alone(tmp_path: Path) -> None:
