@@ -58,10 +58,10 @@ TrajectoryOption = Annotated[
     typer.Option("--trajectory", help="Where x_t comes from: exact, frozen or rolling."),
 ]
 PoolSizeOption = Annotated[
-    int | None, typer.Option("--pool-size", help="Frozen trajectories in use at a time.")
+    int | None, typer.Option("--pool-size", help="Trajectories in use at a time.")
 ]
 PoolUsesOption = Annotated[
-    int | None, typer.Option("--pool-uses", help="How often each of their pairs is used.")
+    int | None, typer.Option("--pool-uses", help="Uses of each pair of a frozen trajectory.")
 ]
 PoolOption = Annotated[
     Path | None,

@@ -30,7 +30,9 @@ _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 # Younger than the first runs, which go on without them.
 _IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start"}
-_OF_FROZEN = {"pool_size", "pool_uses"}  # without effect on other trajectories
+_WITHOUT_EFFECT = {  # on trajectories of these kinds
+    "exact": {"pool_size", "pool_uses"}, "rolling": {"pool_uses"}, "frozen": set[str](),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
 
 
 def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
-    without = _NOT_IN_DIGEST if config.trajectory == "frozen" else _NOT_IN_DIGEST | _OF_FROZEN
+    without = _NOT_IN_DIGEST | _WITHOUT_EFFECT[config.trajectory]
     settings = config.model_dump(mode="json", exclude=without)
     content: dict[str, object] = {
         "settings": {

@@ -1,8 +1,9 @@
-"""The rolling trajectory: B student samples at staggered steps, trained on at each and moved on.
+"""The rolling trajectory: P student samples at staggered steps, trained on at each and moved on.
 
-Each optimiser step trains on all B rows where they are and moves each by one DDIM step with the
-student's predictions; the conditional one serves both. A row that is done starts again from new
-noise. So x_t is the student's own, as in the exact trajectory, made by students a few steps older.
+Each optimiser step trains on the next B of them where they are and moves each by one DDIM step with
+the student's predictions; the conditional one serves both. A sample that is done starts again from
+new noise. So x_t is the student's own, as in the exact trajectory, made by students a few steps
+older.
 """
 
 from dataclasses import dataclass, field
@@ -23,13 +24,35 @@ LATENTS = "latents"
 
 
 @dataclass(frozen=True)
+class _Row:
+    """A sample that a step trains on.
+
+    Args:
+        slot: which of the P it is.
+        is_new: whether it has never been trained on.
+        drawn: the choices of the trajectory that it follows.
+        place: how many of the trajectory's steps are behind it.
+        timestep: where it is.
+    """
+
+    slot: int
+    is_new: bool
+    drawn: PooledDraw
+    place: int
+
+    @property
+    def timestep(self) -> int:
+        return self.drawn.timesteps[self.place]
+
+
+@dataclass(frozen=True)
 class RollingTrajectory:
-    """B rows; row i is at step (k + offset) mod S of its trajectory, and S spreads over the rows.
+    """P samples, B of them a step in turns; at any time they spread evenly over the S places.
 
     Args:
         student, schedule, embeddings, config: as in ``train``.
         latent_shape: (B, 4, h, w).
-        state: where the rows are, (B, 4, h, w); goes into the checkpoint.
+        state: where all samples are, (P, 4, h, w); goes into the checkpoint.
     """
 
     student: Student
@@ -40,70 +63,87 @@ class RollingTrajectory:
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def pairs(self, step: int) -> Pairs:
-        """The rows where they are."""
-        rows = [self._row(step, index) for index in range(self.latent_shape[0])]
-        if LATENTS not in self.state:
-            self.state[LATENTS] = self._start(rows)
+        """The next rows where they are."""
+        rows = self._rows(step)
+        slots = [row.slot for row in rows]
         device = self.student.device
-        x_t = self.state[LATENTS].to(device)  # (B, 4, h, w)
-        t = torch.tensor([drawn.timesteps[place] for drawn, place in rows], device=device)  # (B,)
         conditions = self._conditions(rows)
+        if rows[0].is_new:  # all rows of a step are as old
+            self._keep(slots, self._start(rows, conditions))
+        x_t = self.state[LATENTS][slots].to(device)  # (B, 4, h, w)
+        t = torch.tensor([row.timestep for row in rows], device=device)  # (B,)
 
         def follow(prediction: torch.Tensor) -> None:
-            self._advance(step, rows, x_t, conditions, prediction)
+            self._keep(slots, self._advanced(step, rows, x_t, conditions, prediction))
 
         return Pairs(
             x_t, t, conditions, lambda: ask_frozen(self.student, x_t, t, conditions), follow
         )
 
-    def _row(self, step: int, index: int) -> tuple[PooledDraw, int]:
-        """The trajectory that a row follows at a step, and the place in it."""
-        rows, steps = self.latent_shape[0], self.config.ddim_steps
-        restarts, place = divmod(step + index * steps // rows, steps)
-        drawn = pooled_draw(
-            self.config.seed, restarts * rows + index, steps, len(self.embeddings.prompts),
-            len(self.embeddings.retained or ()), self.latent_shape[1:],
-        )  # fmt: skip
-        return drawn, place
+    @property
+    def _size(self) -> int:
+        """P, a multiple of B."""
+        rows = self.latent_shape[0]
+        return rows * -(-self.config.pool_size // rows)
 
-    def _conditions(self, rows: list[tuple[PooledDraw, int]]) -> Conditions:
+    def _rows(self, step: int) -> list[_Row]:
+        """The B samples of a step; those of all P / B steps of a round are different ones."""
+        rows, size, steps = self.latent_shape[0], self._size, self.config.ddim_steps
+        round_, first = divmod(step * rows, size)
+        found = []
+        for index in range(rows):
+            # Neighbours in a step are far apart in t: slots of a step are P / B apart.
+            slot = (first // rows) + index * (size // rows)
+            restarts, place = divmod(round_ + slot * steps // size, steps)
+            drawn = pooled_draw(
+                self.config.seed, restarts * size + slot, steps, len(self.embeddings.prompts),
+                len(self.embeddings.retained or ()), self.latent_shape[1:],
+            )  # fmt: skip
+            found.append(_Row(slot, round_ == 0, drawn, place))
+        return found
+
+    def _keep(self, slots: list[int], latents: torch.Tensor) -> None:
+        if LATENTS not in self.state:
+            self.state[LATENTS] = latents.new_zeros(self._size, *self.latent_shape[1:])
+        self.state[LATENTS][slots] = latents.to(self.state[LATENTS].device)
+
+    def _conditions(self, rows: list[_Row]) -> Conditions:
         keeps = self.config.retain_weight > 0
         return conditions_of(
             self.embeddings,
-            [drawn.prompt for drawn, _ in rows],
-            [drawn.retained[place] for drawn, place in rows] if keeps else None,
+            [row.drawn.prompt for row in rows],
+            [row.drawn.retained[row.place] for row in rows] if keeps else None,
             self.student.device,
         )
 
     @torch.no_grad()
-    def _advance(
+    def _advanced(
         self,
         step: int,
-        rows: list[tuple[PooledDraw, int]],
+        rows: list[_Row],
         x_t: torch.Tensor,
         conditions: Conditions,
         prediction: torch.Tensor,
-    ) -> None:
-        """One DDIM step for each row; where it was the last, new noise."""
-        t = torch.tensor([drawn.timesteps[place] for drawn, place in rows])
-        following = [self._row(step + 1, index) for index in range(len(rows))]
-        t_next = torch.tensor([drawn.timesteps[place] for drawn, place in following])
+    ) -> torch.Tensor:
+        """Where the rows are when it is their turn again, (B, 4, h, w)."""
+        following = self._rows(step + self._size // self.latent_shape[0])
+        t = torch.tensor([row.timestep for row in rows])
+        t_next = torch.tensor([row.timestep for row in following])
         moved = self._moved(x_t, t, t_next, conditions, prediction)
-        for index, (drawn, place) in enumerate(following):
-            if place == 0:
-                moved[index] = drawn.noise
-        self.state[LATENTS] = moved
+        for index, row in enumerate(following):
+            if row.place == 0:
+                moved[index] = row.drawn.noise
+        return moved
 
     @torch.no_grad()
-    def _start(self, rows: list[tuple[PooledDraw, int]]) -> torch.Tensor:
+    def _start(self, rows: list[_Row], conditions: Conditions) -> torch.Tensor:
         """The rows at their first places, in a few long steps from their noise, (B, 4, h, w).
 
         The way there is coarse, but whole trajectories would cost more than the first steps give.
         """
-        conditions = self._conditions(rows)
-        x_t = torch.stack([drawn.noise for drawn, _ in rows]).to(self.student.device)
-        first = torch.tensor([drawn.timesteps[0] for drawn, _ in rows])
-        last = torch.tensor([drawn.timesteps[place] for drawn, place in rows])
+        x_t = torch.stack([row.drawn.noise for row in rows]).to(self.student.device)
+        first = torch.tensor([row.drawn.timesteps[0] for row in rows])
+        last = torch.tensor([row.timestep for row in rows])
         path = [first + (last - first) * part // START for part in range(START + 1)]
         for t, t_next in pairwise(path):
             asked = self.student.denoise(x_t, t.to(x_t.device), conditions.asked)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.esd.config import TrainConfig
 from esdctl.esd.plan import plan_erase, plan_resume
 from esdctl.storage.workspace import Workspace
 from tests.esd.conftest import Train
@@ -31,7 +32,10 @@ def test_a_record_without_the_younger_settings_is_resumed(
 
 def test_a_younger_preset_does_not_change_an_older_run(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    exact = {"warm_start": False, "trajectory": "exact", "iterations": 100, "concept": "Rust"}
+    exact = {
+        "concept": "Rust", "trajectory": "exact", "iterations": 100, "warm_start": False,
+        "pool_size": TrainConfig().pool_size,
+    }  # fmt: skip
     older = plan_erase(exact, {}, None, "pocket", tmp_path / "run", workspace)
     kept = older.config.model_dump(mode="json", exclude=set(YOUNGER))
     record = {"settings": kept, "settings_digest": older.digest, "preset": "pocket", "base": {}}

@@ -42,8 +42,8 @@ def test_a_named_preset_that_does_not_suit_the_method_is_refused(tmp_path: Path)
         planned(tmp_path, "pocket", train_method="noxattn")
 
 
-def test_settings_of_the_frozen_pool_do_not_part_other_runs(tmp_path: Path) -> None:
-    one, other = planned(tmp_path), planned(tmp_path, pool_size=3)
+def test_a_pools_size_does_not_part_runs_without_a_pool(tmp_path: Path) -> None:
+    one, other = (planned(tmp_path, trajectory="exact", pool_size=size) for size in (3, 4))
     assert one.digest == other.digest
     one, other = (planned(tmp_path, trajectory="frozen", pool_size=size) for size in (3, 4))
     assert one.digest != other.digest
