@@ -43,16 +43,28 @@ class Meter:
 
     def add(self, name: str, count: int) -> None:
         """``count`` more bytes of ``name``; negative when bytes turned out to be void."""
+        self.arrive(count)
+        self.unpack(name, count)
+
+    def arrive(self, count: int) -> None:
+        """``count`` more bytes of the whole."""
+        self._advance(self._task, count)
+
+    def unpack(self, name: str, count: int) -> None:
+        """``count`` more bytes of ``name`` alone: they arrived before, perhaps out of order."""
+        if name != self._task:
+            self._advance(name, count)
+
+    def _advance(self, task: str, count: int) -> None:
         with self._lock:
             self._begin_total()
+            if task not in self._done:
+                return
+            self._done[task] += count
             now = time.monotonic()
-            for task in (self._task, name):
-                if task not in self._done:
-                    continue
-                self._done[task] += count
-                if now - self._told[task] >= SECONDS_BETWEEN_EVENTS:
-                    self._told[task] = now
-                    self._reporter.advanced(task, self._done[task])
+            if now - self._told[task] >= SECONDS_BETWEEN_EVENTS:
+                self._told[task] = now
+                self._reporter.advanced(task, self._done[task])
 
     def end(self, name: str) -> None:
         """The file ``name`` is complete."""
