@@ -1,8 +1,10 @@
 """A Stable Diffusion with random weights, so small that a picture takes milliseconds."""
 
 import json
+import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ import pytest
 # A shell that starts the suite in the background ignores Ctrl-C for it and for all that it starts;
 # the tests of Ctrl-C need the usual handling.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The suite leaves the user's own cache alone; every process of a parallel run shares this one.
+os.environ.setdefault("ESDCTL_CACHE_DIR", tempfile.mkdtemp(prefix="esdctl-cache-"))
 
 REPOSITORY = Path(__file__).parents[1]
 

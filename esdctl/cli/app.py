@@ -12,10 +12,14 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
-from esdctl.cli import dataset
+from esdctl.cli import config, dataset
+from esdctl.cli.apply import apply
+from esdctl.cli.diff import diff
 from esdctl.cli.download import download
 from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
+from esdctl.cli.export import export
+from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
 from esdctl.cli.train import train
@@ -37,8 +41,13 @@ app.command()(download)
 app.add_typer(dataset.app)
 app.command()(verify)
 app.command()(train)
+app.add_typer(config.app)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(export)
+app.command()(apply)
+app.command()(diff)
+app.command()(inspect)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
@@ -58,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit status.
     """
     try:
-        status = _invoke(hyphenated(arguments))
+        status = _invoke(hyphenated(arguments), underscored(arguments))
         print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
     except (Exception, KeyboardInterrupt) as error:
         _abandon_stdout()
@@ -77,14 +86,23 @@ def hyphenated(arguments: Sequence[str]) -> list[str]:
     return flags + arguments[end:]
 
 
-def _invoke(arguments: list[str]) -> int:
-    """Run the command and return its exit status.
+def underscored(arguments: Sequence[str]) -> list[str]:
+    """The flags that are spelt with underscores, as the seed system spells all of its own."""
+    return [
+        given
+        for given, spelt in zip(arguments, hyphenated(arguments), strict=True)
+        if given != spelt
+    ]
+
+
+def _invoke(arguments: list[str], seed_flags: list[str]) -> int:
+    """Run the command and return its exit status; commands find ``seed_flags`` in their context.
 
     Raises:
         BrokenPipeError: the reader of stdout, or of another pipe, went away.
     """
     try:
-        status = app(arguments, prog_name="esdctl", standalone_mode=False)
+        status = app(arguments, prog_name="esdctl", standalone_mode=False, obj=seed_flags)
     except SystemExit as end:
         # Typer and rich turn a closed pipe into an exit with status 1.
         if isinstance(end.__context__, BrokenPipeError):

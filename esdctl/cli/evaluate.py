@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esdctl.cli.options import (
+    BaseModelOption,
     DeviceOption,
     DryRunOption,
     JsonOption,
@@ -63,6 +64,7 @@ MinCraOption = Annotated[
 
 def evaluate(
     model: RunOption,
+    base: BaseModelOption = None,
     concept: ConceptOption = None,
     seeds: SeedsOption = None,
     steps: StepsOption = None,
@@ -90,12 +92,12 @@ def evaluate(
     from esdctl.evaluation.evaluate import evaluate as run_evaluation
     from esdctl.evaluation.plan import plan_evaluation
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
+    from esdctl.models.devices import find_device
     from esdctl.models.resolve import resolve_model
-    from esdctl.models.stable_diffusion import find_device
 
     workspace = find_workspace(root)
     request = _request(concept, seeds, steps, guidance, styles, objects)
-    plan = plan_evaluation(resolve_model(model, workspace), request)
+    plan = plan_evaluation(resolve_model(model, workspace, base=base), request)
     thresholds = Thresholds(min_ua, min_ira, min_cra)
     check_thresholds_apply(thresholds, plan)
     folder = output or workspace.outputs / "evaluations"

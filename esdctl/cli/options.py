@@ -18,9 +18,35 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME|PATH", help="A model's name, its path, or a run folder."),
 ]
+BaseModelOption = Annotated[
+    str | None,
+    typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
+]
+ModelConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-config-path",
+        "--model-config",
+        metavar="FILE",
+        help="The LDM config file of a CompVis checkpoint.",
+    ),
+]
+PredictionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prediction-type",
+        metavar="TYPE",
+        help="epsilon or v_prediction, where the model's files do not say.",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps; else the best one."),
+    typer.Option(
+        "--device",
+        "--devices",
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1, mps; else the best one.",
+    ),
 ]
 SeedOption = Annotated[
     int | None,

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esdctl.cli.options import (
+    BaseModelOption,
     DeviceOption,
     DryRunOption,
     JsonOption,
+    ModelConfigOption,
     OutputOption,
+    PredictionOption,
     QuietOption,
     RootOption,
     SeedOption,
@@ -69,6 +72,9 @@ JsonLinesOption = Annotated[
 
 def sample(
     model: BaseOption = "pocket",
+    base: BaseModelOption = None,
+    model_config_path: ModelConfigOption = None,
+    prediction_type: PredictionOption = None,
     prompts: PromptsOption = None,
     prompt: PromptOption = None,
     seeds: SeedsOption = None,
@@ -100,7 +106,9 @@ def sample(
     from esdctl.sampling.plan import Settings, plan_pictures
 
     workspace = find_workspace(root)
-    pipeline = resolve_model(model, workspace)
+    pipeline = resolve_model(
+        model, workspace, base=base, model_config=model_config_path, prediction_type=prediction_type
+    )
     settings = Settings(_seeds(seeds, seed), guidance, steps, image_size)
     plan = plan_pictures(pipeline, rows, settings)
     folder = output or workspace.outputs / "samples" / plan.label
@@ -109,6 +117,8 @@ def sample(
         print_json(document)
         return
     with reporting(quiet) as reporter:
+        for note in pipeline.files.architecture.notes:
+            reporter.notice(note)
         made = _make(plan, pipeline, folder, device, batch_size, reporter, show_picture)
         if grid:
             document["contact_sheet"] = _lay_out(plan, folder, reporter)
@@ -125,7 +135,8 @@ def _make(
     reporter: Reporter,
     show_picture: Callable[[Path, Row], None],
 ) -> list[Row]:
-    from esdctl.models.stable_diffusion import find_device, load
+    from esdctl.models.devices import find_device
+    from esdctl.models.stable_diffusion import load
     from esdctl.sampling.pictures import make_pictures
 
     place = find_device(device)

@@ -3,12 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from esdctl.cli import train_options as opt
 from esdctl.cli.options import (
-    DeviceOption,
     DryRunOption,
     JsonOption,
     ModelOption,
@@ -19,89 +19,92 @@ from esdctl.cli.options import (
 )
 from esdctl.cli.output import print_json, print_line, print_path
 from esdctl.cli.terminal import reporting
+from esdctl.errors import UsageError
 
 if TYPE_CHECKING:
     from esdctl.esd.plan import ErasePlan
     from esdctl.esd.run_folder import RunFolder
 
-Texts = list[str] | None
+# Parameters of the command that are no setting.
+_NO_SETTINGS = {
+    "context", "preset", "config", "config_path", "output", "resume", "root", "dry_run",
+    "show_config", "json", "quiet",
+}  # fmt: skip
 
 
 def train(
-    concept: Annotated[
-        str | None, typer.Option(help="What to erase, such as Abstractionism.")
-    ] = None,
+    context: typer.Context,
+    concept: opt.ConceptOption = None,
     model: ModelOption = None,
-    prompt: Annotated[
-        Texts, typer.Option(help="Training prompt, repeatable; {concept} is filled in.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="style, object or i2p; else inferred.")
-    ] = None,
-    separator: Annotated[str | None, typer.Option(help="Splits a prompt into several.")] = None,
-    erase_from: Annotated[
-        str | None, typer.Option(help="Erase the concept from this prompt only.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="Named settings; see --show-config.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
-    train_method: Annotated[
-        str | None, typer.Option(help="Which parameters move: xattn, noxattn, ...")
-    ] = None,
-    trajectory: Annotated[str | None, typer.Option(help="Where x_t comes from: exact.")] = None,
-    negative_guidance: Annotated[
-        float | None, typer.Option(help="eta, in the paper's convention.")
-    ] = None,
-    start_guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale of the trajectories.")
-    ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Latents a step.")] = None,
-    ddim_steps: Annotated[
-        int | None, typer.Option(help="DDIM steps of a whole trajectory.")
-    ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels a side; a multiple of 8.")] = None,
-    retain: Annotated[Texts, typer.Option(help="A concept to keep, repeatable.")] = None,
-    retain_all: Annotated[
-        bool | None, typer.Option("--retain-all/--no-retain-all", help="Keep all others.")
-    ] = None,
-    retain_weight: Annotated[float | None, typer.Option(help="Weight of the retain term.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    prompt: opt.PromptOption = None,
+    template: opt.TemplateOption = None,
+    separator: opt.SeparatorOption = None,
+    erase_from: opt.EraseFromOption = None,
+    preset: opt.PresetOption = None,
+    config: opt.ConfigOption = None,
+    train_method: opt.MethodOption = None,
+    trajectory: opt.TrajectoryOption = None,
+    negative_guidance: opt.EtaOption = None,
+    start_guidance: opt.StartGuidanceOption = None,
+    iterations: opt.IterationsOption = None,
+    lr: opt.RateOption = None,
+    batch_size: opt.BatchSizeOption = None,
+    ddim_steps: opt.StepsOption = None,
+    image_size: opt.ImageSizeOption = None,
+    retain: opt.RetainOption = None,
+    retain_all: opt.RetainAllOption = None,
+    retain_weight: opt.RetainWeightOption = None,
+    save_every: opt.SaveEveryOption = None,
     seed: SeedOption = None,
-    device: DeviceOption = None,
+    devices: opt.DevicesOption = None,
+    dtype: opt.DtypeOption = None,
+    gradient_checkpointing: opt.CheckpointingOption = None,
+    model_config_path: opt.ModelConfigOption = None,
+    prediction_type: opt.PredictionOption = None,
+    format: opt.FormatOption = None,  # noqa: A002  # the flag's name
+    output_dir: opt.OutputDirOption = None,
+    output_name: opt.OutputNameOption = None,
+    tracker: opt.TrackerOption = None,
+    tracker_project: opt.TrackerProjectOption = None,
+    tracker_run: opt.TrackerRunOption = None,
     output: OutputOption = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")
-    ] = None,
+    resume: opt.ResumeOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
-    show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print each setting with its origin.")
-    ] = False,
+    show_config: opt.ShowConfigOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
+    config_path: opt.ConfigPathOption = None,
+    device: opt.Hidden = None,
+    ckpt_path: opt.Hidden = None,
+    template_name: opt.Hidden = None,
+    dataset_type: opt.Hidden = None,
+    use_sample: opt.Hidden = None,
+    raw_dataset_dir: opt.Hidden = None,
+    processed_dataset_dir: opt.Hidden = None,
+    interpolation: opt.Hidden = None,
+    ddim_eta: opt.Hidden = None,
+    num_workers: opt.Hidden = None,
+    pin_memory: opt.Hidden = None,
+    wandb_project: opt.Hidden = None,
+    wandb_run: opt.Hidden = None,
 ) -> None:
     """Erase a concept from a model; print the run folder.
 
     Example: esdctl train --concept Abstractionism
     """
-    flags: dict[str, object | None] = {
-        "concept": concept, "model": model, "prompt": prompt, "template": template,
-        "separator": separator, "erase_from": erase_from, "train_method": train_method,
-        "trajectory": trajectory, "negative_guidance": negative_guidance,
-        "start_guidance": start_guidance, "iterations": iterations, "lr": lr,
-        "batch_size": batch_size, "ddim_steps": ddim_steps, "image_size": image_size,
-        "retain": retain, "retain_all": retain_all, "retain_weight": retain_weight,
-        "save_every": save_every, "seed": seed, "device": device,
-    }  # fmt: skip
-    plan = _plan(flags, config, preset, output, resume, root)
+    flags = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
+    if config and config_path:
+        raise UsageError("--config and --config_path are one option", "keep one of them")
+    is_seed_line = bool(context.obj)
+    plan = _plan(flags, config or config_path, preset, output, resume, root, is_seed_line)
     if show_config:
         return _show_config(plan, json)
     if dry_run:
         return _show_plan(plan, json)
-    run = _run(plan, quiet)
+    run, model_path = _run(plan, quiet)
     if json:
-        print_json(_result(plan, run))
+        print_json(_result(plan, run, model_path))
     else:
         print_path(run.path)
 
@@ -113,19 +116,21 @@ def _plan(
     output: Path | None,
     resume: Path | None,
     root: Path | None,
+    is_seed_line: bool,
 ) -> "ErasePlan":
     from esdctl.esd.plan import plan_erase, plan_resume
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
     if resume is None:
-        return plan_erase(flags, os.environ, config, preset, output, workspace)
+        return plan_erase(flags, os.environ, config, preset, output, workspace, is_seed_line)
     return plan_resume(
         resume, {**flags, "config": config, "preset": preset, "output": output}, workspace
     )
 
 
-def _run(plan: "ErasePlan", quiet: bool) -> "RunFolder":
+def _run(plan: "ErasePlan", quiet: bool) -> "tuple[RunFolder, Path | None]":
+    """The finished run, and where the whole model went if one was asked for."""
     from esdctl.cli.interrupt import stopping_on_interrupt
 
     with reporting(quiet) as reporter:
@@ -134,10 +139,16 @@ def _run(plan: "ErasePlan", quiet: bool) -> "RunFolder":
         from esdctl.esd.erase import erase
 
         with stopping_on_interrupt(reporter) as stop:
-            return erase(plan, sys.argv, reporter, stop)
+            if plan.config.format == "delta":
+                return erase(plan, sys.argv, reporter, stop), None
+            from esdctl.esd.whole_model import whole_model_path, write_whole_model
+
+            whole_model_path(plan)  # a name that cannot be used is told before the training
+            run = erase(plan, sys.argv, reporter, stop)
+            return run, write_whole_model(plan, run, reporter)
 
 
-def _result(plan: "ErasePlan", run: "RunFolder") -> dict[str, object]:
+def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:
     return {
         "run": str(run.path),
         "concept": plan.concept.name,
@@ -146,6 +157,7 @@ def _result(plan: "ErasePlan", run: "RunFolder") -> dict[str, object]:
         "iterations": plan.config.iterations,
         "seconds": run.training_seconds(),
         "delta": str(run.delta),
+        "model": str(model) if model else None,
         "contact_sheet": str(run.contact_sheet),
         "base_sha256": plan.base_digest,
     }

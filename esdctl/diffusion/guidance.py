@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.ddim import Predict
 
-# (latents (B, 4, h, w), timesteps (B,), embeddings (B, 77, D)) -> prediction (B, 4, h, w)
-Denoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# (latents (B, 4, h, w), timesteps (B,), B conditions) -> prediction (B, 4, h, w)
+Denoiser = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
 
 
 def guided(
-    denoiser: Denoiser, conditional: torch.Tensor, unconditional: torch.Tensor, scale: float
+    denoiser: Denoiser, conditional: Conditioning, unconditional: Conditioning, scale: float
 ) -> Predict:
     """A prediction function with the guidance built in.
 
@@ -20,14 +21,14 @@ def guided(
 
     Args:
         denoiser: the U-Net.
-        conditional: embeddings of the prompts, (B, 77, D).
-        unconditional: embeddings of the empty (or negative) prompts, (B, 77, D).
+        conditional: the prompts, B rows.
+        unconditional: the empty (or negative) prompts, B rows.
         scale: w in eps(0) + w (eps(c) - eps(0)).
     """
 
-    def alone(embeddings: torch.Tensor) -> Predict:
+    def alone(conditioning: Conditioning) -> Predict:
         def predict(latents: torch.Tensor, t: int) -> torch.Tensor:
-            return denoiser(latents, _timesteps(latents, t), embeddings)
+            return denoiser(latents, _timesteps(latents, t), conditioning)
 
         return predict
 
@@ -35,7 +36,7 @@ def guided(
         return alone(conditional)
     if scale == 0.0:
         return alone(unconditional)
-    both = torch.cat([unconditional, conditional])  # (2B, 77, D)
+    both = concatenate([unconditional, conditional])  # 2B rows
 
     def predict(latents: torch.Tensor, t: int) -> torch.Tensor:
         doubled = torch.cat([latents, latents])  # (2B, 4, h, w)

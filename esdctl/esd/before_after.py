@@ -1,6 +1,5 @@
 """The before/after contact sheet of a run: the base model above, the erased one below."""
 
-import torch
 from PIL import Image
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
@@ -10,10 +9,12 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import contact_sheet
 from esdctl.sampling.plan import DEFAULT_STEPS, Picture
-from esdctl.sampling.sample import sample_in_memory
+from esdctl.sampling.sample import DEFAULT_BATCH_SIZE, sample_in_memory
 
 SEED = 188  # the benchmark's first
 COLUMNS = 9
+AT_ONCE = 2 * 512 * 512  # pixels; sampling must fit where training did
+LARGE = 256  # pixels a side; a CPU takes minutes for each such picture
 
 
 def before_after(
@@ -34,17 +35,19 @@ def before_after(
         guidance: scale of the sampler.
         reporter: told of the progress.
     """
-    prompts = sheet_prompts(concept, catalogue)
+    prompts, steps = sheet_prompts(concept, catalogue), DEFAULT_STEPS
     side = model.image_size
+    if model.device.type == "cpu" and side > LARGE:
+        prompts, steps = [prompts[0], prompts[-1]], DEFAULT_STEPS // 2
+        reporter.notice("the contact sheet has two columns: this model samples slowly on a CPU")
     pictures = [
-        Picture(f"{i}.png", prompt, SEED + i, guidance, DEFAULT_STEPS, side, side)
+        Picture(f"{i}.png", prompt, SEED + i, guidance, steps, side, side)
         for i, (_, prompt) in enumerate(prompts)
     ]
-    erased = sample_in_memory(model, pictures, reporter)
-    with torch.no_grad():
-        for name, value in student.frozen.items():
-            student.selected[name].copy_(value)
-    base = sample_in_memory(model, pictures, reporter)
+    at_once = max(1, min(DEFAULT_BATCH_SIZE, AT_ONCE // side**2))
+    erased = sample_in_memory(model, pictures, reporter, at_once)
+    student.restore()
+    base = sample_in_memory(model, pictures, reporter, at_once)
     rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
     return contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
 

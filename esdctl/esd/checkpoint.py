@@ -1,4 +1,4 @@
-"""The state to resume a run from: selected parameters, Adam's moments, the number of steps done.
+"""The state to resume a run from: selected parameters, Adam's moments, fp16's scale, steps done.
 
 No random state is kept, because each step draws from (seed, step).
 """
@@ -29,7 +29,11 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, student: Student, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
 ) -> None:
     """Write a checkpoint atomically, then remove all but the last two.
 
@@ -41,13 +45,19 @@ def save_checkpoint(
         "seconds": progress.seconds,
         "selected": {name: p.detach() for name, p in student.selected.items()},
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
     }
     write_with(folder / _name(progress.steps), lambda beside: torch.save(state, beside))
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path, student: Student, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    folder: Path,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> Progress:
     """Restore the newest checkpoint in place; without one, nothing is changed.
 
     Raises:
@@ -64,6 +74,8 @@ def load_checkpoint(folder: Path, student: Student, optimizer: torch.optim.Optim
             for name, value in state["selected"].items():
                 student.selected[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):  # empty but in fp16, and missing in version 0.1
+            scaler.load_state_dict(state["scaler"])
         return Progress(state["steps"], state["seconds"])
     except Exception as error:
         raise InputError(

@@ -51,6 +51,14 @@ def read_catalogue(folder: Path) -> Catalogue | None:
     return Catalogue(tuple(document["styles"]), tuple(document["objects"]))
 
 
+def template_of(config: TrainConfig) -> str:
+    """The template that is named, else the kind of the concept, else ``object``."""
+    if config.template is not None:
+        return config.template
+    known = find(config.concept) if config.concept else None
+    return known.kind if known else "object"
+
+
 def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bool) -> Concept:
     """Resolve names to prompts.
 
@@ -62,9 +70,10 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bo
     Raises:
         UsageError: the concept is unknown and not spelt out, or is retained as well.
     """
-    if config.concept is None and not config.prompt:
+    spelt_out = [prompt for prompt in config.prompt if "{concept}" not in prompt]
+    if config.concept is None and not spelt_out:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")
-    name = config.concept or config.prompt[0]
+    name = config.concept or spelt_out[0]
     known = find(name)
     named = (*catalogue.styles, *catalogue.objects)
     is_known = known is not None and known.name in named

@@ -1,11 +1,17 @@
 """TrainConfig: every setting of an erasure, with its limits. Loads no torch."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from esdctl.errors import UsageError
 from esdctl.esd.train_methods import canonical_method
+from esdctl.settings.devices import parse_devices
 
+DType = Literal["fp32", "bf16", "fp16"]
+PredictionType = Literal["epsilon", "v_prediction"]
+Format = Literal["delta", "compvis", "diffusers", "seed"]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -15,11 +21,19 @@ class TrainConfig(BaseModel):
     ``negative_guidance`` is eta in the convention of the paper (Gandikota et al. 2023, eq. 7): the
     target starts from the unconditional prediction. The authors' present code starts from the
     conditional one without ``--erase_from``; its eta is ours plus 1.
+
+    ``dtype`` is what the U-Net computes in; None is bf16 on CUDA and fp32 elsewhere. ``format`` is
+    what a run gives besides its delta; ``seed`` is the seed system's ``esd_{concept}_model.pth``,
+    which goes to ``output_dir``, under ``output_name`` if there is one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
     model: str | None = None
+    model_config_path: Path | None = None
+    prediction_type: PredictionType | None = None
     concept: str | None = None
     template: Literal["style", "object", "i2p"] | None = None
     prompt: tuple[str, ...] = ()
@@ -31,7 +45,7 @@ class TrainConfig(BaseModel):
     start_guidance: Annotated[float, Field(ge=0)] = 3.0
     iterations: PositiveInt = 1000
     lr: Annotated[float, Field(gt=0)] = 1e-5
-    batch_size: PositiveInt = 1
+    batch_size: PositiveInt | Literal["auto"] = 1
     ddim_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     image_size: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
     retain: tuple[str, ...] = ()
@@ -39,7 +53,37 @@ class TrainConfig(BaseModel):
     retain_weight: Annotated[float, Field(ge=0)] = 1.0
     save_every: PositiveInt = 50
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    device: str | None = None
+    devices: str | None = None
+    dtype: DType | None = None
+    gradient_checkpointing: bool = False
+    format: Format = "delta"
+    output_dir: Path | None = None
+    output_name: str | None = None
+    tracker: Literal["tensorboard", "wandb"] | None = None
+    tracker_project: str | None = None
+    tracker_run: str | None = None
+
+    @property
+    def device(self) -> str | None:
+        """The former name of ``devices``."""
+        return self.devices
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _devices_are_text(cls, value: object) -> object:
+        """YAML reads ``0`` as a number and ``[0, 1]`` as a list."""
+        if isinstance(value, list | tuple):
+            return ",".join(str(part) for part in value)
+        return str(value) if type(value) is int else value
+
+    @field_validator("devices")
+    @classmethod
+    def _one_device_or_two(cls, value: str | None) -> str | None:
+        try:
+            parse_devices(value or "cpu")
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return value
 
     @field_validator("train_method")
     @classmethod

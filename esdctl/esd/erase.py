@@ -1,22 +1,33 @@
 """Plan -> run folder: what ``esdctl train`` does."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 
+import torch
 import yaml
 
 from esdctl import __version__
 from esdctl.checkpoints.delta import write_delta
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import UsageError
+from esdctl.esd.batch_size import fitting_batch_size
 from esdctl.esd.before_after import before_after
 from esdctl.esd.config import TrainConfig
+from esdctl.esd.memory_advice import memory_advice
 from esdctl.esd.plan import CHANGEABLE, ErasePlan
 from esdctl.esd.run_folder import RunFolder, claim, open_run
+from esdctl.esd.step import Embeddings
 from esdctl.esd.student import Student, new_student
+from esdctl.esd.trackers import open_tracker
 from esdctl.esd.train_methods import select
-from esdctl.esd.trainer import Embeddings, train
-from esdctl.models.stable_diffusion import StableDiffusion, find_device, load
+from esdctl.esd.trainer import train
+from esdctl.models.devices import find_devices
+from esdctl.models.memory import telling_of_memory
+from esdctl.models.precision import find_dtype, name_of
+from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import default_guidance
@@ -45,46 +56,103 @@ def erase(
         UsageError: the output folder belongs to something else.
         CheckFailed: the loss became infinite or NaN.
         Interrupted: ``stop`` said so.
-        DeviceError: this machine has no such device.
+        DeviceError: this machine has no such device, or its memory does not suffice.
         StorageError: the disk is full or not writable.
     """
-    device = find_device(plan.config.device)
+    devices = find_devices(plan.config.devices)
+    dtype = find_dtype(plan.config.dtype, devices[0])
     run = claim(plan.output)
     with target_lock(plan.output, reporter):
-        _write_or_compare_record(run, plan, command_line)
+        computed = {"devices": [str(d) for d in devices], "dtype": name_of(dtype)}
+        _write_or_compare_record(run, plan, computed, command_line)
         if run.is_finished:
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
-        model = load(plan.pipeline, device)
-        names = select(plan.config.train_method, [n for n, _ in model.unet.named_parameters()])
-        student = new_student(model.unet, names)
-        side = (plan.config.image_size or model.image_size) // model.vae_factor
-        train(
-            student, model.schedule, _embeddings(model, plan), plan.config,
-            (plan.config.batch_size, model.unet.config.in_channels, side, side),
-            run.checkpoints, run.log, reporter, stop,
-        )  # fmt: skip
-        _write_delta(run, plan, student)
-        sheet = before_after(
-            model, student, plan.concept, plan.catalogue, default_guidance(plan.pipeline), reporter
-        )
+        model = load(plan.pipeline, devices[0], dtype)
+        for note in model.architecture.notes:
+            reporter.notice(note)
+        with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
+            student = _train(model, plan, run, devices[1:], reporter, stop)
+            _write_delta(run, plan, student)
+            sheet = before_after(
+                model, student, plan.concept, plan.catalogue, default_guidance(plan.pipeline),
+                reporter,
+            )  # fmt: skip
         write_with(run.contact_sheet, lambda beside: sheet.save(beside))
     return run
 
 
-def _embeddings(model: StableDiffusion, plan: ErasePlan) -> Embeddings:
-    """Every prompt's embedding, each encoded once."""
+def _train(
+    model: StableDiffusion,
+    plan: ErasePlan,
+    run: RunFolder,
+    second: Sequence[torch.device],
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> Student:
+    """The trained student; while it trains, the U-Net alone is in the device's memory."""
+    config = plan.config
+    side = config.image_size or model.image_size
+    embeddings = _embeddings(model, plan, side)
+    model.drop("text_encoder", "text_encoder_2")
+    copy = load(plan.pipeline, second[0], model.dtype).unet if second else None
+    names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
+    student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
+    if config.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
+    latent = (model.architecture.unet["in_channels"], *[side // model.vae_factor] * 2)
+    batch_size = _batch_size(run, student, model.schedule, embeddings, config, latent, reporter)
+    with closing(open_tracker(config, run.path, reporter)) as tracker:
+        train(
+            student, model.schedule, embeddings, config, (batch_size, *latent),
+            run.checkpoints, run.log, tracker, reporter, stop,
+        )  # fmt: skip
+    return student
+
+
+def _embeddings(model: StableDiffusion, plan: ErasePlan, side: int) -> Embeddings:
+    """Every prompt's embedding, each encoded once, in the machine's memory."""
     concept = plan.concept
-    retained = encode_prompts(model, [*concept.retained, ""])[:-1]  # (R, 77, D), R may be 0
+
+    def encode(prompts: Sequence[str]) -> Conditioning:
+        return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
+
     return Embeddings(
-        prompts=encode_prompts(model, concept.prompts),
-        erase_from=encode_prompts(model, [concept.erase_from])[0] if concept.erase_from else None,
-        retained=retained,
-        empty=encode_prompts(model, [""])[0],
+        prompts=encode(concept.prompts),
+        erase_from=encode([concept.erase_from]) if concept.erase_from else None,
+        retained=encode(concept.retained) if concept.retained else None,
+        empty=encode([""]),
     )
 
 
-def _write_or_compare_record(run: RunFolder, plan: ErasePlan, command_line: Sequence[str]) -> None:
+def _batch_size(
+    run: RunFolder,
+    student: Student,
+    schedule: Schedule,
+    embeddings: Embeddings,
+    config: TrainConfig,
+    latent: tuple[int, int, int],
+    reporter: Reporter,
+) -> int:
+    """The number that the settings name, or what fits, which a resumed run finds in its folder."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    if not run.batch_size.exists():
+        size = fitting_batch_size(student, schedule, embeddings, config, latent, reporter)
+        write_json(run.batch_size, {"batch_size": size})
+    return int(json.loads(run.batch_size.read_bytes())["batch_size"])
+
+
+def _advice(
+    config: TrainConfig, run: RunFolder, devices: Sequence[torch.device], dtype: torch.dtype
+) -> list[str]:
+    is_another_free = devices[0].type == "cuda" and len(devices) == 1 < torch.cuda.device_count()
+    return memory_advice(config, run, name_of(dtype), is_another_free)
+
+
+def _write_or_compare_record(
+    run: RunFolder, plan: ErasePlan, computed: Mapping[str, object], command_line: Sequence[str]
+) -> None:
     if run.record.exists():
         _, record = open_run(run.path)
         if record["settings_digest"] != plan.digest:
@@ -103,6 +171,7 @@ def _write_or_compare_record(run: RunFolder, plan: ErasePlan, command_line: Sequ
             "preset": plan.preset.name,
             "concept": asdict(plan.concept),
             "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},
+            "computed": computed,
             "provenance": collect(command_line),
         },
     )

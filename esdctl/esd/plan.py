@@ -8,17 +8,26 @@ from pathlib import Path
 
 from esdctl.datasets import unlearn_canvas
 from esdctl.errors import InputError, UsageError
-from esdctl.esd.concepts import Catalogue, Concept, describe_concept, read_catalogue
+from esdctl.esd.concepts import Catalogue, Concept, describe_concept, read_catalogue, template_of
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.preset import Preset, load_preset
 from esdctl.esd.run_folder import open_run
-from esdctl.models.resolve import Pipeline, default_model, resolve_model
-from esdctl.settings.resolve import resolve
+from esdctl.esd.seed_rules import check_names
+from esdctl.esd.sources import Sources, read_sources
+from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
+from esdctl.settings.legacy import translate
+from esdctl.settings.resolve import Resolved
+from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
 # They change how a run is done, not what comes out of it.
-CHANGEABLE = {"device", "save_every"}
-_NOT_IN_DIGEST = {*CHANGEABLE, "model"}
+CHANGEABLE = {
+    "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
+    "tracker", "tracker_project", "tracker_run",
+}  # fmt: skip
+_NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
+_NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
+_IF_GIVEN = {"dtype", "prediction_type"}  # younger than the first runs, which go on without them
 
 
 @dataclass(frozen=True)
@@ -57,43 +66,43 @@ def plan_erase(
     preset_name: str | None,
     output: Path | None,
     workspace: Workspace,
+    is_seed_line: bool = False,
 ) -> ErasePlan:
     """Resolve settings, concept and model.
 
     Args:
-        flags: of the command line; None where not given.
+        flags: of the command line, by the present keys or the seed system's; None where not given.
         environment: ``ESDCTL_TRAIN_...``.
-        config_file: a YAML file of TrainConfig's keys, or None.
-        preset_name: or None for the one that suits model and template.
+        config_file: a YAML file of TrainConfig's keys or the seed system's, or None.
+        preset_name: or None for the one that suits file, model and template.
         output: the run folder, or None for one below the workspace's outputs.
         workspace: where models and outputs lie.
+        is_seed_line: whether the flags are spelt as the seed system's; then what is named nowhere
+            has its defaults, the concept too.
 
     Raises:
         UsageError: a setting or a name makes no sense.
         InputError: the model or the file is missing.
     """
-    first = resolve(TrainConfig, "train", flags, environment, config_file, None).value
-    notes = []
-    name = first.model or default_model(workspace)
-    if first.model is None:
-        notes.append(f"model: {name} (choose another with --model)")
-    pipeline = resolve_model(name, workspace)
+    sources = read_sources(flags, environment, config_file)
+    first = sources.resolve(None).value
+    is_bare = not (first.concept or first.prompt or config_file)
+    is_seed = sources.is_seed or (is_seed_line and is_bare)
+    pipeline, notes = _find_model(first, is_seed, workspace)
+    chosen = preset_name or _preset_of(first, is_seed, pipeline)
+    preset = load_preset(chosen, template_of(first), first.erase_from is not None)
+    resolved = sources.resolve(preset)
+    config = _settled(resolved, pipeline, workspace)
     catalogue = read_catalogue(pipeline.folder) or Catalogue(
         unlearn_canvas.STYLES, unlearn_canvas.OBJECTS
     )
-    template = _template(first)
-    chosen = preset_name or ("pocket" if pipeline.name == "pocket" else _preset_of(template))
-    preset = load_preset(chosen, template, first.erase_from is not None)
-    resolved = resolve(
-        TrainConfig, "train", flags, environment, config_file, preset.values, preset.name
-    )
-    config = resolved.value.model_copy(update={"model": name, "template": template})
-    own_prompts = first.prompt or [p for p in config.prompt if "{concept}" not in p]
-    concept = describe_concept(config, catalogue, is_spelt_out=bool(own_prompts))
+    concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
+    if sources.is_seed and config.concept:
+        check_names((sources.file, sources.flags), concept.template, concept.name)
     if first.template is None:
-        notes.append(f"{concept.name} is erased as {template}, by {config.train_method}")
-    if preset.note:
-        notes.append(f"preset {preset.name}: {preset.note}")
+        notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
+    notes += _more_notes(config, preset, sources)
+    notes += pipeline.files.architecture.notes
     base_digest = pipeline.digest()
     digest = _digest(config, concept, base_digest)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
@@ -104,24 +113,93 @@ def plan_erase(
     )  # fmt: skip
 
 
-def _template(config: TrainConfig) -> str:
-    if config.template is not None:
-        return config.template
-    known = unlearn_canvas.find(config.concept) if config.concept else None
-    return known.kind if known else "object"
+def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> bool:
+    """Whether a prompt, or a data set of any names, makes an unknown concept known."""
+    own_prompts = first.prompt or [p for p in config.prompt if "{concept}" not in p]
+    return bool(own_prompts) or "generic" in (sources.file.dataset_type, sources.flags.dataset_type)
 
 
-def _preset_of(template: str) -> str:
-    return {"style": "style", "object": "object"}.get(template, "nudity")
+def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[str]:
+    notes = []
+    if preset.note:
+        notes.append(f"preset {preset.name}: {preset.note}")
+    if sources.unused:
+        notes.append(f"not used any more: {', '.join(sources.unused)}")
+    if config.format == "delta" and (config.output_dir or config.output_name):
+        notes.append("output_dir and output_name are not used: the delta stays in the run folder")
+    return notes
+
+
+def _find_model(
+    config: TrainConfig, is_seed: bool, workspace: Workspace
+) -> tuple[Pipeline, list[str]]:
+    """The base model, and what the user should know about the choice."""
+    notes = []
+    name = _located(config.model, workspace) if config.model else default_model(workspace)
+    if config.model is None:
+        notes.append(f"model: {name} (choose another with --model)")
+    architecture = config.model_config_path
+    if architecture is not None:
+        architecture = Path(_located(str(architecture), workspace))
+        if not architecture.is_file() and not is_seed:
+            raise InputError(
+                f"model_config_path {architecture} does not exist",
+                "leave it out; the checkpoint's own tensors say what it is",
+            )
+        if not architecture.is_file():  # the seed system's lies in its own package
+            notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
+            architecture = None
+    pipeline = resolve_model(
+        name, workspace, model_config=architecture, prediction_type=config.prediction_type
+    )
+    return pipeline, notes
+
+
+def _located(path: str, workspace: Workspace) -> str:
+    """A relative path that is not here is meant below the workspace's root."""
+    if Path(path).exists():
+        return path
+    if Path(path) == Path("models") / COMPVIS:
+        return "compvis"  # the seed system's default; its name knows where to get it
+    below = workspace.root / path
+    return str(below) if "/" in path and below.exists() else path
+
+
+def _settled(
+    resolved: Resolved[TrainConfig], pipeline: Pipeline, workspace: Workspace
+) -> TrainConfig:
+    """The settings with what depends on the model, and paths that hold from anywhere."""
+    config = resolved.value
+    changes: dict[str, object] = {
+        "model": pipeline.name,
+        "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
+        "template": template_of(config),
+    }
+    if config.output_dir is not None and resolved.origins["output_dir"] != "flag":
+        changes["output_dir"] = workspace.root / config.output_dir
+    if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
+        changes["image_size"] = None  # the preset's is for a full-size model
+    return config.model_copy(update=changes)
+
+
+def _preset_of(config: TrainConfig, is_seed: bool, pipeline: Pipeline) -> str:
+    if is_seed:
+        return "seed"
+    if pipeline.name == "pocket":
+        return "pocket"
+    return {"style": "style", "object": "object"}.get(template_of(config), "nudity")
 
 
 def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
-    content = {
-        "settings": config.model_dump(mode="json", exclude=_NOT_IN_DIGEST),
+    settings = config.model_dump(mode="json", exclude=_NOT_IN_DIGEST)
+    content: dict[str, object] = {
+        "settings": {k: v for k, v in settings.items() if v is not None or k not in _IF_GIVEN},
         "prompts": concept.prompts,
         "retained": concept.retained,
         "base": base_digest,
     }
+    if config.model_config_path is not None:
+        content["model_config"] = sha256_file(config.model_config_path)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,24 +208,24 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
 
     Args:
         path: the run folder.
-        flags: of the command line; only ``device`` and ``save_every`` may be given.
+        flags: of the command line; only those of ``CHANGEABLE`` may be given.
         workspace: where the model lies.
 
     Raises:
         UsageError: a flag would change what comes out, or the base model is another one now.
         InputError: the folder is no run, or its record is damaged.
     """
-    changed = [key for key, value in flags.items() if value is not None and key not in CHANGEABLE]
+    given = {key: value for key, value in flags.items() if value is not None}
+    wanted = translate(given, {*TrainConfig.model_fields, *_NO_SETTINGS}, "flag").values
+    changed = [key for key in wanted if key not in CHANGEABLE]
     if changed:
         raise UsageError(
             f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
             "leave it out, or start another run",
         )
     _, record = open_run(path)
-    settings = {
-        **_mapping(record["settings"], path),
-        **{k: v for k, v in flags.items() if v is not None},
-    }
+    kept = translate(_mapping(record["settings"], path), TrainConfig.model_fields, str(path))
+    settings = {**kept.values, **wanted}
     name = str(record.get("preset", ""))
     plan = plan_erase(settings, {}, None, name or None, path, workspace)
     if plan.digest != record["settings_digest"]:

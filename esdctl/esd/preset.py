@@ -31,6 +31,16 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def preset_keys() -> set[str]:
+    """The settings that any preset names."""
+    presets = [
+        load_preset(name, template, False)
+        for name in preset_names()
+        for template in ("style", "object")
+    ]
+    return {key for preset in presets for key in preset.values}
+
+
 def load_preset(name: str, template: str, erase_from: bool) -> Preset:
     """Read a preset.
 

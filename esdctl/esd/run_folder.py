@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / DELTA_NAME
 
     @property
+    def batch_size(self) -> Path:
+        """What ``batch_size: auto`` came to; a resumed run keeps it."""
+        return self.path / "batch_size.json"
+
+    @property
     def contact_sheet(self) -> Path:
         return self.path / "contact_sheet.png"
 

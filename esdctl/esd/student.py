@@ -1,12 +1,23 @@
-"""The student and its frozen copy in one U-Net: only the selected parameters exist twice."""
+"""The student and its frozen copy: one U-Net with the selected parameters twice, or two U-Nets.
 
-from collections.abc import Sequence
+On one device both share every parameter that does not move. With a second device the frozen copy is
+a U-Net of its own there, and the two compute at the same time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch.func import functional_call
 
+from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.errors import UsageError
+from esdctl.models.precision import autocast
+
+Answer = TypeVar("Answer")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -14,39 +25,84 @@ class Student:
     """A U-Net whose selected parameters move, beside their frozen values.
 
     Args:
-        unet: the shared network; its selected parameters are the student's.
+        unet: the network; its selected parameters are the student's, in fp32.
         selected: the parameters that are trained, by name.
-        frozen: their original values, by name.
+        frozen: their original values, by name, in ``dtype``.
+        dtype: what both compute in.
+        copy: the frozen U-Net on a device of its own; None where ``unet`` serves for both.
     """
 
     unet: torch.nn.Module
     selected: dict[str, torch.nn.Parameter]
     frozen: dict[str, torch.Tensor]
+    dtype: torch.dtype = torch.float32
+    copy: torch.nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the student is, and all that it gives and takes."""
+        return next(iter(self.selected.values())).device
 
     def denoise(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """eps: latents (B, 4, h, w), timesteps (B,), embeddings (B, 77, D) -> (B, 4, h, w)."""
-        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
-        return prediction
+        """eps: latents (B, 4, h, w), timesteps (B,), B conditions -> (B, 4, h, w), fp32."""
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        with autocast(latents.device, self.dtype):
+            prediction: torch.Tensor = self.unet(*arguments, **named)[0]
+        return prediction.float()
 
     @torch.no_grad()
     def denoise_frozen(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """eps*: the same with the original values, without gradient."""
-        arguments = (latents, timesteps, embeddings)
+        here = latents.device
+        there = here if self.copy is None else next(self.copy.parameters()).device
+        arguments, named = unet_arguments(
+            latents.to(there), timesteps.to(there), conditioning.to(there)
+        )
         prediction: torch.Tensor
-        (prediction,) = functional_call(self.unet, self.frozen, arguments, {"return_dict": False})
-        return prediction
+        with autocast(there, self.dtype):
+            if self.copy is None:
+                prediction = functional_call(self.unet, self.frozen, arguments, named)[0]
+            else:
+                prediction = self.copy(*arguments, **named)[0]
+        return prediction.to(here).float()
+
+    def together(
+        self, of_frozen: Callable[[], Answer], of_student: Callable[[], Other]
+    ) -> tuple[Answer, Other]:
+        """Both answers; at the same time where each has its own U-Net, else one by one."""
+        if self.copy is None:
+            return of_frozen(), of_student()
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(of_frozen)
+            answer = of_student()
+            return future.result(), answer
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the selected parameters their original values again."""
+        for name, value in self.frozen.items():
+            self.selected[name].copy_(value)
 
 
-def new_student(unet: torch.nn.Module, names: Sequence[str]) -> Student:
+def new_student(
+    unet: torch.nn.Module,
+    names: Sequence[str],
+    values: Mapping[str, torch.Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    copy: torch.nn.Module | None = None,
+) -> Student:
     """Split a U-Net into what moves and what does not.
 
     Args:
-        unet: gradients are switched on for the selected parameters, off for all others.
+        unet: gets new fp32 parameters in place of the selected ones.
         names: the selected parameters.
+        values: what the selected parameters are before ``unet`` rounded them; None for the U-Net's.
+        dtype: what to compute in.
+        copy: a second U-Net with the same values, for the frozen predictions.
 
     Raises:
         UsageError: nothing is selected.
@@ -57,8 +113,15 @@ def new_student(unet: torch.nn.Module, names: Sequence[str]) -> Student:
         )
     unet.requires_grad_(False)
     parameters = dict(unet.named_parameters())
-    selected = {name: parameters[name] for name in names}
-    frozen = {name: parameter.detach().clone() for name, parameter in selected.items()}
-    for parameter in selected.values():
-        parameter.requires_grad_(True)
-    return Student(unet, selected, frozen)
+    frozen = {name: parameters[name].detach() for name in names}
+    selected = {}
+    for name in names:
+        value = frozen[name] if values is None else values[name]
+        master = value.to(frozen[name].device, torch.float32, copy=True)
+        selected[name] = torch.nn.Parameter(master)
+        module, _, leaf = name.rpartition(".")
+        setattr(unet.get_submodule(module), leaf, selected[name])
+    if copy is not None:
+        others = dict(copy.named_parameters())
+        frozen = {name: others[name].detach() for name in names}
+    return Student(unet, selected, frozen, dtype, copy)

@@ -1,28 +1,32 @@
 """Which parameters of the U-Net each train method moves, in either layout. Loads no torch.
 
-The rules are stated once, in the names of CompVis (LDM); names of diffusers are turned into the
-few places of LDM's that the rules look at. Counts for SD 1.x (686 tensors): xattn, selfattn and
-esd-x 80, esd-x-strict 32, noxattn 598, esd-u 388, esd-all 468, full 686.
+The rules are stated once, in CompVis' (LDM's) names; diffusers' are translated by the key map. How
+many tensors a method selects in a full-size U-Net (the tests state the parameters, too):
+
+    method             SD 1.x, 2.x   SDXL
+    full                       686   1680
+    notime                     678   1672
+    noxattn                    598   1322
+    esd-all                    468   1122
+    esd-u                      388    772
+    xattn, esd-x                80    350
+    selfattn                    80    350
+    esd-x-strict                32    140
+    selflayer                   10     60
+    xlayer                      10      0   SDXL has no attention at that place
 """
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+from esdctl.checkpoints.key_map import unet_to_compvis
+
 Rule = Callable[[str], bool]
 
-# diffusers' prefix -> LDM's, only where a rule depends on it (SD 1.x, 2.x: two layers a block)
-_PLACES = {
-    "conv_norm_out.": "out.0.",
-    "conv_out.": "out.2.",
-    "time_embedding.linear_1.": "time_embed.0.",
-    "time_embedding.linear_2.": "time_embed.2.",
-    "up_blocks.2.attentions.0.": "output_blocks.6.1.",
-    "up_blocks.2.attentions.2.": "output_blocks.8.1.",
-    "down_blocks.1.attentions.0.": "input_blocks.4.1.",
-    "down_blocks.2.attentions.0.": "input_blocks.7.1.",
-}
 _LDM_PREFIX = "model.diffusion_model."
-_LDM_NORMS = ("in_layers.0.", "out_layers.0.", "out.0.")
+_LDM_SIDES = ("input_blocks.", "middle_block.", "output_blocks.")
+_LDM_NORMS = (".in_layers.0.", ".out_layers.0.")  # group norms without "norm" in their names
+_SDXL_MARK = "label_emb."  # the embedding of pooled prompt and sizes, which only SDXL has
 
 
 def _is_head(name: str) -> bool:
@@ -30,8 +34,8 @@ def _is_head(name: str) -> bool:
 
 
 def _is_norm(name: str) -> bool:
-    """Group and layer normalisations, under LDM's names or diffusers'."""
-    return "norm" in name or any(f".{part}" in f".{name}" for part in _LDM_NORMS)
+    """Group and layer normalisations."""
+    return "norm" in name or name.startswith("out.0.") or any(part in name for part in _LDM_NORMS)
 
 
 RULES: dict[str, Rule] = {
@@ -51,6 +55,7 @@ RULES: dict[str, Rule] = {
     "esd-u": lambda name: "attn2" not in name and not _is_norm(name),
     "esd-all": lambda name: not _is_norm(name),
 }
+_NARROWER_IN_SDXL = ("esd-u", "esd-all")  # by ``_is_inside_blocks``
 _SPELLINGS = {"esd-x": "esd-x", "esdx": "esd-x", "esdu": "esd-u", "esdall": "esd-all"}
 
 
@@ -74,19 +79,32 @@ def select(method: str, names: Iterable[str]) -> list[str]:
 
     Args:
         method: a canonical name, a key of ``RULES``.
-        names: the U-Net's parameter names, in CompVis' layout (with or without the prefix
+        names: all of the U-Net's parameter names, in CompVis' layout (with or without the prefix
             ``model.diffusion_model.``) or in diffusers'.
 
     Returns:
         The selected names, as given and in their order.
+
+    Raises:
+        InputError: a name is of neither layout.
     """
+    ldm = _ldm_names(list(names))
     rule = RULES[method]
-    return [name for name in names if rule(_ldm_place(name))]
+    if method in _NARROWER_IN_SDXL and any(name.startswith(_SDXL_MARK) for name in ldm.values()):
+        return [name for name, place in ldm.items() if rule(place) and _is_inside_blocks(place)]
+    return [name for name, place in ldm.items() if rule(place)]
 
 
-def _ldm_place(name: str) -> str:
-    name = name.removeprefix(_LDM_PREFIX)
-    for prefix, place in _PLACES.items():
-        if name.startswith(prefix):
-            return place + name.removeprefix(prefix)
-    return name
+def _ldm_names(names: list[str]) -> dict[str, str]:
+    """Each name -> its CompVis name without the prefix."""
+    bare = [name.removeprefix(_LDM_PREFIX) for name in names]
+    if any(name.startswith(_LDM_SIDES) for name in bare):
+        return dict(zip(names, bare, strict=True))
+    return unet_to_compvis(names)
+
+
+def _is_inside_blocks(name: str) -> bool:
+    """Neither an embedding of time, prompt or size, wherever it enters, nor the first or last
+    layer: what the authors' script for SDXL lets move."""
+    is_inside = name.startswith(_LDM_SIDES) and not name.startswith("input_blocks.0.")
+    return is_inside and "emb" not in name

@@ -5,7 +5,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,41 +13,14 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import CheckFailed, Interrupted
 from esdctl.esd.checkpoint import Progress, load_checkpoint, save_checkpoint
 from esdctl.esd.config import TrainConfig
-from esdctl.esd.objective import esd_loss, esd_target, retain_loss
+from esdctl.esd.step import Embeddings, Loss, step_loss
 from esdctl.esd.student import Student
-from esdctl.esd.trajectory import Draw, draw, exact
+from esdctl.esd.trackers import Tracker
+from esdctl.esd.trajectory import Draw, draw
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
 
 TASK = "train"
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Everything the text encoder is needed for, computed once; (77, D) each.
-
-    Args:
-        prompts: of the erased concept, (P, 77, D).
-        erase_from: of the prompt it is erased from, (77, D), or None.
-        retained: of the retained prompts, (R, 77, D); R may be 0.
-        empty: of the empty prompt, (77, D).
-    """
-
-    prompts: torch.Tensor
-    erase_from: torch.Tensor | None
-    retained: torch.Tensor
-    empty: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The terms of one step's loss, scalars."""
-
-    erase: torch.Tensor
-    retain: torch.Tensor | None
-
-    def total(self, retain_weight: float) -> torch.Tensor:
-        return self.erase if self.retain is None else self.erase + retain_weight * self.retain
 
 
 def train(
@@ -59,6 +31,7 @@ def train(
     latent_shape: tuple[int, int, int, int],
     folder: Path,
     log: Path,
+    tracker: Tracker,
     reporter: Reporter,
     stop: Callable[[], bool],
 ) -> Progress:
@@ -72,6 +45,7 @@ def train(
         latent_shape: (B, 4, h, w).
         folder: of the checkpoints; the newest one is resumed.
         log: the JSONL file of the steps.
+        tracker: is given the same rows.
         reporter: told of each step.
         stop: asked after each step; True saves and ends with Interrupted.
 
@@ -83,25 +57,29 @@ def train(
         Interrupted: ``stop`` said so; the state is saved.
     """
     optimizer = torch.optim.Adam(student.selected.values(), lr=config.lr)
-    progress = load_checkpoint(folder, student, optimizer)
+    # Small gradients vanish in fp16; in other types the scaler does nothing.
+    scaler = torch.amp.GradScaler(student.device.type, enabled=student.dtype == torch.float16)
+    progress = load_checkpoint(folder, student, optimizer, scaler)
     _forget_rows_after(log, progress.steps)
     reporter.started(TASK, config.iterations, "steps", progress.steps)
     while progress.steps < config.iterations:
         began = time.perf_counter()
         drawn = draw(
             config.seed, progress.steps, config.ddim_steps, len(embeddings.prompts),
-            len(embeddings.retained), latent_shape,
+            len(embeddings.retained or ()), latent_shape,
         )  # fmt: skip
         loss = step_loss(student, schedule, embeddings, config, drawn)
-        _step(optimizer, loss.total(config.retain_weight), student, progress.steps, folder)
+        _step(optimizer, scaler, loss.total(config.retain_weight), student, progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        append_jsonl(log, _row(progress, loss, config, drawn, seconds))
+        row = _row(progress, loss, config, drawn, seconds)
+        append_jsonl(log, row)
+        tracker.log(progress.steps, row)
         reporter.advanced(TASK, progress.steps, f"loss {loss.erase.item():.5f}")
         stopping = stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
-            save_checkpoint(folder, student, optimizer, progress)
+            save_checkpoint(folder, student, optimizer, scaler, progress)
         if stopping and not last:
             raise Interrupted(
                 f"stopped after step {progress.steps} of {config.iterations}; the state is saved",
@@ -111,52 +89,23 @@ def train(
     return progress
 
 
-def step_loss(
-    student: Student, schedule: Schedule, embeddings: Embeddings, config: TrainConfig, drawn: Draw
-) -> Loss:
-    """One reference iteration up to the loss: sample x_t, ask the frozen copy, ask the student.
-
-    Args:
-        student, schedule, embeddings, config: as in ``train``.
-        drawn: the step's random choices.
-
-    Returns:
-        The terms of the loss, with gradients for the selected parameters.
-    """
-    count = len(drawn.noise)
-    device = next(iter(student.frozen.values())).device
-
-    def repeat(embedding: torch.Tensor) -> torch.Tensor:
-        return embedding.to(device).expand(count, -1, -1)
-
-    c, empty = repeat(embeddings.prompts[drawn.prompt]), repeat(embeddings.empty)
-    asked = c if embeddings.erase_from is None else repeat(embeddings.erase_from)
-    x_t = exact(
-        student.denoise, schedule, drawn, config.ddim_steps, asked, empty, config.start_guidance
-    )  # (B, 4, h, w)
-    t = torch.full((count,), drawn.timestep, device=device)
-    frozen_0, frozen_c = student.denoise_frozen(
-        torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([empty, c])
-    ).chunk(2)
-    frozen_from = frozen_0
-    if embeddings.erase_from is not None:
-        frozen_from = student.denoise_frozen(x_t, t, asked)
-    target = esd_target(frozen_from, frozen_c, frozen_0, config.negative_guidance)
-    erase = esd_loss(student.denoise(x_t, t, asked), target)
-    if len(embeddings.retained) == 0 or config.retain_weight == 0:
-        return Loss(erase, None)
-    k = repeat(embeddings.retained[drawn.retained])
-    return Loss(erase, retain_loss(student.denoise(x_t, t, k), student.denoise_frozen(x_t, t, k)))
-
-
 def _step(
-    optimizer: torch.optim.Optimizer, loss: torch.Tensor, student: Student, step: int, folder: Path
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    loss: torch.Tensor,
+    student: Student,
+    step: int,
+    folder: Path,
 ) -> None:
-    """One Adam step; refuses to apply a loss or leave a parameter that is not finite."""
+    """One Adam step; refuses to apply a loss or leave a parameter that is not finite.
+
+    A gradient that is not finite is left out by the scaler, which then scales less.
+    """
     if torch.isfinite(loss):
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         if all(bool(p.isfinite().all()) for p in student.selected.values()):
             return
     raise CheckFailed(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.ddim import run_ddim
 from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Schedule, ddim_timesteps
@@ -79,8 +80,8 @@ def exact(
     schedule: Schedule,
     drawn: Draw,
     ddim_steps: int,
-    conditional: torch.Tensor,
-    unconditional: torch.Tensor,
+    conditional: Conditioning,
+    unconditional: Conditioning,
     start_guidance: float,
 ) -> torch.Tensor:
     """x_t as the student samples it: DDIM from pure noise down to exactly t.
@@ -92,13 +93,13 @@ def exact(
         schedule: the noise schedule.
         drawn: the step's choices.
         ddim_steps: S.
-        conditional, unconditional: embeddings, (B, 77, D).
+        conditional, unconditional: B rows each.
         start_guidance: the guidance scale of the trajectory.
 
     Returns:
         x_t, (B, 4, h, w), without gradient.
     """
-    latents = drawn.noise.to(conditional.device)
+    latents = drawn.noise.to(conditional.embeddings.device)
     timesteps = exact_timesteps(ddim_steps, drawn.bin, drawn.timestep)
     predict = guided(denoiser, conditional, unconditional, start_guidance)
     return run_ddim(schedule, predict, latents, timesteps)

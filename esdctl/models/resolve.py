@@ -1,16 +1,35 @@
 """From what a user calls a model to the files that hold it."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from esdctl.checkpoints.delta import read_delta_metadata
-from esdctl.errors import InputError, IntegrityError
-from esdctl.storage.digest import sha256_files
+import torch
+
+from esdctl.catalog.artifacts import HUB_FOLDER, HUB_PREFIX, hub_artifact
+from esdctl.checkpoints.apply import add_changes, open_change
+from esdctl.checkpoints.delta import FORMAT
+from esdctl.checkpoints.esdctl_metadata import read_metadata
+from esdctl.checkpoints.lora import is_lora
+from esdctl.checkpoints.model_files import ModelFiles, open_model
+from esdctl.checkpoints.tensor_file import peek_tensors
+from esdctl.errors import EsdctlError, InputError, IntegrityError
+from esdctl.storage.digest import sha256_file, sha256_files
 from esdctl.storage.workspace import Workspace
 
 POCKET = Path(__file__).parent.parent / "pocket" / "weights"
 DELTA_NAME = "delta.safetensors"
-WEIGHTS = (
+COMPVIS = Path("compvis", "style50", "compvis.ckpt")  # below the workspace's models
+DIFFUSER = Path("diffuser", "style50")
+
+# What tells a whole CompVis checkpoint, and a U-Net's tensors under diffusers' names.
+_WHOLE = ("model.diffusion_model.", "first_stage_model.", "model_ema.", "conditioner.")
+_UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_embedding.", "add_embedding.")
+# The digest of a base in deltas of version 0.1 was that of these files.
+_FORMER_WEIGHTS = (
     "unet/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors",
@@ -19,108 +38,253 @@ WEIGHTS = (
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A model's files: a pipeline folder in the diffusers layout, and perhaps a delta on top.
+    """A model's files: a base in either layout, and perhaps a delta on top.
 
     Args:
         name: what to call it when it is named again (in a delta, in a plan).
-        folder: holds model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/.
-        delta: the erased tensors, or None for the base itself.
+        path: the base: a pipeline folder, or a CompVis checkpoint.
+        delta: what changes its U-Net (a delta, the authors' form, a LoRA), or None.
+        model_config: an LDM config file for the base, if the user names one.
+        prediction_type: the base's, if the user names it.
+        earlier: the deltas below, first to last, where an erased model was erased once more.
     """
 
     name: str
-    folder: Path
+    path: Path
     delta: Path | None = None
+    model_config: Path | None = None
+    prediction_type: str | None = None
+    earlier: tuple[Path, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files that belong to the base lie: its concepts, its classifier."""
+        beside = self.path.parent if self.path.is_file() else self.path
+        return POCKET if self.is_pocket else beside
+
+    @cached_property
+    def is_pocket(self) -> bool:
+        """Whether the base is the embedded model, perhaps as a copy or in the other layout."""
+        if self.path.resolve() == POCKET.resolve():
+            return True
+        pocket = Pipeline("pocket", POCKET)
+        try:
+            mine, its = (p.files.architecture.unet["block_out_channels"] for p in (self, pocket))
+            return list(mine) == list(its) and self.base_digest() == pocket.base_digest()
+        except (EsdctlError, KeyError):  # whoever reads the model says what is wrong with it
+            return False
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        """The base's files, opened when first asked for.
+
+        Raises:
+            InputError, IntegrityError, UsageError: as ``open_model``.
+        """
+        return open_model(
+            self.path, model_config=self.model_config, prediction_type=self.prediction_type
+        )
 
     def base_digest(self) -> str:
-        """sha256 over the names and bytes of the base's three weight files."""
-        return sha256_files({part: self.folder / part for part in WEIGHTS})
+        """sha256 of what the delta stands on; of a base's weights the same in either layout."""
+        return replace(self, delta=None).digest()
 
     def digest(self) -> str:
-        """sha256 that identifies base and delta together."""
-        if self.delta is None:
-            return self.base_digest()
-        return sha256_files(
-            {**{part: self.folder / part for part in WEIGHTS}, DELTA_NAME: self.delta}
-        )
+        """sha256 that identifies the base and all deltas together."""
+        digest = self.files.digest()
+        for delta in self._deltas():
+            listing = f"{digest}  base\n{sha256_file(delta)}  {DELTA_NAME}\n"
+            digest = hashlib.sha256(listing.encode()).hexdigest()
+        return digest
+
+    def identity(self) -> str:
+        """The digest, and what the user says of the base: equal where the pictures are."""
+        if self.model_config is None and self.prediction_type is None:
+            return self.digest()
+        content = json.dumps([self.digest(), self.files.architecture.document()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def changed(self) -> dict[str, torch.Tensor]:
+        """The U-Net's parameters that the deltas change, under diffusers' names; {} without any.
+
+        Raises:
+            InputError: a delta is damaged.
+            IntegrityError: it does not fit.
+        """
+        values: dict[str, torch.Tensor] = {}
+        for delta in self._deltas():
+            unet = {**self.files.read("unet"), **values}
+            values |= add_changes([open_change(delta)], unet)
+        return values
+
+    def _deltas(self) -> tuple[Path, ...]:
+        return self.earlier if self.delta is None else (*self.earlier, self.delta)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the user says of a base beyond its name."""
+
+    base: str | None
+    model_config: Path | None
+    prediction_type: str | None
 
 
 def default_model(workspace: Workspace) -> str:
-    """The base that ``train`` uses when none is named: ``diffuser`` if it is there, else pocket."""
-    return "diffuser" if (_diffuser(workspace) / "model_index.json").is_file() else "pocket"
+    """The base that ``train`` uses when none is named: ``compvis``, ``diffuser``, else pocket."""
+    if (workspace.models / COMPVIS).is_file():
+        return "compvis"
+    return "diffuser" if (workspace.models / DIFFUSER / "model_index.json").is_file() else "pocket"
 
 
-def resolve_model(name: str, workspace: Workspace) -> Pipeline:
+def resolve_model(
+    name: str,
+    workspace: Workspace,
+    *,
+    base: str | None = None,
+    model_config: Path | None = None,
+    prediction_type: str | None = None,
+) -> Pipeline:
     """Find a model.
 
     Args:
-        name: ``pocket``, ``diffuser``, a pipeline folder, a run folder, or a delta file.
+        name: ``pocket``, ``compvis``, ``diffuser``, ``hub:OWNER/NAME`` once it is downloaded, a
+            pipeline folder, a checkpoint, a run folder, or a delta.
         workspace: where named models lie.
+        base: what a delta stands on; needed where the delta does not say it.
+        model_config: an LDM config file for the base.
+        prediction_type: ``epsilon`` or ``v_prediction``, where the base's files do not say it.
 
     Returns:
         The files.
 
     Raises:
         InputError: there is no such model, or a part of it is missing.
-        IntegrityError: a delta's base is another model than the one it was made from.
+        IntegrityError: a file is damaged, or a delta was made from another base.
+        UsageError: there is no such prediction type.
     """
+    wish = _Wish(base, model_config, prediction_type)
+    named = _named(name, workspace)
+    if named is not None:
+        found = named
+    else:
+        path = _path(name, workspace)
+        found = Pipeline(str(path.resolve()), path)
+        if path.is_dir() and (path / "run.json").is_file():
+            return _of_run(path, workspace, wish)
+        if path.is_file() and _is_change(path):
+            return _on_base(path, workspace, wish)
+    found = replace(found, model_config=model_config, prediction_type=prediction_type)
+    if found.path.is_dir():
+        _ = found.files  # a part that is missing is told now
+    return found
+
+
+def _named(name: str, workspace: Workspace) -> Pipeline | None:
+    """The model of a name that is no path; None for another name."""
     if name == "pocket":
-        return _checked(Pipeline("pocket", POCKET))
-    if name in ("diffuser", "diffusers"):
-        return _checked(Pipeline("diffuser", _diffuser(workspace)))
-    if name == "compvis":
-        raise InputError(
-            "the compvis checkpoint cannot be read by this version",
-            "use --model pocket, --model diffuser, or a diffusers pipeline folder",
-        )
-    path = Path(name).expanduser()
-    if path.is_dir() and (path / "model_index.json").is_file():
-        return _checked(Pipeline(str(path.resolve()), path))
-    if path.is_dir() and (path / "run.json").is_file():
-        if not (path / DELTA_NAME).is_file():
+        return Pipeline("pocket", POCKET)
+    places = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}
+    if name in places:
+        path = workspace.models / places[name]
+        known = name.removesuffix("s") if name == "diffusers" else name
+        marker = path / "model_index.json" if known == "diffuser" else path
+        if not marker.is_file():
             raise InputError(
-                f"the run in {path} is not finished: it has no {DELTA_NAME}",
-                f"finish it: esdctl train --resume {path}",
+                f"the model {known} is not here: {marker} is missing",
+                f"esdctl download {known}, or use --model pocket",
             )
-        return _from_delta(path / DELTA_NAME, workspace)
-    if path.is_file() and path.suffix == ".safetensors":
-        return _from_delta(path, workspace)
-    if path.is_dir():
+        return Pipeline(known, path)
+    if name.startswith(HUB_PREFIX):
+        path = workspace.root / hub_artifact(name).folder
+        if not path.is_dir():
+            raise InputError(f"the model {name} is not here", f"esdctl download {name}")
+        return Pipeline(name, path)
+    return None
+
+
+def _path(name: str, workspace: Workspace) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir() and not any((path / f).is_file() for f in ("model_index.json", "run.json")):
         raise InputError(
             f"{path} is neither a pipeline folder (model_index.json) nor a run folder (run.json)",
             "give the folder that esdctl train printed",
         )
-    if path.is_file():
+    if not path.exists():
+        owner, _, repository = name.partition("/")
+        hint = "use pocket, compvis, diffuser, a checkpoint, a pipeline or run folder, or a delta"
+        if (workspace.root / HUB_FOLDER / f"{owner}--{repository}").is_dir():
+            hint = f"use {HUB_PREFIX}{name}"
+        raise InputError(f"no model called {name!r}, and no such path", hint)
+    return path
+
+
+def _of_run(run: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
+    if not (run / DELTA_NAME).is_file():
         raise InputError(
-            f"{path} is no model that this version reads",
-            "give a diffusers pipeline folder, a run folder or a delta (.safetensors)",
+            f"the run in {run} is not finished: it has no {DELTA_NAME}",
+            f"finish it: esdctl train --resume {run}",
         )
+    return _on_base(run / DELTA_NAME, workspace, wish)
+
+
+def _is_change(path: Path) -> bool:
+    """Whether a file changes a model in place of being one.
+
+    Raises:
+        InputError: it is neither.
+    """
+    peeked = peek_tensors(path)
+    if any(name.startswith(_WHOLE) for name in peeked.infos):
+        return False
+    about = read_metadata(peeked.metadata)
+    is_unet = bool(peeked.infos) and all(name.startswith(_UNET) for name in peeked.infos)
+    if about.get("format") == FORMAT or is_lora(peeked.infos) or is_unet:
+        return True
     raise InputError(
-        f"no model called {name!r}, and no such path",
-        "use pocket, diffuser, a pipeline folder, a run folder or a delta file",
+        f"{path} is no model, delta or LoRA that this version reads",
+        "give a CompVis checkpoint, a diffusers pipeline folder, a run folder or a delta",
     )
 
 
-def _diffuser(workspace: Workspace) -> Path:
-    return workspace.models / "diffuser" / "style50"
-
-
-def _from_delta(path: Path, workspace: Workspace) -> Pipeline:
-    metadata = read_delta_metadata(path)
-    base = resolve_model(metadata.get("base", ""), workspace)
-    if base.base_digest() != metadata.get("base_digest"):
+def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
+    about = open_change(delta).about
+    name = wish.base or about.get("base")
+    if not name:
+        raise InputError(
+            f"{delta} does not say which model it changes", "name that model with --base"
+        )
+    config, prediction = _base_settings(about)
+    found = resolve_model(
+        name,
+        workspace,
+        model_config=wish.model_config or config,
+        prediction_type=wish.prediction_type or prediction,
+    )
+    made_from = about.get("base_digest")
+    is_base = made_from is None or made_from == found.digest()
+    if not is_base and made_from != _former_digest(found):
         raise IntegrityError(
-            f"{path} was made from another base than the present {base.name}",
+            f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
         )
-    return Pipeline(str(path.resolve()), base.folder, path)
+    return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 
-def _checked(pipeline: Pipeline) -> Pipeline:
-    parts = ("model_index.json", *WEIGHTS, "scheduler/scheduler_config.json")
-    missing = [part for part in parts if not (pipeline.folder / part).is_file()]
-    if missing:
-        raise InputError(
-            f"the model {pipeline.name} in {pipeline.folder} lacks {', '.join(missing)}",
-            "download or unpack it again",
-        )
-    return pipeline
+def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None]:
+    """The LDM config file and the prediction type that a delta's base was opened with."""
+    try:
+        settings = json.loads(about.get("settings", "{}"))
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(settings, dict):
+        return None, None
+    config, prediction = settings.get("model_config_path"), settings.get("prediction_type")
+    file = Path(config) if isinstance(config, str) else None
+    is_there = file is not None and file.is_file()
+    return file if is_there else None, prediction if isinstance(prediction, str) else None
+
+
+def _former_digest(pipeline: Pipeline) -> str | None:
+    files = {name: pipeline.folder / name for name in _FORMER_WEIGHTS}
+    return sha256_files(files) if all(path.is_file() for path in files.values()) else None

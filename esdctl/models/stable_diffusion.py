@@ -1,131 +1,175 @@
-"""Stable Diffusion in memory: the loaded parts, on their device, with their schedule."""
+"""Stable Diffusion in memory: parts that are loaded when they are first asked for."""
 
+import gc
 import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging
 
-from esdctl.checkpoints.delta import apply_delta, read_delta
-from esdctl.diffusion.schedule import Schedule, scaled_linear
-from esdctl.errors import DeviceError, InputError
+from esdctl.checkpoints.architecture import Architecture
+from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.model_files import ModelFiles, TokenizerFiles
+from esdctl.diffusion.conditioning import Conditioning, unet_arguments
+from esdctl.diffusion.schedule import Schedule
+from esdctl.models.noise_schedule import read_schedule
+from esdctl.models.parts import load_part
+from esdctl.models.precision import autocast
 from esdctl.models.resolve import Pipeline
 
+DECODED_AT_ONCE = 512 * 512  # pixels; a decoder needs over a gigabyte for so many
 
-@dataclass(frozen=True)
+
 class StableDiffusion:
-    """A model ready to run. Nothing in it requires gradients.
+    """A model ready to run; a part takes memory from its first use until it is dropped.
+
+    Nothing in it requires gradients. Text encoders and VAE are in fp32: they are small or rarely
+    used, and 16 bits show in what they give.
 
     Args:
-        name: what the user calls it.
-        digest: sha256 of its files.
-        unet, vae, text_encoder, tokenizer: the parts.
-        schedule: its noise schedule.
+        pipeline: its files, and perhaps a delta that is put in place.
         device: where the parts are.
+        dtype: what the U-Net is stored and computed in.
     """
 
-    name: str
-    digest: str
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    schedule: Schedule
-    device: torch.device
+    def __init__(
+        self, pipeline: Pipeline, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = pipeline.name
+        self.device = device
+        self.dtype = dtype
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
+        self.schedule: Schedule = read_schedule(self.architecture.scheduler, self.name)
+
+    @property
+    def files(self) -> ModelFiles:
+        """The base's files."""
+        return self.pipeline.files
+
+    @property
+    def architecture(self) -> Architecture:
+        """What kind of model it is."""
+        return self.files.architecture
 
     @property
     def vae_factor(self) -> int:
         """Pixels a side of one latent: 8 for Stable Diffusion."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        return int(2 ** (len(self.architecture.vae["block_out_channels"]) - 1))
 
     @property
     def image_size(self) -> int:
         """The side of the pictures that the U-Net was trained for, in pixels."""
-        return int(self.unet.config.sample_size) * self.vae_factor
+        return int(self.architecture.unet["sample_size"]) * self.vae_factor
+
+    @cached_property
+    def unet_values(self) -> Mapping[str, torch.Tensor]:
+        """The U-Net's parameters as the files and the delta have them, mapped where possible.
+
+        Raises:
+            InputError: a file is damaged.
+            IntegrityError: the delta does not fit.
+        """
+        return {**self.files.read("unet"), **self.pipeline.changed()}
+
+    @cached_property
+    def unet(self) -> UNet2DConditionModel:
+        """The U-Net with the delta in place."""
+        return self._load("unet", self.unet_values, self.dtype)
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        return self._load("vae", self.files.read("vae"), torch.float32)
+
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        encoder: CLIPTextModel = self._load(
+            "text_encoder", self.files.read("text_encoder"), torch.float32
+        )
+        return encoder
+
+    @cached_property
+    def text_encoder_2(self) -> CLIPTextModelWithProjection | None:
+        """SDXL's second text encoder; None in other models."""
+        if self.architecture.text_encoder_2 is None:
+            return None
+        encoder: CLIPTextModelWithProjection = self._load(
+            "text_encoder_2", self.files.read("text_encoder_2"), torch.float32
+        )
+        return encoder
+
+    @cached_property
+    def tokenizers(self) -> tuple[CLIPTokenizer, ...]:
+        """One for each text encoder."""
+        return tuple(_tokenizer(files) for files in self.files.tokenizers)
+
+    @cached_property
+    def empty_is_zero(self) -> bool:
+        """Whether the empty prompt's embeddings are zeros, as SDXL was trained.
+
+        A pipeline folder says it in model_index.json (``force_zeros_for_empty_prompt``).
+        """
+        index = self.files.path / "model_index.json"
+        if self.architecture.text_encoder_2 is None:
+            return False
+        if not index.is_file():
+            return True
+        return bool(json.loads(index.read_bytes()).get("force_zeros_for_empty_prompt", True))
+
+    def drop(self, *parts: Part) -> None:
+        """Give the memory of parts back; they are loaded again when they are asked for."""
+        for part in parts:
+            self.__dict__.pop(part, None)
+        gc.collect()  # modules refer to themselves
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def denoise(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """The U-Net's prediction.
 
         Args:
             latents: x_t, (B, 4, h, w).
             timesteps: (B,), 0..999.
-            embeddings: (B, 77, D).
+            conditioning: B rows.
 
         Returns:
-            eps or v, (B, 4, h, w).
+            eps or v, (B, 4, h, w), fp32.
         """
-        prediction: torch.Tensor = self.unet(latents, timesteps, embeddings, return_dict=False)[0]
-        return prediction
+        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        with autocast(self.device, self.dtype):
+            prediction: torch.Tensor = self.unet(*arguments, **named)[0]
+        return prediction.float()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0..1."""
-        scale = self.vae.config.scaling_factor
-        pictures: torch.Tensor = self.vae.decode(latents / scale, return_dict=False)[0]
-        return (pictures / 2 + 0.5).clamp(0, 1)
+        """Scaled latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0..1, a few at a time."""
+        pixels = latents.shape[-2] * latents.shape[-1] * self.vae_factor**2
+        scaled = latents / self.vae.config.scaling_factor
+        pictures = [
+            self.vae.decode(few, return_dict=False)[0]
+            for few in scaled.split(max(1, DECODED_AT_ONCE // pixels))
+        ]
+        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+
+    def _load(self, part: Part, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
+        return load_part(part, self.architecture, tensors, self.device, dtype, self.name)
 
 
-def find_device(name: str | None) -> torch.device:
-    """A torch device by its name: ``cpu``, ``cuda``, ``cuda:1``, ``1`` (a CUDA index), ``mps``.
-
-    Without a name it is CUDA where there is one, else the CPU.
-
-    Raises:
-        DeviceError: this machine has no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    spelled = f"cuda:{name}" if name.isdigit() else name
-    try:
-        device = torch.device(spelled)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise DeviceError(f"no device {name!r} here", f"this machine has: {_devices()}") from None
-    return device
-
-
-def _devices() -> str:
-    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        names.append("mps")
-    return ", ".join(names)
-
-
-def load(pipeline: Pipeline, device: torch.device) -> StableDiffusion:
-    """Load a model in fp32 and put its delta in place.
-
-    Args:
-        pipeline: the files.
-        device: where the parts go.
-
-    Returns:
-        The model, in evaluation mode, without gradients.
+def load(
+    pipeline: Pipeline, device: torch.device, dtype: torch.dtype = torch.float32
+) -> StableDiffusion:
+    """A model by its files; nothing but their headers is read yet.
 
     Raises:
-        InputError: a part is damaged.
-        IntegrityError: the delta does not fit.
+        InputError: a file is missing or damaged, or the noise schedule is unknown.
     """
-    folder = pipeline.folder
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
-    model = StableDiffusion(
-        name=pipeline.name,
-        digest=pipeline.digest(),
-        unet=_part(UNet2DConditionModel, folder, "unet", device),
-        vae=_part(AutoencoderKL, folder, "vae", device),
-        text_encoder=_part(CLIPTextModel, folder, "text_encoder", device),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-        schedule=read_schedule(folder),
-        device=device,
-    )
-    if pipeline.delta is not None:
-        apply_delta(model.unet, read_delta(pipeline.delta), pipeline.delta)
-    return model
+    return StableDiffusion(pipeline, device, dtype)
 
 
 def without_delta(pipeline: Pipeline) -> Pipeline:
@@ -133,41 +177,8 @@ def without_delta(pipeline: Pipeline) -> Pipeline:
     return replace(pipeline, delta=None)
 
 
-def _part(cls: Any, folder: Path, name: str, device: torch.device) -> Any:
-    options: dict[str, object] = {"torch_dtype": torch.float32}
-    if name == "text_encoder":
-        options = {"dtype": torch.float32}
-    else:
-        options["low_cpu_mem_usage"] = False  # else diffusers asks for accelerate, in ten lines
-    try:
-        part = cls.from_pretrained(folder, subfolder=name, local_files_only=True, **options)
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"cannot load {name} from {folder / name}: {first_line}",
-            "the file is damaged or belongs to another kind of model; get it again",
-        ) from error
-    if name != "text_encoder":
-        part.to(memory_format=torch.channels_last)
-    return part.to(device).eval().requires_grad_(False)
-
-
-def read_schedule(folder: Path) -> Schedule:
-    """The schedule that a pipeline folder's scheduler_config.json describes.
-
-    Raises:
-        InputError: it is not one of Stable Diffusion's.
-    """
-    path = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    kind = config.get("beta_schedule", "scaled_linear")
-    prediction = config.get("prediction_type", "epsilon")
-    spacing = config.get("timestep_spacing", "leading")
-    if kind != "scaled_linear" or prediction not in ("epsilon", "v_prediction"):
-        raise InputError(f"{path}: cannot use beta_schedule {kind}, prediction_type {prediction}")
-    return scaled_linear(
-        config.get("beta_start", 0.00085),
-        config.get("beta_end", 0.012),
-        prediction,
-        "trailing" if spacing == "trailing" else "leading",
-    )
+def _tokenizer(files: TokenizerFiles) -> CLIPTokenizer:
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(files.folder, local_files_only=True)
+    if files.padding is not None:
+        tokenizer.pad_token = files.padding
+    return tokenizer

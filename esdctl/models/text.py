@@ -1,33 +1,65 @@
-"""Prompts to embeddings, through the model's own tokenizer and text encoder."""
+"""Prompts to what the U-Net is told of them, through the model's own tokenizers and encoders."""
 
 from collections.abc import Sequence
 
 import ftfy
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.models.stable_diffusion import StableDiffusion
+
+AT_ONCE = 64  # prompts; SDXL's encoder keeps every layer's output, 13 MB a prompt
 
 
 @torch.no_grad()
-def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tensor:
-    """The text encoder's last hidden state, cut or padded to 77 tokens.
+def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
+    """The prompts' embeddings, cut or padded to 77 tokens.
+
+    SD 1.x and 2.x take the last hidden state of their encoder. SDXL takes the last but one of both
+    of its encoders, side by side, and the second one's projection of the prompt as a whole; in it
+    the empty prompt is zeros where the model says so.
 
     Prompts are cleaned with ftfy first, as CLIP's original tokenizer does; transformers' does not,
     which changes one I2P prompt in fifty.
 
     Args:
-        model: gives tokenizer, text encoder and device.
-        prompts: B texts; "" is the unconditional one.
+        model: gives tokenizers, text encoders and device.
+        prompts: B texts, at least one; "" is the unconditional one.
 
     Returns:
-        Embeddings, (B, 77, D), float32.
+        B rows, float32; for pictures of the model's own size.
     """
-    tokens = model.tokenizer(
-        [ftfy.fix_text(prompt) for prompt in prompts],
+    parts = [
+        _encode(model, [ftfy.fix_text(prompt) for prompt in prompts[start : start + AT_ONCE]])
+        for start in range(0, len(prompts), AT_ONCE)
+    ]
+    return concatenate(parts).for_size(model.image_size, model.image_size)
+
+
+def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
+    second = model.text_encoder_2
+    tokens = [_tokens(model, index, prompts) for index in range(len(model.tokenizers))]
+    if second is None:
+        return Conditioning(model.text_encoder(tokens[0]).last_hidden_state)  # (B, 77, D)
+    one = model.text_encoder(tokens[0], output_hidden_states=True)
+    other = second(tokens[1], output_hidden_states=True)
+    embeddings = torch.cat([one.hidden_states[-2], other.hidden_states[-2]], dim=-1)
+    pooled = other.text_embeds  # (B, P)
+    if model.empty_is_zero:
+        is_text = torch.tensor([bool(prompt) for prompt in prompts], device=model.device)
+        embeddings = embeddings * is_text[:, None, None]  # (B, 77, D1 + D2)
+        pooled = pooled * is_text[:, None]
+    return Conditioning(embeddings, pooled)
+
+
+def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:
+    """Numbers of the tokens for one of the encoders, (B, 77)."""
+    tokenizer = model.tokenizers[index]
+    tokens: torch.Tensor = tokenizer(
+        list(prompts),
         padding="max_length",
-        max_length=model.tokenizer.model_max_length,
+        max_length=tokenizer.model_max_length,
         truncation=True,
         return_tensors="pt",
-    ).input_ids.to(model.device)  # (B, 77)
-    embeddings: torch.Tensor = model.text_encoder(tokens).last_hidden_state
-    return embeddings
+    ).input_ids
+    return tokens.to(model.device)

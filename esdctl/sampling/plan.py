@@ -10,7 +10,7 @@ from pathlib import Path
 
 from esdctl.datasets.prompts import MAX_SEED, PromptRow
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import POCKET, Pipeline
+from esdctl.models.resolve import Pipeline
 
 DEFAULT_STEPS = 25  # DDIM; the pocket model's quality figures are measured with it
 DEFAULT_SEED = 188  # the benchmark's first seed
@@ -118,7 +118,7 @@ def plan_pictures(pipeline: Pipeline, rows: Sequence[PromptRow], settings: Setti
     for width, height in {(picture.width, picture.height) for picture in pictures}:
         _check_size(width, side)
         _check_size(height, side)
-    return SamplePlan(pipeline.name, pipeline.digest(), pictures)
+    return SamplePlan(pipeline.name, pipeline.identity(), pictures)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -144,21 +144,20 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def default_guidance(pipeline: Pipeline) -> float:
     """The guidance scale that suits a model: 3 for pocket and what was erased from it, else 7.5."""
-    return POCKET_GUIDANCE if pipeline.folder.resolve() == POCKET.resolve() else GUIDANCE
+    return POCKET_GUIDANCE if pipeline.is_pocket else GUIDANCE
 
 
 def trained_size(pipeline: Pipeline) -> int:
     """The side of the pictures that a model was trained for, in pixels.
 
     Raises:
-        InputError: a part's config.json is missing or damaged.
+        InputError: a part's config is missing or damaged.
     """
+    architecture = pipeline.files.architecture
     try:
-        unet = json.loads((pipeline.folder / "unet" / "config.json").read_bytes())
-        vae = json.loads((pipeline.folder / "vae" / "config.json").read_bytes())
-        factor: int = 2 ** (len(vae["block_out_channels"]) - 1)
-        return int(unet["sample_size"]) * factor
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        factor: int = 2 ** (len(architecture.vae["block_out_channels"]) - 1)
+        return int(architecture.unet["sample_size"]) * factor
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"cannot read the picture size of {pipeline.name} from the config.json of its U-Net "
             f"and VAE ({type(error).__name__}: {error})",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.ddim import CLEAN, run_ddim
 from esdctl.diffusion.guidance import guided
 from esdctl.diffusion.schedule import ddim_timesteps
@@ -43,7 +44,7 @@ def sample(
     """
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
     for batch in _batches(pictures, batch_size):
-        conditional = embed([picture.prompt for picture in batch])  # (B, 77, D)
+        conditional = embed([picture.prompt for picture in batch])  # B rows
         yield list(zip(batch, _sample_batch(model, batch, conditional, embed.empty), strict=True))
 
 
@@ -82,15 +83,15 @@ class _Embeddings:
     def __init__(self, model: StableDiffusion, prompts: Sequence[str]) -> None:
         self._model = model
         self._pending = Counter(prompts)
-        self._known: dict[str, torch.Tensor] = {}  # prompt -> (77, D)
-        self.empty = encode_prompts(model, [""])  # (1, 77, D)
+        self._known: dict[str, Conditioning] = {}  # prompt -> one row
+        self.empty = encode_prompts(model, [""])  # one row
 
-    def __call__(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Embeddings, (B, 77, D)."""
+    def __call__(self, prompts: Sequence[str]) -> Conditioning:
+        """A row a prompt."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if new:
             self._known.update(zip(new, encode_prompts(self._model, new), strict=True))
-        stacked = torch.stack([self._known[prompt] for prompt in prompts])
+        stacked = concatenate([self._known[prompt] for prompt in prompts])
         self._pending.subtract(prompts)
         for prompt in set(prompts):
             if self._pending[prompt] <= 0:
@@ -112,14 +113,21 @@ def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Pict
 def _sample_batch(
     model: StableDiffusion,
     batch: Sequence[Picture],
-    conditional: torch.Tensor,
-    empty: torch.Tensor,
+    conditional: Conditioning,
+    empty: Conditioning,
 ) -> list[Pixels]:
     first = batch[0]
+    conditional, unconditional = (
+        each.for_size(first.height, first.width) for each in (conditional, empty.expand(len(batch)))
+    )
     factor = model.vae_factor
-    shape = (int(model.unet.config.in_channels), first.height // factor, first.width // factor)
+    shape = (
+        int(model.architecture.unet["in_channels"]),
+        first.height // factor,
+        first.width // factor,
+    )
     noise = initial_noise([picture.seed for picture in batch], shape).to(model.device)
-    predict = guided(model.denoise, conditional, empty.expand(len(batch), -1, -1), first.guidance)
+    predict = guided(model.denoise, conditional, unconditional, first.guidance)
     timesteps = [*ddim_timesteps(first.steps, model.schedule.spacing), CLEAN]
     latents = run_ddim(model.schedule, predict, noise, timesteps)  # (B, 4, h, w)
     pixels = model.decode(latents)  # (B, 3, H, W) in 0..1

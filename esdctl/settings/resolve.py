@@ -37,6 +37,7 @@ def resolve(
     config_file: Path | None,
     preset: Mapping[str, object] | None,
     preset_name: str = "",
+    file_values: Mapping[str, object] | None = None,
 ) -> Resolved[Model]:
     """Resolve the settings of one section; the first layer that names a key decides.
 
@@ -48,12 +49,14 @@ def resolve(
         config_file: a YAML mapping of keys to values.
         preset: keys and values of the chosen preset.
         preset_name: the preset's name, for the origins.
+        file_values: what ``config_file`` says, when it was read already.
 
     Raises:
         InputError: the YAML file is missing or no mapping.
         UsageError: a key is unknown, or a value is not allowed.
     """
-    file_values = read_yaml(config_file) if config_file else {}
+    if file_values is None:
+        file_values = read_yaml(config_file) if config_file else {}
     layers = [  # the strongest last
         _layer(model_class, preset or {}, f"preset {preset_name}".rstrip()),
         _layer(model_class, file_values, f"file {config_file}"),
@@ -151,9 +154,23 @@ def _nearest(key: str, known: typing.Iterable[str]) -> str:
 
 def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
     """All findings of pydantic in one line: key, value, origin, what is allowed."""
-    findings = error.errors(include_url=False)
-    hints = [hint for finding in findings if (hint := _choice_hint(finding))]
+    errors = error.errors(include_url=False)
+    hints = [hint for finding in errors if (hint := _choice_hint(finding))]
+    findings = _one_a_key(errors)
     return UsageError("; ".join(_describe(finding, origins) for finding in findings), *hints[:1])
+
+
+def _one_a_key(findings: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The findings, where a value that fits no part of a union is one: ``4 or 'auto'``."""
+    merged: dict[object, ErrorDetails] = {}
+    for finding in findings:
+        key = finding["loc"][:1] or len(merged)
+        if key not in merged or len(finding["loc"]) < 2:
+            merged[key] = finding
+        else:
+            joined = f"{merged[key]['msg']} or {finding['msg'].removeprefix('Input should be ')}"
+            merged[key] = {**merged[key], "msg": joined}
+    return list(merged.values())
 
 
 def _describe(finding: ErrorDetails, origins: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = [
 
 _counter = itertools.count()
 _swept: set[Path] = set()  # folders without leftovers of dead processes
+_UMASK = os.umask(0o077)  # it can only be read by setting it
+os.umask(_UMASK)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -72,6 +75,7 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> None:
         partial = _partial(path, path.suffix)
         try:
             writer(partial)
+            _give_usual_mode(partial)
             _fsync(partial)
             partial.replace(path)
         except BaseException:
@@ -101,6 +105,7 @@ def publishing_folder(target: Path) -> Iterator[Path]:
             yield staging
             for folder, _, files in os.walk(staging, topdown=False):
                 for name in files:
+                    _give_usual_mode(Path(folder, name))
                     _fsync(Path(folder, name))
                 _fsync_folder(Path(folder))
             staging.rename(target)
@@ -203,6 +208,12 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _give_usual_mode(file: Path) -> None:
+    """safetensors makes files that their owner alone may read; give them what open() gives."""
+    if stat.S_IMODE(file.stat().st_mode) == 0o600:
+        file.chmod(0o666 & ~_UMASK)
 
 
 def _fsync(file: Path) -> None:

@@ -8,6 +8,7 @@ from esdctl.catalog.artifacts import Artifact, ZipSource
 from esdctl.datasets.folders import I2P_TABLE
 from esdctl.errors import InputError
 from esdctl.progress import Reporter
+from esdctl.storage.conversion_cache import traces_beside
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, Manifest, read_manifest
 from esdctl.verification.checks import Check, Report
@@ -128,6 +129,8 @@ def _compare_file(path: Path, entry: FileEntry) -> Check | None:
 
 def _unexpected(folder: Path, manifest: Manifest) -> list[Check]:
     expected = {entry.path for entry in manifest.files} | {MANIFEST_NAME}
+    for entry in manifest.files:
+        expected.update(traces_beside(entry.path, entry.sha256))
     strangers = [path for path in _files_below(folder) if path not in expected]
     return [
         Check("unexpected files", "present", "none", passed=False, file=path) for path in strangers

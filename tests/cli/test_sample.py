@@ -193,3 +193,17 @@ def test_the_defaults_in_the_help_are_those_of_the_sampler() -> None:
     defaults = inspect.signature(sample).parameters
     assert defaults["steps"].default == DEFAULT_STEPS
     assert defaults["batch_size"].default == DEFAULT_BATCH_SIZE
+
+
+def test_a_checkpoint_is_sampled_as_its_config_file_and_the_user_say(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    from tests.checkpoints.tiny_models import tiny_compvis
+
+    path = tiny_compvis("sd2", tmp_path / "m.safetensors")
+    command = arguments(path, "--prompt", "a dog", "--image-size", "192", "--root", str(tmp_path))
+    assert run(command) == 0
+    assert "nothing says what this SD 2.x model predicts" in capsys.readouterr().err
+    assert run([*command, "--prediction-type", "epsilon", "--output", str(tmp_path / "eps")]) == 0
+    assert "nothing says" not in capsys.readouterr().err
+    assert run([*command, "--prediction-type", "x0"]) == 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.ddim import CLEAN, ddim_step, run_ddim
 from esdctl.diffusion.guidance import guided
 from esdctl.diffusion.schedule import ddim_timesteps, scaled_linear
@@ -77,13 +78,13 @@ def test_guidance_mixes_both_predictions_in_one_pass() -> None:
     calls = []
 
     def denoiser(
-        latents: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor
+        latents: torch.Tensor, timesteps: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
         calls.append(len(latents))
-        return context.mean((1, 2)).view(-1, 1, 1, 1).expand_as(latents)
+        return context.embeddings.mean((1, 2)).view(-1, 1, 1, 1).expand_as(latents)
 
     latents = torch.zeros(3, 4, 2, 2)
-    two, five = torch.full((3, 77, 4), 2.0), torch.full((3, 77, 4), 5.0)
+    two, five = (Conditioning(torch.full((3, 77, 4), value)) for value in (2.0, 5.0))
     assert guided(denoiser, five, two, 3.0)(latents, 10).unique().item() == 2 + 3 * (5 - 2)
     assert calls == [6]
 
@@ -93,12 +94,12 @@ def test_a_guidance_of_one_or_zero_asks_once(scale: float, value: float) -> None
     calls = []
 
     def denoiser(
-        latents: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor
+        latents: torch.Tensor, timesteps: torch.Tensor, context: Conditioning
     ) -> torch.Tensor:
         calls.append(len(latents))
-        return context.mean((1, 2)).view(-1, 1, 1, 1).expand_as(latents)
+        return context.embeddings.mean((1, 2)).view(-1, 1, 1, 1).expand_as(latents)
 
-    two, five = torch.full((3, 77, 4), 2.0), torch.full((3, 77, 4), 5.0)
+    two, five = (Conditioning(torch.full((3, 77, 4), value)) for value in (2.0, 5.0))
     prediction = guided(denoiser, five, two, scale)(torch.zeros(3, 4, 2, 2), 10)
     assert prediction.unique().item() == value
     assert calls == [3]

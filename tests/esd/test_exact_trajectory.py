@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import ddim_timesteps, scaled_linear
 from esdctl.esd.trajectory import draw, exact, exact_timesteps
 
@@ -46,11 +47,14 @@ def test_a_draw_depends_on_seed_and_step_alone() -> None:
 
 def test_x_t_is_what_diffusers_samples_down_to_the_last_grid_step(tiny_model: Path) -> None:
     unet = UNet2DConditionModel.from_pretrained(tiny_model, subfolder="unet").eval()
-    c, empty = torch.randn(2, 1, 77, 16, generator=torch.Generator().manual_seed(0))
+    c, empty = (
+        Conditioning(row)
+        for row in torch.randn(2, 1, 77, 16, generator=torch.Generator().manual_seed(0))
+    )
     drawn = next(d for d in (draw(0, i, 10, 1, 0, (1, 4, 8, 8)) for i in range(99)) if d.bin == 4)
 
-    def denoiser(x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        return unet(x, t, context).sample
+    def denoiser(x: torch.Tensor, t: torch.Tensor, context: Conditioning) -> torch.Tensor:
+        return unet(x, t, context.embeddings).sample
 
     found = exact(denoiser, scaled_linear(), drawn, 10, c, empty, 3.0)
 
@@ -77,9 +81,9 @@ def test_x_t_is_what_diffusers_samples_down_to_the_last_grid_step(tiny_model: Pa
 def test_the_noisiest_bin_is_the_noise_itself() -> None:
     drawn = next(d for d in (draw(0, i, 4, 1, 0, (1, 4, 2, 2)) for i in range(99)) if d.bin == 3)
 
-    def never(x: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def never(x: torch.Tensor, t: torch.Tensor, context: Conditioning) -> torch.Tensor:
         raise AssertionError("the model was asked")
 
-    context = torch.zeros(1, 77, 4)
+    context = Conditioning(torch.zeros(1, 77, 4))
     x_t = exact(never, scaled_linear(), drawn, 4, context, context, 3.0)
     assert torch.equal(x_t, drawn.noise)

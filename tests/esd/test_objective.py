@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.objective import esd_loss, esd_target, paper_eta, retain_loss
+from esdctl.esd.step import Embeddings, step_loss
 from esdctl.esd.student import new_student
-from esdctl.esd.trainer import Embeddings, step_loss
 from esdctl.esd.trajectory import draw
 
 SHAPE = (1, 4, 8, 8)
@@ -58,12 +59,16 @@ class TwoWays(torch.nn.Module):
         return (self.gain * mean + 0.5 * x + self.shift + t.view(-1, 1, 1, 1) / 1000,)
 
 
+def row(value: float) -> Conditioning:
+    return Conditioning(torch.full((1, 77, 4), value))
+
+
 def embeddings(retained: int = 0) -> Embeddings:
     return Embeddings(
-        prompts=torch.full((1, 77, 4), 3.0),
+        prompts=row(3.0),
         erase_from=None,
-        retained=torch.full((retained, 77, 4), -2.0),
-        empty=torch.zeros(77, 4),
+        retained=row(-2.0) if retained else None,
+        empty=row(0.0),
     )
 
 
@@ -97,7 +102,7 @@ def test_the_retain_term_is_zero_at_the_start_and_grows_as_the_student_leaves() 
 def test_the_frozen_copy_gives_no_gradient_and_keeps_its_values() -> None:
     unet = TwoWays()
     student = new_student(unet, ["gain"])
-    x, t, context = torch.zeros(SHAPE), torch.tensor([0]), torch.full((1, 77, 4), 3.0)
+    x, t, context = torch.zeros(SHAPE), torch.tensor([0]), row(3.0)
     before = student.denoise_frozen(x, t, context)
     with torch.no_grad():
         student.selected["gain"].add_(1.0)

@@ -174,9 +174,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     assert not (tmp_path / "run/delta.safetensors").exists()
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove"])
+@pytest.mark.parametrize(("damage", "status"), [("truncate", 5), ("remove", 3)])
 def test_a_damaged_run_is_no_model(
-    damage: str, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, status: int, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train("--output", "run") == 0
     delta = tmp_path / "run/delta.safetensors"
@@ -185,7 +185,7 @@ def test_a_damaged_run_is_no_model(
     else:
         delta.unlink()
     capsys.readouterr()
-    assert run(["sample", "--model", "run", "--prompt", "x", "--steps", "1"]) == 3
+    assert run(["sample", "--model", "run", "--prompt", "x", "--steps", "1"]) == status
     captured = capsys.readouterr()
     assert "run" in captured.err
     assert captured.out == ""

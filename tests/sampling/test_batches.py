@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.errors import InputError
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
@@ -58,7 +59,7 @@ def test_each_distinct_prompt_is_encoded_once(
 ) -> None:
     encoded: list[str] = []
 
-    def encode(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tensor:
+    def encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
         encoded.extend(prompts)
         return encode_prompts(model, prompts)
 

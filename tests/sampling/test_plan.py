@@ -1,6 +1,8 @@
 """The plan says which pictures are made before any is."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,9 +89,15 @@ def test_a_row_of_an_unsuitable_size_is_a_usage_error(pipeline: Pipeline) -> Non
         plan_pictures(pipeline, [PromptRow("a dog", width=64, height=1024)], Settings())
 
 
-def test_a_model_that_does_not_say_its_size_is_an_input_error(tmp_path: Path) -> None:
+def test_a_model_that_does_not_say_its_size_is_an_input_error(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((folder / "unet/config.json").read_text())
+    del config["sample_size"]
+    (folder / "unet/config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="picture size of broken"):
-        plan_pictures(Pipeline("broken", tmp_path), [PromptRow("a dog")], Settings())
+        plan_pictures(Pipeline("broken", folder), [PromptRow("a dog")], Settings())
 
 
 @pytest.mark.parametrize(

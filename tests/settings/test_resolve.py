@@ -174,3 +174,19 @@ def test_bytes_that_are_no_text_are_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_bytes(b"\xff\xfe\x00lr")
     with pytest.raises(InputError, match="not a text file"):
         resolve(Config, "train", {}, {}, tmp_path / "train.yaml", None)
+
+
+def test_a_value_that_fits_no_part_of_a_union_is_one_finding() -> None:
+    class Batch(BaseModel):
+        batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+
+    def batch(value: str) -> Resolved[Batch]:
+        return resolve(Batch, "train", {"batch_size": value}, {}, None, None)
+
+    assert batch("auto").value.batch_size == "auto"
+    assert batch("4").value.batch_size == 4
+    with pytest.raises(UsageError) as caught:
+        batch("aut")
+    assert caught.value.message.count("batch_size") == 1
+    assert caught.value.message.endswith(" or 'auto'")
+    assert caught.value.hint == "did you mean auto?"

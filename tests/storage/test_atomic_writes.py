@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from esdctl.errors import StorageError
 from esdctl.storage.atomic import publishing_folder, write_bytes, write_json, write_text, write_with
@@ -136,6 +138,19 @@ def test_a_folder_that_fails_never_appears(tmp_path: Path) -> None:
         (staging / "half").touch()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_others_may_read_what_safetensors_wrote_as_they_may_any_file(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        save_file({"a": np.ones(1)}, path)
+
+    write_with(tmp_path / "a.safetensors", write)
+    with publishing_folder(tmp_path / "folder") as staging:
+        write(staging / "a.safetensors")
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    for name in ("a.safetensors", "folder/a.safetensors"):
+        assert (tmp_path / name).stat().st_mode == usual
 
 
 def test_a_folder_is_never_published_over_another(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What is wrong with a folder on disk is found, and its file is named."""
 
+import hashlib
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,18 @@ def test_a_leftover_beside_the_folder_is_named(workspace: Workspace, leftover: s
     (workspace.models / ".diffuser.lock").touch()
     (failure,) = failures(verify(workspace, "diffuser"))
     assert (failure.name, failure.file) == ("leftovers", f"../{leftover}")
+
+
+def test_the_copy_of_a_checkpoint_that_was_read_is_no_stranger(workspace: Workspace) -> None:
+    folder = workspace.models / "diffuser"
+    (folder / "model.ckpt").write_bytes(b"weights")
+    publish(folder, "diffuser")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    shutil.copy(folder / UNET, folder / f".model.ckpt.{digest[:16]}.safetensors")
+    (folder / ".model.ckpt.lock").touch()
+    assert not failures(verify(workspace))
+    shutil.copy(folder / UNET, folder / f".model.ckpt.{'0' * 16}.safetensors")
+    assert len(failures(verify(workspace))) == 1
 
 
 def test_a_folder_without_its_manifest_fails(workspace: Workspace) -> None:

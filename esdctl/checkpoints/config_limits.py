@@ -1,0 +1,64 @@
+"""How large a part's config may be: one that asks for a billion layers is refused, not built."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from esdctl.errors import InputError
+
+# Stable Diffusion's largest: 4 levels, 2 or 3 layers, 10 transformers, 32 text layers; the widest
+# layers have 5,120 channels, and the vocabulary 49,408 tokens.
+_LIMITS = {
+    "layers_per_block": 16,
+    "transformer_layers_per_block": 100,
+    "num_hidden_layers": 100,
+}
+_LEVELS = 8
+_WHOLE_NUMBERS = (
+    "in_channels", "out_channels", "latent_channels", "layers_per_block", "num_hidden_layers",
+    "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size", "sample_size",
+    "max_position_embeddings", "cross_attention_dim", "block_out_channels", "num_train_timesteps",
+    "transformer_layers_per_block", "attention_head_dim",
+)  # fmt: skip
+_LARGEST = 1_000_000
+
+
+def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
+    """Refuse a config whose sizes are none of a Stable Diffusion's.
+
+    Args:
+        config: as in config.json.
+        part: which part's; for the message.
+        source: where it comes from; for the message.
+
+    Raises:
+        InputError: a size is no whole number, or absurd.
+    """
+    for key in ("block_out_channels", "down_block_types", "up_block_types"):
+        value = config.get(key)
+        if value is not None and not (isinstance(value, list | tuple) and len(value) <= _LEVELS):
+            raise _absurd(source, part, key)
+    for key in _WHOLE_NUMBERS:
+        for number in _numbers(config.get(key)):
+            largest = _LIMITS.get(key, _LARGEST)
+            if type(number) is not int or not 0 < number <= largest:
+                raise _absurd(source, part, key)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """Every number in a value; lists nest one in another for the way up of some U-Nets."""
+    if isinstance(value, list | tuple):
+        for item in value[: _LEVELS * _LEVELS]:
+            if isinstance(item, list | tuple):
+                yield from item[:_LEVELS]
+            else:
+                yield item
+    elif value is not None:
+        yield value
+
+
+def _absurd(source: Path, part: str, key: str) -> InputError:
+    return InputError(
+        f"{source}: the config of the {part} has a senseless {key}",
+        "it is damaged, or of another kind of model; get it again",
+    )

@@ -1,0 +1,140 @@
+"""An LDM config file (``v1-inference.yaml`` and its kin): what it says beyond the shapes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from esdctl.errors import InputError
+
+LARGEST = 1 << 20  # bytes; the published ones have about 2 kB
+
+# Stable Diffusion's own; the file may say others.
+BETA_START = 0.00085
+BETA_END = 0.0120
+TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class LdmConfig:
+    """What an LDM config file says; the defaults are those of a model without one.
+
+    Args:
+        heads: attention heads of every level.
+        channels_a_head: in place of ``heads``.
+        prediction_type: ``epsilon`` or ``v_prediction``; None without a file.
+        scale_factor: of the latents.
+        beta_start, beta_end, timesteps: of the noise schedule.
+        unet: its U-Net's parameters, to be compared with the tensors.
+        esdctl: the architecture that ``ldm_yaml`` wrote.
+        source: the file.
+    """
+
+    heads: int | None = None
+    channels_a_head: int | None = None
+    prediction_type: str | None = None
+    scale_factor: float | None = None
+    beta_start: float = BETA_START
+    beta_end: float = BETA_END
+    timesteps: int = TIMESTEPS
+    unet: Mapping[str, Any] | None = None
+    esdctl: Mapping[str, Any] | None = None
+    source: Path | None = None
+
+    def compare(self, unet: Mapping[str, Any], checkpoint: Path) -> None:
+        """Refuse a file that describes another U-Net than the checkpoint holds.
+
+        Args:
+            unet: the U-Net's config as its tensors tell it.
+            checkpoint: for the message.
+
+        Raises:
+            InputError: they contradict each other.
+        """
+        if self.unet is None:
+            return
+        width, mult = self.unet.get("model_channels"), self.unet.get("channel_mult")
+        said = {
+            "cross_attention_dim": self.unet.get("context_dim"),
+            "in_channels": self.unet.get("in_channels"),
+            "layers_per_block": self.unet.get("num_res_blocks"),
+        }
+        if isinstance(width, int) and isinstance(mult, list):
+            said["block_out_channels"] = [round(width * factor) for factor in mult]
+        for key, value in said.items():
+            if value is not None and value != unet[key]:
+                raise InputError(
+                    f"{self.source} and {checkpoint} disagree: {key} is {value} in the config "
+                    f"file and {unet[key]} in the checkpoint",
+                    "name the config file that belongs to the checkpoint, or none",
+                )
+
+
+def read_ldm_config(path: Path) -> LdmConfig:
+    """Read an LDM config file; nothing in it is imported or called.
+
+    Raises:
+        InputError: it is missing, no YAML, or holds no U-Net.
+    """
+    params = _section(_load(path), "model", "params")
+    unet = _section(params, "unet_config", "params") or _section(params, "network_config", "params")
+    if not unet:
+        raise InputError(
+            f"{path} is no LDM config file: it has no model.params.unet_config.params",
+            "give a file such as v1-inference.yaml",
+        )
+    heads, channels = unet.get("num_heads"), unet.get("num_head_channels")
+    try:
+        return LdmConfig(
+            heads=int(heads) if heads not in (None, -1) else None,
+            channels_a_head=int(channels) if channels not in (None, -1) else None,
+            prediction_type=_prediction(params, path),
+            scale_factor=float(params.get("scale_factor") or 0) or None,
+            beta_start=float(params.get("linear_start", BETA_START)),
+            beta_end=float(params.get("linear_end", BETA_END)),
+            timesteps=int(params.get("timesteps", TIMESTEPS)),
+            unet=unet,
+            esdctl=_section(_load(path), "esdctl", "architecture") or None,
+            source=path,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}", "correct the config file") from error
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path} is too large for an LDM config file", "give another file")
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}", "check --model-config-path") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is no YAML file: {reason}", "give an LDM config file") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _section(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The mapping below these names; empty where one of them is missing."""
+    for name in names:
+        below = document.get(name)
+        if not isinstance(below, dict):
+            return {}
+        document = below
+    return document
+
+
+def _prediction(params: Mapping[str, Any], path: Path) -> str:
+    """LDM says ``parameterization: v``, and eps by silence; SDXL's files name the scaling."""
+    said = params.get("parameterization")
+    if said is None:
+        scaling = _section(params, "denoiser_config", "params", "scaling_config").get("target", "")
+        return "v_prediction" if str(scaling).endswith("VScaling") else "epsilon"
+    names = {"v": "v_prediction", "eps": "epsilon"}
+    if said not in names:
+        raise InputError(
+            f"{path}: cannot use parameterization {said!r}", "only eps and v can be trained"
+        )
+    return names[said]

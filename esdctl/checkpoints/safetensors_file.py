@@ -1,0 +1,165 @@
+"""A safetensors file, read without trust: the header is checked here, tensors are mapped.
+
+Why here: safetensors itself refuses holes, overlaps, wrong sizes and trailing bytes, but it accepts
+duplicate keys (the last one wins), names that look like paths, shapes of no model, and NaN.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from esdctl.checkpoints.refusal import hostile, shown
+from esdctl.checkpoints.tensor_info import (
+    DTYPES,
+    MAX_TENSORS,
+    TensorInfo,
+    check_name,
+    check_shape,
+    refuse_not_finite,
+)
+from esdctl.errors import InputError, IntegrityError
+
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+METADATA = "__metadata__"
+
+
+@dataclass(frozen=True)
+class SafetensorsFile:
+    """A checked safetensors file.
+
+    Args:
+        path: for messages; what the user named.
+        infos: every tensor, in the order of its data.
+        metadata: strings.
+        data: the file itself, where it is another one than ``path``.
+    """
+
+    path: Path
+    infos: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+    data: Path
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU, in its stored type, mapped from the file.
+
+        Args:
+            name: one of ``infos``.
+
+        Raises:
+            InputError: the file holds no such tensor.
+            IntegrityError: a value is NaN or infinite.
+        """
+        if name not in self.infos:
+            raise InputError(f"{self.path} holds no tensor {shown(name)}")
+        tensor: torch.Tensor = self._opened.get_tensor(name)
+        refuse_not_finite(tensor, name, self.path)
+        return tensor
+
+    @cached_property
+    def _opened(self) -> Any:
+        try:
+            return safe_open(self.data, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise hostile(self.path, f"safetensors refuses it ({error})") from error
+
+
+def open_safetensors(path: Path, shown_as: Path | None = None) -> SafetensorsFile:
+    """Read and check the header; no tensor.
+
+    Args:
+        path: the file.
+        shown_as: the name for messages, where the file stands for another one.
+
+    Raises:
+        InputError: there is no such file.
+        IntegrityError: the header lies, or is of no model.
+    """
+    named = shown_as or path
+    header, data_size = _read_header(path, named)
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise hostile(named, "its metadata is not a table of texts")
+    if len(header) > MAX_TENSORS:
+        raise hostile(named, f"it lists {len(header)} tensors, more than {MAX_TENSORS}")
+    places = {name: _checked_entry(name, entry, named) for name, entry in header.items()}
+    infos: dict[str, TensorInfo] = {}
+    end = 0
+    for name, (info, first, last) in sorted(places.items(), key=lambda item: item[1][1:]):
+        if first != end:
+            word = "overlaps the one before" if first < end else "leaves a hole before it"
+            raise hostile(named, f"the data of {shown(name)} {word}")
+        infos[name] = info
+        end = last
+    if end != data_size:
+        fault = f"it holds {data_size} bytes of data, its header says {end}"
+        raise IntegrityError(f"{named} is damaged: {fault}", "get the file again")
+    return SafetensorsFile(named, infos, metadata, path)
+
+
+def _read_header(path: Path, named: Path) -> tuple[dict[str, Any], int]:
+    """The header, and the bytes behind it."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise hostile(named, f"its header claims {length} bytes, the file has {size}")
+            if length > MAX_HEADER:
+                raise hostile(named, f"its header claims {length} bytes, more than {MAX_HEADER}")
+            text = file.read(length)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"no such file: {named}", "give the path of a checkpoint") from None
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
+    except _DuplicateKeyError as error:
+        raise hostile(named, f"its header lists {shown(error.args[0])} twice") from None
+    except (ValueError, RecursionError):
+        raise hostile(named, "its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise hostile(named, "its header is not a table")
+    return header, size - 8 - length
+
+
+class _DuplicateKeyError(Exception):
+    """Not a ValueError, which json would be blamed for."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise _DuplicateKeyError(counts.most_common(1)[0][0])
+    return table
+
+
+def _checked_entry(name: str, entry: Any, path: Path) -> tuple[TensorInfo, int, int]:
+    """A tensor, and where its data begins and ends behind the header."""
+    check_name(name, path)
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise hostile(path, f"{shown(name)} is not described as a tensor")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise hostile(path, f"{shown(name)} is of the unknown type {shown(dtype)}")
+    if not _are_integers(shape) or not _are_integers(offsets) or len(offsets) != 2:
+        raise hostile(path, f"{shown(name)} has a shape or offsets that are no whole numbers")
+    check_shape(name, tuple(shape), path)
+    info = TensorInfo(dtype, tuple(shape))
+    first, last = offsets
+    if first < 0 or last - first != info.bytes:
+        fault = f"has {last - first} bytes, its shape and type need {info.bytes}"
+        raise hostile(path, f"{shown(name)} {fault}")
+    return info, first, last
+
+
+def _are_integers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)

@@ -1,0 +1,48 @@
+"""``esdctl export``: an erased model in the form that the next tool reads."""
+
+from typing import Annotated
+
+import typer
+
+from esdctl.cli.form_options import (
+    DTypeOption,
+    EnergyOption,
+    FormFileOption,
+    RankOption,
+    write_and_print,
+)
+from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|DELTA|MODEL", help="A run folder, a delta, or a base.")
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help="compvis, diffusers, delta, lora, authors.")
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
+    ] = None,
+    dtype: DTypeOption = None,
+    rank: RankOption = None,
+    energy: EnergyOption = None,
+    output: FormFileOption = None,
+    root: RootOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a complete model, a delta or a LoRA; print its path.
+
+    Example: esdctl export outputs/runs/Rust-xattn-1a2b3c4d --to compvis -o rust.safetensors
+    """
+    from esdctl.models.erased import open_erased
+    from esdctl.models.forms import plan_form
+    from esdctl.storage.workspace import find_workspace
+
+    workspace = find_workspace(root)
+    erased = open_erased(model, workspace, base)
+    plan = plan_form(erased, to, output, workspace, dtype, rank, energy)
+    write_and_print(erased, plan, dry_run, json, quiet)

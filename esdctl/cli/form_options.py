@@ -1,0 +1,79 @@
+"""What ``export`` and ``apply`` share: the options of an erased model's form, and its writing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from esdctl.cli.output import print_json, print_path
+from esdctl.cli.terminal import reporting
+
+if TYPE_CHECKING:
+    from esdctl.checkpoints.lora import Lora
+    from esdctl.models.erased import Erased
+    from esdctl.models.forms import FormPlan
+    from esdctl.progress import Reporter
+
+FormFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="The file or folder; else one in outputs/exports. A CompVis checkpoint may end in "
+        ".safetensors, .ckpt or .pth.",
+    ),
+]
+DTypeOption = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="TYPE", help="fp32, fp16, bf16; else what loses nothing."),
+]
+RankOption = Annotated[
+    int | None, typer.Option("--rank", help="Of each matrix of a LoRA, at most.")
+]
+EnergyOption = Annotated[
+    float | None,
+    typer.Option("--energy", help="Of a LoRA: the share of each change to keep; else 0.99."),
+]
+
+
+def write_and_print(
+    erased: "Erased", plan: "FormPlan", dry_run: bool, json: bool, quiet: bool
+) -> None:
+    """Write the model as planned; print its path, or the whole plan and what a LoRA lost."""
+    from esdctl.models.forms import write_form
+    from esdctl.storage.lock import target_lock
+
+    if dry_run:
+        return print_json(plan.document())
+    with reporting(quiet) as reporter, target_lock(plan.path, reporter):
+        lora = write_form(erased, plan)
+        if lora is not None:
+            _tell(lora, reporter)
+    if json:
+        return print_json({**plan.document(), **(_losses(lora) if lora else {})})
+    return print_path(plan.path)
+
+
+def _tell(lora: "Lora", reporter: "Reporter") -> None:
+    """The relative error of a LoRA, and what it could not hold."""
+    ranks = [pair.rank for pair in lora.pairs.values()]
+    reporter.notice(
+        f"{len(ranks)} matrices of rank {min(ranks)} to {max(ranks)}; "
+        f"relative error of their change {lora.error:.3g}"
+    )
+    if lora.left_out:
+        reporter.warning(
+            f"a LoRA holds no biases and norms: {len(lora.left_out)} changed tensors are left out "
+            f"({lora.left_out[0]}, ...); relative error of the whole change "
+            f"{lora.error_with_left_out:.3g}"
+        )
+
+
+def _losses(lora: "Lora") -> dict[str, object]:
+    return {
+        "ranks": {name: pair.rank for name, pair in lora.pairs.items()},
+        "relative_error": lora.error,
+        "left_out": list(lora.left_out),
+        "relative_error_with_left_out": lora.error_with_left_out,
+    }

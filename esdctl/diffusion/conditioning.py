@@ -1,0 +1,85 @@
+"""What a U-Net is told of a prompt; in SDXL also its pooled embedding and the picture's size."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The conditions of B predictions, one a row.
+
+    Args:
+        embeddings: of the prompts' tokens, (B, 77, D).
+        pooled: of the prompts as a whole, (B, P); None but in SDXL.
+        time_ids: height and width before cropping, top and left of the crop, height and width of
+            the picture, in pixels, (B, 6); None but in SDXL (Podell et al. 2023, section 2.2).
+    """
+
+    embeddings: torch.Tensor
+    pooled: torch.Tensor | None = None
+    time_ids: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def __getitem__(self, index: int) -> "Conditioning":
+        """One row, as a batch of one."""
+        row = range(len(self))[index]
+        return self._each(lambda tensor: tensor[row : row + 1])
+
+    def __iter__(self) -> Iterator["Conditioning"]:
+        return (self[index] for index in range(len(self)))
+
+    def expand(self, count: int) -> "Conditioning":
+        """A single row ``count`` times, without a copy."""
+        return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+
+    def to(self, device: torch.device) -> "Conditioning":
+        """The same on another device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def for_size(self, height: int, width: int) -> "Conditioning":
+        """The same for pictures of another size, in pixels; they are uncropped."""
+        if self.pooled is None:
+            return self
+        ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.pooled.dtype)
+        return replace(self, time_ids=ids.to(self.pooled.device).expand(len(self), 6))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Conditioning":
+        return Conditioning(
+            change(self.embeddings),
+            None if self.pooled is None else change(self.pooled),
+            None if self.time_ids is None else change(self.time_ids),
+        )
+
+
+def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
+    """The rows of all parts, in their order; the parts are of one model."""
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    time_ids = [part.time_ids for part in parts if part.time_ids is not None]
+    return Conditioning(
+        torch.cat([part.embeddings for part in parts]),
+        torch.cat(pooled) if pooled else None,
+        torch.cat(time_ids) if time_ids else None,
+    )
+
+
+def unet_arguments(
+    latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+) -> tuple[tuple[torch.Tensor, ...], dict[str, object]]:
+    """How a U-Net of diffusers is asked for its prediction: positional and named arguments.
+
+    Args:
+        latents: x_t, (B, 4, h, w).
+        timesteps: (B,), 0..999.
+        conditioning: of B rows.
+    """
+    named: dict[str, object] = {"return_dict": False}
+    if conditioning.pooled is not None:
+        named["added_cond_kwargs"] = {
+            "text_embeds": conditioning.pooled,
+            "time_ids": conditioning.time_ids,
+        }
+    return (latents, timesteps, conditioning.embeddings), named

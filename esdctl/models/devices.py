@@ -1,0 +1,50 @@
+"""Where a model runs: names to torch devices that exist on this machine."""
+
+import torch
+
+from esdctl.errors import DeviceError
+from esdctl.settings.devices import parse_devices
+
+
+def find_devices(text: str | None) -> tuple[torch.device, ...]:
+    """One device, or two: for the student, and for its frozen copy.
+
+    Args:
+        text: as in ``parse_devices``; None for CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: it names no device, or more than two.
+        DeviceError: this machine has no such device.
+    """
+    if text is None:
+        return (find_device(None),)
+    return tuple(find_device(name) for name in parse_devices(text))
+
+
+def find_device(name: str | None) -> torch.device:
+    """A torch device by its name: ``cpu``, ``cuda``, ``cuda:1``, ``1`` (a CUDA index), ``mps``.
+
+    Without a name it is CUDA where there is one, else the CPU.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spelled = f"cuda:{name}" if name.isdigit() else name
+    try:
+        device = torch.device(spelled)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        known = existing_devices()
+        raise DeviceError(
+            f"no device {spelled!r} here",
+            f"this machine has: {', '.join(known)}; choose with --device {known[-1]}",
+        ) from None
+    return device
+
+
+def existing_devices() -> list[str]:
+    """The names of this machine's devices."""
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return [*names, "mps"] if torch.backends.mps.is_available() else names

@@ -1,0 +1,149 @@
+"""An erased model in the form that the next tool reads: a plan first, then the file or folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from esdctl.checkpoints.authors_delta import authors_name, write_authors_delta
+from esdctl.checkpoints.compvis import CompvisModel
+from esdctl.checkpoints.delta import write_delta
+from esdctl.checkpoints.export import (
+    DTYPES,
+    check_compvis_name,
+    converted,
+    write_compvis,
+    write_diffusers,
+)
+from esdctl.checkpoints.lora import Lora, check_lora_size, factorise, write_lora
+from esdctl.errors import UsageError
+from esdctl.models.erased import Erased
+from esdctl.storage.workspace import Workspace
+
+Form = Literal["compvis", "diffusers", "delta", "lora", "authors"]
+FORMS: tuple[Form, ...] = get_args(Form)
+_COMPLETE = ("compvis", "diffusers")
+_CATALOGUE = "concepts.json"  # what a model of ours knows; it travels with a pipeline folder
+
+
+@dataclass(frozen=True)
+class FormPlan:
+    """What will be written.
+
+    Args:
+        form: which form.
+        path: the file or folder.
+        dtype: fp32, fp16 or bf16; None for the narrowest that loses nothing.
+        rank, energy: of a LoRA; see ``factorise``.
+    """
+
+    form: Form
+    path: Path
+    dtype: str | None = None
+    rank: int | None = None
+    energy: float | None = None
+
+    def document(self) -> dict[str, object]:
+        """As a JSON document."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def plan_form(
+    erased: Erased,
+    form: str,
+    output: Path | None,
+    workspace: Workspace,
+    dtype: str | None = None,
+    rank: int | None = None,
+    energy: float | None = None,
+) -> FormPlan:
+    """Check what is asked, and name the output.
+
+    Args:
+        erased: the model.
+        form: one of ``FORMS``.
+        output: the file or folder; None for one below the workspace's ``outputs/exports``.
+        workspace: where outputs lie.
+        dtype: one of ``DTYPES``, or None.
+        rank, energy: of a LoRA.
+
+    Raises:
+        UsageError: there is no such form or type, an option does not apply, or the output exists.
+    """
+    if form not in FORMS:
+        raise UsageError(f"no form {form!r}", f"use one of {', '.join(FORMS)}")
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"no type {dtype!r}", f"use one of {', '.join(DTYPES)}")
+    if form != "lora" and (rank is not None or energy is not None):
+        raise UsageError(
+            "--rank and --energy are of LoRAs only", "add --to lora, or leave them out"
+        )
+    check_lora_size(rank, energy)
+    if form not in _COMPLETE and not erased.tensors:
+        raise UsageError(
+            f"{erased.base.name} is a base: nothing is erased from it",
+            "give a run folder or a delta; a base can be exported as compvis or diffusers",
+        )
+    path = output or workspace.outputs / "exports" / _file_name(erased, form)
+    if form == "compvis":
+        check_compvis_name(path)
+    for part in (path, path.with_suffix(".yaml")) if form == "compvis" else (path,):
+        if part.exists():
+            raise UsageError(f"{part} exists", "remove it, or choose another --output")
+    return FormPlan(form, path, dtype, rank, energy)
+
+
+def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
+    """Write the model as planned, atomically.
+
+    Returns:
+        What a LoRA carries and what it leaves out; None for the other forms.
+
+    Raises:
+        UsageError: nothing that changed fits into a LoRA, or a CompVis file has another suffix.
+        StorageError: the disk is full or not writable.
+    """
+    dtype = DTYPES[plan.dtype] if plan.dtype else None
+    files = erased.base.files
+    if plan.form == "compvis":
+        beside = files.tensors.beside if isinstance(files.tensors, CompvisModel) else None
+        write_compvis(plan.path, erased.parts(), files.architecture, dtype, erased.about, beside)
+    elif plan.form == "diffusers":
+        catalogue = erased.base.folder / _CATALOGUE
+        more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
+        write_diffusers(
+            plan.path, erased.parts(), files.architecture, files.tokenizers, dtype,
+            erased.about, more, _empty_is_zero(files.path),
+        )  # fmt: skip
+    elif plan.form == "delta":
+        about = {key: value for key, value in erased.about.items() if key != "format"}
+        write_delta(plan.path, converted(erased.tensors, dtype), about)
+    elif plan.form == "authors":
+        write_authors_delta(plan.path, converted(erased.tensors, dtype))
+    else:
+        lora = factorise(erased.changes(), plan.rank, plan.energy)
+        is_xl = files.architecture.family == "sdxl"
+        write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype or torch.float32)
+        return lora
+    return None
+
+
+def _empty_is_zero(path: Path) -> bool:
+    """What the index of the base's folder says of SDXL's empty prompt; true where it is silent."""
+    index = path / "model_index.json"
+    content = json.loads(index.read_bytes()) if index.is_file() else {}
+    return bool(content.get("force_zeros_for_empty_prompt", True))
+
+
+def _file_name(erased: Erased, form: str) -> str:
+    if form == "diffusers":
+        return erased.name
+    if form == "authors":
+        about = erased.about
+        concept = about.get("concept") or erased.name
+        method = about.get("train_method", "unknown")
+        return authors_name(concept, about.get("erase_from"), method).file_name()
+    suffix = "" if form == "compvis" else f"-{form}"
+    return f"{erased.name}{suffix}.safetensors"

@@ -1,0 +1,101 @@
+"""Memory of a device: what is free, what a computation takes, what to say when it is short."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from esdctl.errors import DeviceError
+
+_CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, in version 2's files
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@contextmanager
+def telling_of_memory(device: torch.device, advice: Sequence[str]) -> Iterator[None]:
+    """Turn a lack of memory into an error that says what to change.
+
+    Args:
+        device: where the work is done.
+        advice: what may help, the mildest first.
+
+    Raises:
+        DeviceError: the memory does not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack(error):
+            raise
+        left = free_memory(device)
+        rest = "" if left is None else f"; {gigabytes(left)} are free"
+        raise DeviceError(
+            f"the memory of {device} does not suffice{rest}", "; or ".join(advice)
+        ) from error
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on a device; None where that cannot be asked."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + unused)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return _free_of_machine()
+
+
+def peak_growth(device: torch.device, work: Callable[[], None]) -> int | None:
+    """Bytes by which the memory in use grows at the most while ``work`` runs.
+
+    Returns:
+        None where it cannot be measured: elsewhere than on CUDA or Linux.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    peak = Path("/proc/self/clear_refs")
+    if device.type != "cpu" or not os.access(peak, os.W_OK):
+        return None
+    peak.write_text("5")  # proc(5): the peak of the resident size becomes the present size
+    before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
+
+
+def gigabytes(size: int) -> str:
+    """``1.5 GB``."""
+    return f"{size / 1e9:.1f} GB"
+
+
+def _is_lack(error: BaseException) -> bool:
+    text = str(error).lower()
+    is_of_torch = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_of_torch or any(words in text for words in _NO_MEMORY)
+
+
+def _free_of_machine() -> int | None:
+    if sys.platform != "linux":
+        return None
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    amounts = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    try:
+        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        amounts.append(limit - used)
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        pass
+    return min(amounts, default=None)
+
+
+def _status(key: str) -> int:
+    """A size from proc's status of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,97 @@
+"""One part of a model on its device, without a second copy of its tensors on the way.
+
+The module is built without memory and takes the file's tensors as they are: on the CPU, where the
+type fits, they stay mapped from the file.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from esdctl.checkpoints.accounting import nearest_pairs
+from esdctl.checkpoints.architecture import Architecture
+from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.skeleton import empty_part
+from esdctl.errors import InputError
+
+_PREFIX = "text_model."  # in the names of transformers' modules, not in the canonical ones
+_SHOWN = 10  # names in an error
+
+
+def load_part(
+    part: Part,
+    architecture: Architecture,
+    tensors: Mapping[str, torch.Tensor],
+    device: torch.device,
+    dtype: torch.dtype,
+    source: str,
+) -> Any:
+    """A part in evaluation mode, without gradients.
+
+    Args:
+        part: which.
+        architecture: of the model.
+        tensors: all of the part's, under canonical names; each is read once.
+        device, dtype: where they go, and as what.
+        source: the model, for messages.
+
+    Returns:
+        The module: diffusers' or transformers'.
+
+    Raises:
+        InputError: a tensor is missing, unexpected or of another shape.
+        IntegrityError: the tensors' file is damaged.
+    """
+    module = empty_part(part, getattr(architecture, part))
+    expected = module.state_dict()
+    named = {name.removeprefix(_PREFIX): name for name in expected}
+    _compare(part, {short: expected[name] for short, name in named.items()}, tensors, source)
+    state = {name: _placed(tensors[short], device, dtype) for short, name in named.items()}
+    module.load_state_dict(state, assign=True)
+    _number_positions(module, device)
+    return module.eval().requires_grad_(False)
+
+
+def _placed(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor itself where nothing has to change."""
+    if device.type == "cuda" and tensor.dim() == 4:  # convolutions are fastest so on tensor cores
+        return tensor.to(device, dtype, memory_format=torch.channels_last)
+    return tensor.to(device, dtype)
+
+
+def _number_positions(module: torch.nn.Module, device: torch.device) -> None:
+    """CLIP numbers its positions in a buffer that no file holds."""
+    for child in module.modules():
+        for name, buffer in child.named_buffers(recurse=False):
+            if buffer.is_meta:
+                positions = torch.arange(buffer.shape[-1], device=device)
+                setattr(child, name, positions.expand(buffer.shape))
+
+
+def _compare(
+    part: Part,
+    expected: Mapping[str, torch.Tensor],
+    found: Mapping[str, torch.Tensor],
+    source: str,
+) -> None:
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    lines = [
+        f"missing {ours}, unexpected {its}" for ours, its in nearest_pairs(missing, unexpected)
+    ]
+    paired = " ".join(lines).replace(",", "").split()
+    lines += [f"missing {name}" for name in missing if name not in paired]
+    lines += [f"unexpected {name}" for name in unexpected if name not in paired]
+    if not lines:
+        shapes = {name: (tuple(found[name].shape), tuple(expected[name].shape)) for name in found}
+        lines = [
+            f"{name} is {its}, not {ours}" for name, (its, ours) in shapes.items() if its != ours
+        ]
+    if lines:
+        more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        listed = "".join(f"\n  {line}" for line in lines[:_SHOWN])
+        raise InputError(
+            f"the {part} of {source} does not have the tensors of its config.json:{listed}{more}",
+            "its files belong to different models, or are damaged; get the model again",
+        )

@@ -1,0 +1,39 @@
+"""What the U-Net computes in: fp32, or 16 bits by autocast where memory and speed are short."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def find_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The type that is named; else bf16 on CUDA (fp16 where the card has no bf16), fp32 elsewhere.
+
+    Args:
+        name: a key of ``DTYPES``, or None.
+        device: where the U-Net is.
+    """
+    if name is not None:
+        return DTYPES[name]
+    if device.type != "cuda":
+        return torch.float32
+    with torch.cuda.device(device):
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float16
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The key of ``DTYPES``."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Layers that gain from 16 bits compute in ``dtype``, the others in fp32.
+
+    Enter it for one call of the network at a time: autocast remembers the rounded weights until it
+    ends, and weights that were rounded without gradient would have none afterwards.
+    """
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)

@@ -1,0 +1,130 @@
+"""The seed system's keys, and what each becomes in the present form. Loads no torch.
+
+A seed file is known by keys that only the seed system has, such as ``template_name``. Its files
+load unchanged: what is not used any more is accepted, and told once.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, get_args
+
+from esdctl.errors import UsageError
+
+DatasetType = Literal["unlearncanvas", "i2p", "generic"]
+
+# The seed system's key -> the present one.
+RENAMED = {
+    "template_name": "concept",
+    "ckpt_path": "model",
+    "wandb_project": "tracker_project",
+    "wandb_run": "tracker_run",
+}
+_FORMER = {"device": "devices"}  # esdctl's own
+# Keys that decide which names are allowed, and become no setting.
+RULES = {
+    "dataset_type": "whose names the concept is one of: unlearncanvas, i2p or generic (any)",
+    "use_sample": "allow only the names of the sample data sets",
+}
+UNUSED = {
+    "raw_dataset_dir": "ESD needs no training pictures",
+    "processed_dataset_dir": "ESD needs no training pictures",
+    "interpolation": "no picture is resized in training",
+    "ddim_eta": "trajectories are deterministic: eta 0 of DDIM",
+    "num_workers": "no pictures are loaded in training",
+    "pin_memory": "no pictures are loaded in training",
+}
+ONLY_OF_THE_SEED = {*RENAMED, *RULES, *UNUSED}
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True)
+class Translated:
+    """One layer of settings in the present form.
+
+    Args:
+        values: present keys.
+        is_seed: whether the layer was written for the seed system.
+        unused: keys that were given and have no effect.
+        dataset_type: whose names are allowed; None where it was not said.
+        use_sample: whether only the sample's names are; None where it was not said.
+    """
+
+    values: dict[str, object]
+    is_seed: bool
+    unused: tuple[str, ...] = ()
+    dataset_type: DatasetType | None = None
+    use_sample: bool | None = None
+
+
+def translate(values: Mapping[str, object], known: Collection[str], origin: str) -> Translated:
+    """Turn a layer's keys into the present ones.
+
+    Args:
+        values: as they were written, by the seed system's keys or the present ones.
+        known: the present keys.
+        origin: the layer's name, for messages.
+
+    Raises:
+        UsageError: a key is unknown, given under both of its names, or its value is not allowed.
+    """
+    for key in values:
+        if key not in known and key not in ONLY_OF_THE_SEED and key not in _FORMER:
+            raise UsageError(f"{origin}: unknown key {key}", _nearest(key, known))
+    is_seed = not ONLY_OF_THE_SEED.isdisjoint(values)
+    present: dict[str, object] = {}
+    for key, value in values.items():
+        if key in RULES or key in UNUSED:
+            continue
+        name = RENAMED.get(key) or _FORMER.get(key, key)
+        if name in present or (name != key and name in values):
+            raise UsageError(f"{origin}: {name} is given twice, also as {key}", "keep one of them")
+        present[name] = value
+    if is_seed:
+        _follow_the_seed(present, values)
+    return Translated(
+        present,
+        is_seed,
+        tuple(key for key in values if key in UNUSED),
+        _dataset_type(values.get("dataset_type"), origin),
+        _switch(values.get("use_sample"), origin),
+    )
+
+
+def _follow_the_seed(present: dict[str, object], values: Mapping[str, object]) -> None:
+    """What the seed system did without being asked."""
+    if present.get("separator") == "":  # it had no effect there
+        present["separator"] = None
+    if values.get("wandb_project") is not None:
+        present.setdefault("tracker", "wandb")
+    if "concept" in present and not isinstance(present["concept"], str | None):
+        present["concept"] = str(present["concept"])
+
+
+def _dataset_type(value: object, origin: str) -> DatasetType | None:
+    if value is None:
+        return None
+    spelled = str(value).lower().replace("_", "").replace("-", "")
+    for known in get_args(DatasetType):
+        if spelled == known:
+            return known  # type: ignore[no-any-return]
+    near = get_close_matches(spelled, get_args(DatasetType), n=1)
+    raise UsageError(
+        f"dataset_type = {value!r} ({origin}): must be {', '.join(get_args(DatasetType))}",
+        f"did you mean {near[0]}?" if near else "",
+    )
+
+
+def _switch(value: object, origin: str) -> bool | None:
+    """A boolean, also as text: ``False`` of a command line is false."""
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text in (*_YES, *_NO):
+        return text in _YES
+    raise UsageError(f"use_sample = {value!r} ({origin}): must be true or false")
+
+
+def _nearest(key: str, known: Collection[str]) -> str:
+    near = get_close_matches(key, sorted({*known, *ONLY_OF_THE_SEED}), n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"

@@ -1,0 +1,173 @@
+"""``esdctl export``, ``diff`` and ``inspect``: one path or fact a line, JSON when asked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from esdctl.cli.app import run
+from tests.checkpoints.tiny_models import tiny_folder
+from tests.models.exports import erase, export
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder("sd1", tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def delta(base: Path, tmp_path: Path) -> Path:
+    return erase(str(base), tmp_path / "rust.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("compvis", "rust.safetensors"),
+        ("diffusers", "rust"),
+        ("delta", "rust-delta.safetensors"),
+        ("lora", "rust-lora.safetensors"),
+        ("authors", "esd-Rust-from-Rust-esdx.safetensors"),
+    ],
+)
+def test_every_form_goes_to_the_workspace_under_its_own_name(
+    form: str, name: str, delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["export", str(delta), "--to", form, "--root", str(tmp_path), "--quiet"]) == 0
+    path = tmp_path / "outputs" / "exports" / name
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.exists()
+
+
+def test_a_lora_prints_its_relative_error_and_what_it_leaves_out(
+    delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "lora.safetensors"
+    command = ["export", str(delta), "--to", "lora", "--rank", "2", "-o", str(out), "--json"]
+    assert run(command) == 0
+    captured = capsys.readouterr()
+    assert "relative error of their change 0." in captured.err
+    assert "a LoRA holds no biases and norms: 16 changed tensors are left out" in captured.err
+    document = json.loads(captured.out)
+    assert document["path"] == str(out)
+    assert set(document["ranks"].values()) == {2}
+    assert 0 < document["relative_error"] < document["relative_error_with_left_out"] < 1
+    assert len(document["left_out"]) == 16
+
+
+def test_a_dry_run_writes_nothing(delta: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out.ckpt"
+    assert run(["export", str(delta), "--to", "compvis", "-o", str(out), "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["form"] == "compvis"
+    assert [path.name for path in tmp_path.iterdir()] == ["rust.safetensors"]
+
+
+def test_a_type_halves_the_file(delta: Path, tmp_path: Path) -> None:
+    whole = export(delta, "compvis", tmp_path / "whole.safetensors")
+    half = export(delta, "compvis", tmp_path / "half.safetensors", "--dtype", "fp16")
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "complaint"),
+    [
+        (["--to", "onnx"], 2, "no form 'onnx'"),
+        (["--to", "compvis", "--dtype", "int8"], 2, "no type 'int8'"),
+        (["--to", "compvis", "--rank", "4"], 2, "--rank and --energy are of LoRAs only"),
+        (["--to", "lora", "--rank", "4", "--energy", "0.9"], 2, "exclude each other"),
+        (["--to", "lora", "--energy", "1.1"], 2, "--energy is 1.1"),
+        (["--to", "compvis", "--output", "model.bin"], 2, "cannot be called model.bin"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_its_exit_status(
+    flags: list[str], status: int, complaint: str, delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["export", str(delta), "--root", str(tmp_path), *flags]) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert complaint in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_what_is_there_already_is_never_written_over(
+    delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    out.write_text("mine")
+    assert run(["export", str(delta), "--to", "compvis", "-o", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+    out.unlink()
+    out.with_suffix(".yaml").write_text("mine")
+    assert run(["export", str(delta), "--to", "compvis", "-o", str(out)]) == 2
+    assert "mine.yaml exists" in capsys.readouterr().err
+
+
+def test_a_base_has_no_delta_but_goes_into_the_other_layout(
+    base: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["export", str(base), "--to", "lora", "--root", str(tmp_path)]) == 2
+    assert "nothing is erased from it" in capsys.readouterr().err
+    export(str(base), "compvis", tmp_path / "tiny.ckpt")
+
+
+def test_what_an_xl_folder_says_of_the_empty_prompt_is_kept(tmp_path: Path) -> None:
+    base = tiny_folder("sdxl", tmp_path / "xl")
+    index = base / "model_index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps({**content, "force_zeros_for_empty_prompt": False}))
+    out = export(str(base), "diffusers", tmp_path / "out")
+    written = json.loads((out / "model_index.json").read_text())
+    assert written == {**content, "force_zeros_for_empty_prompt": False}
+
+
+def test_a_run_goes_out_under_its_own_name(base: Path, tmp_path: Path, capsys: Capture) -> None:
+    settings = ["--iterations", "1", "--ddim-steps", "2", "--device", "cpu", "--quiet"]
+    run_folder = tmp_path / "rust-run"
+    command = ["train", "--model", str(base), "--concept", "Rust", "-o", str(run_folder)]
+    assert run([*command, *settings]) == 0
+    capsys.readouterr()
+    assert run(["inspect", str(run_folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["family"], found["layout"]) == ("run", "sd1", "diffusers")
+    assert found["about"]["settings"]["iterations"] == 1
+    assert run(["export", str(run_folder), "--to", "lora", "--root", str(tmp_path)]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "outputs" / "exports" / "rust-run-lora.safetensors"
+    assert run(["inspect", str(path), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)["about"]
+    assert (about["concept"], about["base"]) == ("Rust", str(base))
+
+
+def test_diff_names_the_tensors_that_an_erasure_changed_whatever_the_layout(
+    base: Path, delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    erased = export(delta, "compvis", tmp_path / "erased.ckpt")
+    capsys.readouterr()
+    assert run(["diff", str(base), str(erased), "--root", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    names = captured.out.splitlines()
+    assert len(names) == 80
+    assert all(name.startswith("unet.") and ".attn2." in name for name in names)
+    assert "80 tensors differ" in captured.err
+    module = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
+    row = next(line for line in captured.err.splitlines() if line.startswith(module))
+    assert row.split()[1] == "5/5"
+    assert run(["diff", str(delta), str(erased), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"] == []
+
+
+def test_inspect_tells_one_fact_a_line_or_a_document(
+    delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["inspect", "pocket", "--root", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for fact in ("kind: model", "family: sd1", "layout: diffusers", "dtype: fp16"):
+        assert fact in lines
+    assert run(["inspect", str(delta), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["about"]["concept"]) == ("delta", "Rust")
+    assert (document["family"], document["layout"]) == ("sd1", "diffusers")  # its base's
+    assert run(["inspect", str(tmp_path / "nothing")]) == 3
+    assert run(["inspect", "compvis", "--root", str(tmp_path)]) == 3

@@ -1,0 +1,68 @@
+"""The seed system's keys become the present ones; each mistake names its key."""
+
+import pytest
+
+from esdctl.errors import UsageError
+from esdctl.settings.legacy import Translated, translate
+
+KNOWN = ("model", "concept", "lr", "separator", "tracker", "tracker_project", "devices")
+
+
+def translated(**values: object) -> Translated:
+    return translate(values, KNOWN, "file a.yaml")
+
+
+def test_renamed_keys_become_the_present_ones() -> None:
+    layer = translated(ckpt_path="a.ckpt", template_name="Rust", lr="1e-5")
+    assert layer.values == {"model": "a.ckpt", "concept": "Rust", "lr": "1e-5"}
+    assert layer.is_seed
+
+
+def test_a_file_of_present_keys_is_not_the_seed_systems() -> None:
+    assert not translated(concept="Rust", devices="cpu").is_seed
+
+
+def test_keys_without_effect_are_named_in_their_order() -> None:
+    layer = translated(num_workers=4, pin_memory=True, interpolation="bicubic", ddim_eta=0.0)
+    assert layer.values == {}
+    assert layer.unused == ("num_workers", "pin_memory", "interpolation", "ddim_eta")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [(True, True), ("True", True), (False, False), ("False", False), ("no", False), (0, False)],
+)
+def test_use_sample_false_is_false_also_as_text(written: object, meant: bool) -> None:
+    assert translated(use_sample=written).use_sample is meant
+
+
+@pytest.mark.parametrize("written", ["unlearncanvas", "unlearn_canvas", "UnlearnCanvas"])
+def test_a_data_set_has_several_spellings(written: str) -> None:
+    assert translated(dataset_type=written).dataset_type == "unlearncanvas"
+
+
+def test_an_empty_separator_is_none_as_it_had_no_effect() -> None:
+    assert translated(template_name="Rust", separator="").values["separator"] is None
+
+
+def test_a_wandb_project_asks_for_wandb() -> None:
+    assert translated(wandb_project="p").values == {"tracker_project": "p", "tracker": "wandb"}
+    assert translated(wandb_project=None).values == {"tracker_project": None}
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "hint"),
+    [
+        ({"template_nam": "Rust"}, "file a.yaml: unknown key template_nam", "template_name"),
+        ({"learning_rate_of_it": 1}, "unknown key", "known: concept"),
+        ({"template_name": "Rust", "concept": "Dogs"}, "given twice", "keep one"),
+        ({"concept": "Dogs", "template_name": "Rust"}, "given twice", "keep one"),
+        ({"use_sample": "perhaps"}, "must be true or false", ""),
+        ({"dataset_type": "unlearncanva"}, "must be unlearncanvas, i2p", "unlearncanvas"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(values: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        translate(values, KNOWN, "file a.yaml")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
