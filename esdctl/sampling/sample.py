@@ -12,6 +12,7 @@ from esdctl.diffusion.ddim import CLEAN, run_ddim
 from esdctl.diffusion.guidance import guided
 from esdctl.diffusion.schedule import ddim_timesteps
 from esdctl.errors import InputError
+from esdctl.models.memory import telling_of_memory
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
@@ -41,11 +42,14 @@ def sample(
 
     Raises:
         InputError: the model gives numbers that are not finite.
+        DeviceError: the memory does not suffice.
     """
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
     for batch in _batches(pictures, batch_size):
         conditional = embed([picture.prompt for picture in batch])  # B rows
-        yield list(zip(batch, _sample_batch(model, batch, conditional, embed.empty), strict=True))
+        with telling_of_memory(model.device, _advice(batch)):
+            pixels = _sample_batch(model, batch, conditional, embed.empty)
+        yield list(zip(batch, pixels, strict=True))
 
 
 def sample_in_memory(
@@ -107,6 +111,12 @@ def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Pict
     for group in alike.values():
         for start in range(0, len(group), batch_size):
             yield group[start : start + batch_size]
+
+
+def _advice(batch: Sequence[Picture]) -> list[str]:
+    size = f"a smaller --image-size (now {batch[0].width} x {batch[0].height})"
+    fewer = [f"use --batch-size 1 (now {len(batch)})"] if len(batch) > 1 else []
+    return [*fewer, f"use {size}", "use --device cpu"]
 
 
 @torch.inference_mode()
