@@ -61,6 +61,7 @@ def test_an_exported_model_tells_its_own_layout_not_its_bases(
     delta: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = export(delta, "compvis", tmp_path / "whole.safetensors")
+    capsys.readouterr()
     assert run(["inspect", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["kind"], found["layout"]) == ("model", "compvis")
