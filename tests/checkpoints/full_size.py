@@ -1,14 +1,9 @@
-"""The published models in full size: their architectures, and checkpoints of random weights."""
+"""The architectures of the published models in full size, to be built without memory."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from esdctl.checkpoints.architecture import Architecture
-from esdctl.checkpoints.export import write_compvis
-from esdctl.checkpoints.skeleton import skeleton
 
 Family = Literal["sd1", "sd2", "sdxl"]
 FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
@@ -62,22 +57,6 @@ def full_size(family: Family) -> Architecture:
         text_encoder_2=_clip(1280, 32, "gelu") if family == "sdxl" else None,
         scheduler={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
     )
-
-
-def write_full_size(family: Family, path: Path, dtype: torch.dtype, seed: int = 0) -> None:
-    """Write a CompVis checkpoint whose weights are normal draws: for SD 1.x 4.3 GB in fp32."""
-    architecture, generator = full_size(family), torch.Generator().manual_seed(seed)
-
-    def values(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        if "norm" in name and name.endswith("weight"):
-            return torch.ones(shape, dtype=dtype)
-        return torch.empty(shape, dtype=dtype).normal_(0, 0.02, generator=generator)
-
-    parts = {
-        part: {name: values(name, shape) for name, shape in shapes.items()}
-        for part, shapes in skeleton(architecture).items()
-    }
-    write_compvis(path, parts, architecture)
 
 
 def _clip(width: int, layers: int, activation: str) -> dict[str, Any]:
