@@ -1,4 +1,4 @@
-"""What to change when a run's memory does not suffice, the mildest change first. Loads no torch."""
+"""What to change when a run's memory does not suffice, the mildest change first."""
 
 from collections.abc import Iterator
 

@@ -1,0 +1,44 @@
+"""A Stable Diffusion 1.x of full size with random weights, written a few megabytes at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from esdctl.checkpoints.key_map import family_parts, places
+from esdctl.checkpoints.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.safetensors_writer import write_safetensors
+from esdctl.checkpoints.skeleton import skeleton
+from esdctl.checkpoints.tensor_info import NAMES, TensorInfo
+from tests.checkpoints.full_size import full_size
+
+_BLOCK = 2**20  # values
+
+
+def write_full_size(path: Path, dtype: torch.dtype = torch.float32) -> int:
+    """Write a CompVis checkpoint, safetensors, with its LDM config beside it.
+
+    Returns:
+        The number of parameters.
+    """
+    architecture = full_size("sd1")
+    infos: dict[str, TensorInfo] = {}
+    for part in family_parts("sd1"):
+        shapes = skeleton(architecture)[part]
+        for name, place in places("sd1", part, shapes).items():
+            more = (1, 1) if place.form == "conv" and name.endswith(".weight") else ()
+            infos[place.name] = TensorInfo(NAMES[dtype], (*shapes[name], *more))
+    write_safetensors(path, infos, _noise(infos, dtype), {})
+    path.with_suffix(".yaml").write_text(ldm_yaml(architecture), encoding="utf-8")
+    return sum(info.bytes for info in infos.values()) // dtype.itemsize
+
+
+def _noise(infos: dict[str, TensorInfo], dtype: torch.dtype) -> Iterator[bytes]:
+    values = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02
+    block = values.to(dtype).view(torch.uint8).numpy().tobytes()
+    for info in infos.values():
+        left = info.bytes
+        while left:
+            piece = block[:left]
+            yield piece
+            left -= len(piece)
