@@ -18,13 +18,15 @@ def find_devices(text: str | None) -> tuple[torch.device, ...]:
     """
     if text is None:
         return (find_device(None),)
-    return tuple(find_device(name) for name in parse_devices(text))
+    return tuple(find_device(name, "--devices") for name in parse_devices(text))
 
 
-def find_device(name: str | None) -> torch.device:
+def find_device(name: str | None, option: str = "--device") -> torch.device:
     """A torch device by its name: ``cpu``, ``cuda``, ``cuda:1``, ``1`` (a CUDA index), ``mps``.
 
-    Without a name it is CUDA where there is one, else the CPU.
+    Args:
+        name: None for CUDA where there is one, else the CPU.
+        option: where the user can name another.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -39,7 +41,7 @@ def find_device(name: str | None) -> torch.device:
         known = existing_devices()
         raise DeviceError(
             f"no device {spelled!r} here",
-            f"this machine has: {', '.join(known)}; choose with --device {known[-1]}",
+            f"this machine has: {', '.join(known)}; choose with {option} {known[-1]}",
         ) from None
     return device
 

@@ -17,7 +17,7 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import captioned_sheet, contact_sheet
 from esdctl.sampling.plan import Picture, SamplePlan
-from esdctl.sampling.sample import TASK, Pixels, sample
+from esdctl.sampling.sample import TASK, Pixels, batches_of, sample
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_bytes, write_with
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.disk_errors import guard_disk
@@ -65,11 +65,13 @@ def make_pictures(
         try:
             for row in rows.values():
                 show(row)
-            missing = [picture for picture in plan.pictures if picture.file not in rows]
+            missing = _unfinished_batches(plan, rows, batch_size)
             if missing:
                 reporter.started(TASK, len(plan.pictures), "pictures", done=len(rows))
                 for batch in sample(load_model(), missing, batch_size):
                     for picture, pixels in batch:
+                        if picture.file in rows:
+                            continue
                         rows[picture.file] = _store(plan, picture, pixels, folder)
                         show(rows[picture.file])
                     reporter.advanced(TASK, len(rows))
@@ -80,6 +82,18 @@ def make_pictures(
                 "run the same command again to make the others",
             ) from None
     return [rows[picture.file] for picture in plan.pictures]
+
+
+def _unfinished_batches(
+    plan: SamplePlan, rows: Mapping[str, Row], batch_size: int
+) -> list[Picture]:
+    """What to make so that each missing picture has the batch that it would always have had."""
+    return [
+        picture
+        for batch in batches_of(plan.pictures, batch_size)
+        if any(other.file not in rows for other in batch)
+        for picture in batch
+    ]
 
 
 def finished_rows(plan: SamplePlan, folder: Path) -> dict[str, Row]:

@@ -45,7 +45,7 @@ def sample(
         DeviceError: the memory does not suffice.
     """
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
-    for batch in _batches(pictures, batch_size):
+    for batch in batches_of(pictures, batch_size):
         conditional = embed([picture.prompt for picture in batch])  # B rows
         with telling_of_memory(model.device, _advice(batch)):
             pixels = _sample_batch(model, batch, conditional, embed.empty)
@@ -103,7 +103,12 @@ class _Embeddings:
         return stacked
 
 
-def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
+def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
+    """Pictures of one kind, at most ``batch_size`` at once.
+
+    A batch's company changes the last bit of a picture. Some of these batches, taken together, are
+    divided in the same way again.
+    """
     alike: dict[tuple[int, int, int, float], list[Picture]] = {}
     for picture in pictures:
         kind = (picture.width, picture.height, picture.steps, picture.guidance)
