@@ -69,8 +69,6 @@ def erase(
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
         model = load(plan.pipeline, devices[0], dtype)
-        for note in model.architecture.notes:
-            reporter.notice(note)
         with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
             student = _train(model, plan, run, devices[1:], reporter, stop)
             _write_delta(run, plan, student)
