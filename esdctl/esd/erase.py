@@ -99,7 +99,7 @@ def _train(
     student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
     if config.gradient_checkpointing:
         model.unet.enable_gradient_checkpointing()
-    latent = (model.architecture.unet["in_channels"], *[side // model.vae_factor] * 2)
+    latent = (model.architecture.unet.get("in_channels", 4), *[side // model.vae_factor] * 2)
     batch_size = _batch_size(run, student, model.schedule, embeddings, config, latent, reporter)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(

@@ -137,7 +137,7 @@ def _sample_batch(
     )
     factor = model.vae_factor
     shape = (
-        int(model.architecture.unet["in_channels"]),
+        int(model.architecture.unet.get("in_channels", 4)),
         first.height // factor,
         first.width // factor,
     )
