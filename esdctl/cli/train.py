@@ -11,8 +11,10 @@ from esdctl.cli import train_options as opt
 from esdctl.cli.options import (
     DryRunOption,
     JsonOption,
+    ModelConfigOption,
     ModelOption,
     OutputOption,
+    PredictionOption,
     QuietOption,
     RootOption,
     SeedOption,
@@ -59,8 +61,8 @@ def train(
     devices: opt.DevicesOption = None,
     dtype: opt.DtypeOption = None,
     gradient_checkpointing: opt.CheckpointingOption = None,
-    model_config_path: opt.ModelConfigOption = None,
-    prediction_type: opt.PredictionOption = None,
+    model_config_path: ModelConfigOption = None,
+    prediction_type: PredictionOption = None,
     format: opt.FormatOption = None,  # noqa: A002  # the flag's name
     output_dir: opt.OutputDirOption = None,
     output_name: opt.OutputNameOption = None,

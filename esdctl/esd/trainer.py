@@ -64,10 +64,7 @@ def train(
     reporter.started(TASK, config.iterations, "steps", progress.steps)
     while progress.steps < config.iterations:
         began = time.perf_counter()
-        drawn = draw(
-            config.seed, progress.steps, config.ddim_steps, len(embeddings.prompts),
-            len(embeddings.retained or ()), latent_shape,
-        )  # fmt: skip
+        drawn = _draw(config, progress.steps, embeddings, latent_shape)
         loss = step_loss(student, schedule, embeddings, config, drawn)
         _step(optimizer, scaler, loss.total(config.retain_weight), student, progress.steps, folder)
         seconds = time.perf_counter() - began
@@ -87,6 +84,14 @@ def train(
             )
     reporter.finished(TASK)
     return progress
+
+
+def _draw(
+    config: TrainConfig, step: int, embeddings: Embeddings, latent_shape: tuple[int, int, int, int]
+) -> Draw:
+    """The random choices of a step."""
+    prompts, retained = len(embeddings.prompts), len(embeddings.retained or ())
+    return draw(config.seed, step, config.ddim_steps, prompts, retained, latent_shape)
 
 
 def _step(
