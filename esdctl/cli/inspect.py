@@ -35,7 +35,8 @@ def inspect(
     models = find_workspace(root).models
     found = inspect_path(_place(path, models))
     base = base_of(found)
-    if base is not None and _place(base, models).exists():
+    is_change = found.layout is None  # of another model; an exported model tells its own layout
+    if is_change and base is not None and _place(base, models).exists():
         with suppress(InputError, IntegrityError):  # what is asked about is known all the same
             found = with_base(found, _place(base, models))
     if json:

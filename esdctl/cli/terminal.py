@@ -30,6 +30,7 @@ class _Task:
     done_before: int  # a resumed task starts here; its speed counts from here
     began: float  # seconds of the clock
     last_line: float
+    done: int = 0  # as told last
     bar: TaskID | None = None
 
     def pace(self, done: int, now: float) -> str:
@@ -69,7 +70,7 @@ class TerminalReporter:
 
     def started(self, task: str, total: int, unit: str, done: int = 0) -> None:
         now = self._clock()
-        entry = _Task(total, unit, done, began=now, last_line=now)
+        entry = _Task(total, unit, done, began=now, last_line=now, done=done)
         self._tasks[task] = entry
         if self._bars is not None:
             self._bars.start()
@@ -81,6 +82,7 @@ class TerminalReporter:
 
     def advanced(self, task: str, done: int, details: str = "") -> None:
         entry = self._tasks[task]
+        entry.done = done
         now = self._clock()
         pace = entry.pace(done, now)
         if self._bars is not None and entry.bar is not None:
@@ -96,7 +98,10 @@ class TerminalReporter:
         entry = self._tasks.pop(task)
         if self._bars is not None and entry.bar is not None:
             self._bars.remove_task(entry.bar)
-        self._line(f"{task}: done in {_clock_time(self._clock() - entry.began)}")
+        took = _clock_time(self._clock() - entry.began)
+        is_whole = entry.done >= entry.total
+        outcome = "done in" if is_whole else f"stopped at {entry.amount(entry.done)} after"
+        self._line(f"{task}: {outcome} {took}")
         if not self._tasks:
             self.close()
 

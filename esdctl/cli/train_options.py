@@ -36,19 +36,6 @@ ConfigOption = Annotated[
     ),
 ]
 ConfigPathOption = Annotated[Path | None, typer.Option("--config-path", hidden=True)]
-ModelConfigOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model-config-path",
-        "--model-config",
-        metavar="FILE",
-        help="LDM's YAML of a CompVis checkpoint; else its tensors say what it is.",
-    ),
-]
-PredictionOption = Annotated[
-    str | None,
-    typer.Option("--prediction-type", help="epsilon or v_prediction, where no file says it."),
-]
 MethodOption = Annotated[
     str | None,
     typer.Option("--train-method", help="Which parameters move: xattn, noxattn, ..."),

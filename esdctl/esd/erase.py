@@ -86,6 +86,7 @@ def erase(
                 reporter,
             )  # fmt: skip
         write_with(run.contact_sheet, lambda beside: sheet.save(beside))
+        run.seal(plan.concept.name, plan.digest)
     return run
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import DELTA_NAME
 from esdctl.storage.atomic import read_jsonl
+from esdctl.storage.digest import sha256_file
+from esdctl.storage.manifest import FileEntry, Manifest, write_manifest
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class RunFolder:
 
     ``run.json`` (settings, concept, base, provenance; written first, its presence makes a folder a
     run), ``log.jsonl`` (one row a step), ``checkpoints/`` (state to resume from), then, when the
-    run is done, ``delta.safetensors`` and ``contact_sheet.png``.
+    run is done, ``delta.safetensors`` and ``contact_sheet.png``, and a manifest of all of these.
     """
 
     path: Path
@@ -58,6 +60,22 @@ class RunFolder:
         """The steps of the newest checkpoint; 0 without one."""
         names = sorted(path.stem for path in self.checkpoints.glob("step-*.pt"))
         return int(names[-1].removeprefix("step-")) if names else 0
+
+    def seal(self, concept: str, settings_digest: str) -> None:
+        """Write the manifest of what does not change any more, so that ``verify`` can tell.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+        files = (self.record, self.path / "config.yaml", self.log, self.delta, self.contact_sheet)
+        entries = [
+            FileEntry(file.name, file.stat().st_size, sha256_file(file))
+            for file in files
+            if file.is_file()
+        ]
+        write_manifest(
+            self.path, Manifest(concept, "esdctl train", settings_digest, tuple(entries))
+        )
 
     def training_seconds(self) -> float:
         """The sum over the log's steps and probes, in seconds."""

@@ -1,6 +1,7 @@
 """The training loop: report, save, stop or step."""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -114,8 +115,9 @@ def _step(
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        # One number for all of them; it is finite where each of them is.
-        if torch.isfinite(torch.nn.utils.get_total_norm(student.selected.values())):
+        # The largest value: one number for all of them, finite where each of them is.
+        largest = torch.nn.utils.get_total_norm(student.selected.values(), norm_type=math.inf)
+        if torch.isfinite(largest):
             return
     raise CheckFailed(
         f"the loss is not finite at step {step}",

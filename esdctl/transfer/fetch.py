@@ -251,9 +251,10 @@ def _keeping(staging: Staging) -> Iterator[None]:
     """Keep what came for the next try, and say so; nothing is kept of what is wrong."""
     try:
         yield
-    except IntegrityError:
+    except IntegrityError as error:
         staging.discard()
-        raise
+        hint = "the file at the server is damaged, or something between changes it; nothing is kept"
+        raise IntegrityError(error.message, error.hint or hint) from error
     except (NetworkError, StorageError) as error:
         raise _with_what_is_kept(error, staging) from error
 

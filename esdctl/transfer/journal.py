@@ -6,7 +6,9 @@ The format, on one page. Each line is ``<CRC-32 of the rest, 8 hexadecimal digit
   another source or revision is void, and so are the bytes that it speaks of.
 - ``{"file": "a/b", "start": 0, "end": 8388608, "crc32": ...}``: these bytes of that file are on the
   disk. ``{"file": "a/b", "size": ..., "sha256": ...}``: the file is complete and was checked.
-  ``{"file": "a/b", "void": true}``: forget what was said of that file.
+- ``{"file": "a/b", "unpacked": ..., "crc32": ..., "packed": ..., "packed_end": ...}``: so many
+  bytes of that member of an archive are on the disk; they came out of those before ``packed``.
+- ``{"file": "a/b", "void": true}``: forget what was said of that file.
 - A line is written after the data that it speaks of was synced, and is synced itself. A kill tears
   at most the last line; from the first line that does not match its CRC, the rest is cut off.
 - A reader trusts nothing: it reads the bytes again and holds them against CRC-32 or SHA-256.
@@ -46,6 +48,23 @@ class DurableRange:
     crc32: int
 
 
+@dataclass(frozen=True)
+class MemberMark:
+    """How far the unpacking of a member came.
+
+    Args:
+        unpacked: bytes of the file that are durable.
+        crc32: of those.
+        packed: offset in the archive of the first packed byte that was not fed yet.
+        packed_end: offset in the archive where the member's packed bytes end.
+    """
+
+    unpacked: int
+    crc32: int
+    packed: int
+    packed_end: int
+
+
 @dataclass
 class Known:
     """What a journal tells.
@@ -53,17 +72,20 @@ class Known:
     Args:
         files: complete files, by path.
         ranges: durable ranges of files that are not complete.
+        marks: of members that are not complete, the last one each.
         length: bytes of the lines that hold; 0 when the journal is void.
     """
 
     files: dict[str, FileEntry] = field(default_factory=dict)
     ranges: dict[str, list[DurableRange]] = field(default_factory=dict)
+    marks: dict[str, MemberMark] = field(default_factory=dict)
     length: int = 0
 
     @property
     def size(self) -> int:
         """Durable bytes, if the disk still holds them."""
         whole = sum(entry.size for entry in self.files.values())
+        whole += sum(m.unpacked for name, m in self.marks.items() if name not in self.files)
         return whole + sum(
             place.end - place.start
             for name, places in self.ranges.items()
@@ -77,10 +99,19 @@ class Known:
             case {"file": str(name), "void": True}:
                 self.files.pop(name, None)
                 self.ranges.pop(name, None)
+                self.marks.pop(name, None)
             case {"file": str(name), "size": int(size), "sha256": str(sha256)}:
                 self.files[name] = FileEntry(name, size, sha256)
             case {"file": str(name), "start": int(start), "end": int(end), "crc32": int(crc32)}:
                 self.ranges.setdefault(name, []).append(DurableRange(start, end, crc32))
+            case {
+                "file": str(name),
+                "unpacked": int(unpacked),
+                "crc32": int(crc32),
+                "packed": int(packed),
+                "packed_end": int(packed_end),
+            }:
+                self.marks[name] = MemberMark(unpacked, crc32, packed, packed_end)
             case _:
                 return False
         return True
@@ -105,6 +136,7 @@ class Journal:
         self.size = known.size  # durable bytes at the beginning, if the disk still holds them
         self.files = known.files
         self.ranges = known.ranges
+        self.marks = known.marks
         self._path = path
         self._failure: BaseException | None = None
         self._queue: queue.SimpleQueue[_Commit | None] = queue.SimpleQueue()
@@ -134,10 +166,20 @@ class Journal:
         self.files[entry.path] = entry
         self._note(path, {"file": entry.path, "size": entry.size, "sha256": entry.sha256})
 
+    def note_mark(self, path: Path, name: str, mark: MemberMark) -> None:
+        """Sync ``path``, then record how far the unpacking of the member ``name`` came.
+
+        Raises:
+            StorageError: as for ``note_range``.
+        """
+        self.marks[name] = mark
+        self._note(path, {"file": name, **asdict(mark)})
+
     def forget(self, name: str) -> None:
         """Record that nothing is known of the file ``name``."""
         self.files.pop(name, None)
         self.ranges.pop(name, None)
+        self.marks.pop(name, None)
         self._note(None, {"file": name, "void": True})
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ class Meter:
         self._lock = threading.Lock()
         self._done = {task: 0}
         self._told = {task: 0.0}
+        self._sizes = {task: total}
         self._has_begun = False
 
     def keep(self, count: int) -> None:
@@ -39,37 +40,51 @@ class Meter:
             if size >= OWN_TASK and name not in self._done:
                 self._done[name] = done
                 self._told[name] = 0.0
+                self._sizes[name] = size
                 self._reporter.started(name, size, "bytes", done)
 
     def add(self, name: str, count: int) -> None:
         """``count`` more bytes of ``name``; negative when bytes turned out to be void."""
+        self.arrive(count)
+        self.unpack(name, count)
+
+    def arrive(self, count: int) -> None:
+        """``count`` more bytes of the whole."""
+        self._advance(self._task, count)
+
+    def unpack(self, name: str, count: int) -> None:
+        """``count`` more bytes of ``name`` alone: they arrived before, perhaps out of order."""
+        if name != self._task:
+            self._advance(name, count)
+
+    def _advance(self, task: str, count: int) -> None:
         with self._lock:
             self._begin_total()
+            if task not in self._done:
+                return
+            self._done[task] += count
             now = time.monotonic()
-            for task in (self._task, name):
-                if task not in self._done:
-                    continue
-                self._done[task] += count
-                if now - self._told[task] >= SECONDS_BETWEEN_EVENTS:
-                    self._told[task] = now
-                    self._reporter.advanced(task, self._done[task])
+            if now - self._told[task] >= SECONDS_BETWEEN_EVENTS:
+                self._told[task] = now
+                self._reporter.advanced(task, self._done[task])
 
     def end(self, name: str) -> None:
         """The file ``name`` is complete."""
         with self._lock:
             if name in self._done and name != self._task:
-                self._reporter.advanced(name, self._done[name])
-                del self._done[name]
-                self._reporter.finished(name)
+                self._end(name, self._sizes[name])
 
     def close(self) -> None:
         """The whole is over, done or not."""
-        for name in [name for name in self._done if name != self._task]:
-            self.end(name)
         with self._lock:
             self._begin_total()
-            self._reporter.advanced(self._task, self._done[self._task])
-            self._reporter.finished(self._task)
+            for name in list(self._done)[::-1]:  # the whole last
+                self._end(name, self._done[name])
+
+    def _end(self, name: str, done: int) -> None:
+        del self._done[name]
+        self._reporter.advanced(name, done)
+        self._reporter.finished(name)
 
     def _begin_total(self) -> None:
         if not self._has_begun:

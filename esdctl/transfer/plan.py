@@ -130,12 +130,14 @@ def _plan(artifact: Artifact, target: Path, found: Found) -> TransferPlan:
 
 
 def _packed(found: FoundZip, known: Known) -> int:
-    """Bytes of the archive whose members are complete already."""
+    """Bytes of the archive whose members are complete already, or half-unpacked."""
     if found.contents is None:
         return 0
-    places = found.contents.places
-    return sum(
-        member.end - member.header_offset
-        for member in found.contents.members
-        if places.get(member.name) in known.files
-    )
+    packed = 0
+    for member in found.contents.members:
+        name = found.contents.places.get(member.name)
+        if name in known.files:
+            packed += member.end - member.header_offset
+        elif name in known.marks:
+            packed += known.marks[name].packed - member.header_offset
+    return packed

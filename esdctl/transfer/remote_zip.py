@@ -2,18 +2,15 @@
 
 import hashlib
 import os
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.errors import IntegrityError
 from esdctl.storage.disk_errors import guard_disk
-from esdctl.storage.manifest import FileEntry
 from esdctl.transfer.http import Http
-from esdctl.transfer.inflate import MemberSink
 from esdctl.transfer.journal import Journal
+from esdctl.transfer.member_sink import MemberSink
 from esdctl.transfer.meter import Meter
 from esdctl.transfer.segments import (
     LARGEST_SEGMENT,
@@ -22,27 +19,10 @@ from esdctl.transfer.segments import (
     Sink,
     stream_intervals,
 )
+from esdctl.transfer.unpacking import ZipContents, ZipUnpacking
 from esdctl.transfer.zip_rules import TAIL_SIZE, Member, check_names, find_directory, read_directory
 
 WORKERS = 4  # threads that inflate, at most; fewer on fewer cores
-
-
-@dataclass(frozen=True)
-class ZipContents:
-    """What a ZIP's directory tells.
-
-    Args:
-        members: in the archive's order.
-        places: member's name -> path below the target; folders have none.
-    """
-
-    members: tuple[Member, ...]
-    places: dict[str, str]
-
-    @property
-    def unpacked(self) -> int:
-        """Bytes of all members."""
-        return sum(member.size for member in self.members)
 
 
 def read_contents(source: ByteSource, strip: str) -> ZipContents:
@@ -91,14 +71,14 @@ def unpack(
         NetworkError, NoRanges, SourceChanged: as ``RemoteFile.read``.
         StorageError: the disk is full or not writable.
     """
-    unpacking = _Unpacking(contents, folder, journal, meter, only)
+    unpacking = ZipUnpacking(contents, folder, journal, meter, only)
     with guard_disk(folder):
         unpacking.keep_what_is_intact()
-        intervals = [
-            Interval(group[0].header_offset, group[-1].end, _SinkMaker(group, unpacking))
-            for group in _groups(contents.members, unpacking)
-        ]
-        stream_intervals(http, source, intervals, _workers())
+        unpacking.enter_what_is_half_done(source)
+        groups = list(_groups(contents.members, unpacking))
+        intervals = [Interval(group[-1].end, _Beginning(group, unpacking)) for group in groups]
+        total = sum(group[-1].end - group[0].header_offset for group in groups)
+        stream_intervals(http, source, intervals, total, meter.arrive, _workers())
 
 
 def unpack_and_prove(
@@ -118,79 +98,33 @@ def unpack_and_prove(
     Raises:
         IntegrityError: the archive's SHA-256 is not ``sha256``; and as ``unpack``.
     """
-    unpacking = _Unpacking(contents, folder, journal, meter, None)
+    unpacking = ZipUnpacking(contents, folder, journal, meter, None)
 
-    def new_sink() -> Sink:
-        return _ProvingSink(MemberSink(contents.members, unpacking), sha256)
+    def begin() -> tuple[int, Sink]:
+        return 0, _ProvingSink(MemberSink(contents.members, unpacking), sha256)
 
     with guard_disk(folder):
         unpacking.keep_what_is_intact(is_moved=False)
-        stream_intervals(http, source, [Interval(0, source.size, new_sink)], 1)
+        whole = [Interval(source.size, begin)]
+        stream_intervals(http, source, whole, source.size, meter.arrive, 1)
 
 
-class _Unpacking:
-    """Where members go, and what is known of them."""
+class _Beginning:
+    """Where one group of members begins: first where an earlier run left it, then at its start."""
 
-    def __init__(
-        self,
-        contents: ZipContents,
-        folder: Path,
-        journal: Journal,
-        meter: Meter,
-        only: Collection[str] | None,
-    ) -> None:
-        self._contents = contents
-        self._folder = folder
-        self._journal = journal
-        self._meter = meter
-        self._only = only
-        self._kept: set[str] = set()
-
-    def keep_what_is_intact(self, is_moved: bool = True) -> None:
-        """Check what an earlier run completed; ``is_moved``: and count it as moved."""
-        for member in self._contents.members:
-            name = self._contents.places.get(member.name, "")
-            entry = self._journal.files.get(name)
-            if entry is None:
-                continue
-            if entry.size == member.size and _is_member(self._folder / name, entry, member):
-                self._kept.add(name)
-                if is_moved:
-                    self._meter.keep(member.end - member.header_offset)
-            else:
-                self._journal.forget(name)
-
-    def place_of(self, member: Member) -> Path | None:
-        if not self.is_wanted(member):
-            return None
-        name = self._contents.places[member.name]
-        self._meter.begin(name, member.end - member.header_offset)
-        return self._folder / name
-
-    def is_wanted(self, member: Member) -> bool:
-        name = self._contents.places.get(member.name)
-        is_asked_for = name is not None and (self._only is None or name in self._only)
-        return is_asked_for and name not in self._kept
-
-    def moved(self, member: Member, count: int) -> None:
-        self._meter.add(self._contents.places.get(member.name, ""), count)
-
-    def completed(self, member: Member, path: Path, size: int, sha256: str) -> None:
-        name = self._contents.places[member.name]
-        self._journal.note_file(path, FileEntry(name, size, sha256))
-        self._kept.add(name)
-        self._meter.end(name)
-
-
-class _SinkMaker:
-    """Makes the sink of one group of members."""
-
-    def __init__(self, members: Sequence[Member], unpacking: _Unpacking) -> None:
+    def __init__(self, members: Sequence[Member], unpacking: ZipUnpacking) -> None:
         self._members = members
         self._unpacking = unpacking
+        self._is_first = True
 
-    def __call__(self) -> Sink:
-        return MemberSink(self._members, self._unpacking)
+    def __call__(self) -> tuple[int, Sink]:
+        if not self._is_first:
+            for member in self._members:
+                self._unpacking.begin_anew(member)
+        self._is_first = False
+        resumption = self._unpacking.resumption_of(self._members[0])
+        start = resumption.position if resumption else self._members[0].header_offset
+        return start, MemberSink(self._members, self._unpacking, resumption)
 
 
 class _ProvingSink:
@@ -217,33 +151,19 @@ class _ProvingSink:
         self._members.abandon()
 
 
-def _groups(members: Sequence[Member], unpacking: _Unpacking) -> Iterator[list[Member]]:
+def _groups(members: Sequence[Member], unpacking: ZipUnpacking) -> Iterator[list[Member]]:
     """Neighbours that fit in one segment are fetched in one request; folders only between them."""
     group: list[Member] = []
     for member in members:
         is_wanted = unpacking.is_wanted(member) or (member.is_folder and bool(group))
-        if group and (not is_wanted or member.end - group[0].header_offset > LARGEST_SEGMENT):
+        is_full = bool(group) and member.end - group[0].header_offset > LARGEST_SEGMENT
+        if group and (not is_wanted or is_full or unpacking.resumption_of(member)):
             yield group
             group = []
         if is_wanted:
             group.append(member)
     if group:
         yield group
-
-
-def _is_member(path: Path, entry: FileEntry, member: Member) -> bool:
-    """Whether a file is what was recorded of it, and what the archive holds today."""
-    sha256, crc32 = hashlib.sha256(), 0
-    try:
-        if path.is_symlink() or path.stat().st_size != member.size:
-            return False
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                sha256.update(block)
-                crc32 = zlib.crc32(block, crc32)
-    except OSError:
-        return False
-    return sha256.hexdigest() == entry.sha256 and crc32 == member.crc32
 
 
 def _workers() -> int:

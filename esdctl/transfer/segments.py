@@ -48,11 +48,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Interval:
-    """Bytes from ``start`` up to ``end``, and who takes them."""
+    """Bytes up to ``end``, and who takes them.
 
-    start: int
+    Args:
+        end: where they end.
+        begin: gives where they begin, and a new sink; called again when the bytes were wrong.
+    """
+
     end: int
-    new_sink: Callable[[], Sink]
+    begin: Callable[[], tuple[int, Sink]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,7 @@ class _Stream:
     to_fetch: int  # where the next segment begins that no connection has
     to_feed: int  # where the next segment begins that the sink takes
     ready: dict[int, _Segment] = field(default_factory=dict)
+    arrived: int = 0  # bytes since the sink is new
     is_fed: bool = False  # a worker is at it
     tries: int = 1
 
@@ -85,20 +90,40 @@ class _Stream:
 
 
 def stream_intervals(
-    http: Http, source: ByteSource, intervals: Sequence[Interval], workers: int
+    http: Http,
+    source: ByteSource,
+    intervals: Sequence[Interval],
+    total: int,
+    arrived: Callable[[int], None],
+    workers: int,
 ) -> None:
     """Fetch the intervals and feed their sinks; returns when all are finished.
+
+    Args:
+        http: the transfer's client.
+        source: what is read.
+        intervals: in the order of their bytes.
+        total: bytes in all of them.
+        arrived: told of bytes as they come; negative when bytes turned out to be void.
+        workers: threads that feed sinks.
 
     Raises:
         IntegrityError: a sink refused its bytes, twice.
         NetworkError, NoRanges, SourceChanged: as ``RemoteFile.read``.
         StorageError: a sink could not write.
     """
-    _Streams(http, source, intervals).run(workers)
+    _Streams(http, source, intervals, total, arrived).run(workers)
 
 
 class _Streams:
-    def __init__(self, http: Http, source: ByteSource, intervals: Sequence[Interval]) -> None:
+    def __init__(
+        self,
+        http: Http,
+        source: ByteSource,
+        intervals: Sequence[Interval],
+        total: int,
+        arrived: Callable[[int], None],
+    ) -> None:
         self._http = http
         self._source = source
         self._waiting = list(reversed(intervals))
@@ -107,7 +132,8 @@ class _Streams:
         connections = http.options.connections
         self._segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, MEMORY // (connections + 3)))
         self._room = max(connections + 3, MEMORY // self._segment)  # segments
-        self._left = sum(interval.end - interval.start for interval in intervals)
+        self._left = total
+        self._arrived = arrived
         self._buffers: list[bytearray] = []
 
     def run(self, workers: int) -> None:
@@ -129,11 +155,14 @@ class _Streams:
                 for chunk in chunks:
                     buffer[position : position + len(chunk)] = chunk
                     position += len(chunk)
+                    self._arrived(len(chunk))
             with self._changed:
-                if stream.sink is sink:  # else the interval began again meanwhile
+                if stream.sink is sink:
                     stream.ready[start] = _Segment(buffer, position)
-                else:
+                    stream.arrived += position
+                else:  # the interval began again meanwhile
                     self._release(buffer)
+                    self._arrived(-position)
                 self._changed.notify_all()
 
     def _next_segment(self) -> tuple[_Stream, Sink, int, int] | None:
@@ -162,8 +191,8 @@ class _Streams:
                 return stream
         if self._waiting:
             interval = self._waiting.pop()
-            sink = interval.new_sink()
-            stream = _Stream(interval, sink, interval.start, interval.start)
+            start, sink = interval.begin()
+            stream = _Stream(interval, sink, start, start)
             self._active.append(stream)
             return stream
         return open_ones[0] if open_ones else None
@@ -210,10 +239,13 @@ class _Streams:
             for void in (segment, *stream.ready.values()):
                 self._release(void.buffer)
             stream.ready.clear()
-            self._left += stream.to_fetch - stream.interval.start
-            stream.sink = stream.interval.new_sink()
-            stream.to_fetch = stream.to_feed = stream.interval.start
+            reached = stream.to_fetch
+            start, stream.sink = stream.interval.begin()
+            stream.to_fetch = stream.to_feed = start
+            self._left += reached - start
             stream.tries += 1
+            self._arrived(-stream.arrived)
+            stream.arrived = 0
             stream.is_fed = False
             self._changed.notify_all()
 

@@ -114,7 +114,8 @@ def check_replaceable(target: Path) -> None:
             if path != MANIFEST_NAME and path not in listed:
                 raise InputError(
                     f"{target} holds {path}, which no download of esdctl put there",
-                    "move the folder away, or choose another --root",
+                    "move the folder away, or choose another --root; if another program put the "
+                    "same download there, `esdctl verify --repair` checks and adopts it",
                 )
 
 

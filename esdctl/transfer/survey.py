@@ -10,7 +10,8 @@ from esdctl.transfer.hub import at_endpoint, file_address, list_files
 from esdctl.transfer.journal import Source
 from esdctl.transfer.ranges import WantedFile
 from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile, look
-from esdctl.transfer.remote_zip import ZipContents, read_contents
+from esdctl.transfer.remote_zip import read_contents
+from esdctl.transfer.unpacking import ZipContents
 
 
 @dataclass(frozen=True)

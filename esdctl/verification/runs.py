@@ -1,8 +1,10 @@
-"""What to check of a run folder or a delta: record readable, delta sound, sheet decodable."""
+"""What to check of a run folder or a delta: digests, record, delta, sheet."""
 
 from pathlib import Path
 
 from esdctl.errors import InputError
+from esdctl.storage.digest import sha256_file
+from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, read_manifest
 from esdctl.verification.checks import Check, Report
 from esdctl.verification.soundness import fault_of_picture, fault_of_safetensors
 
@@ -18,7 +20,7 @@ def verify_run(path: Path) -> Report:
         fault = ""
     except InputError as error:
         fault = error.message
-    checks = [_check("record", fault, "readable", run.record)]
+    checks = [_check("record", fault, "readable", run.record), *_sealed_files(path)]
     if not run.is_finished:
         unfinished = "the run is not finished"
         checks.append(_check("delta", unfinished, "sound", run.delta))
@@ -28,6 +30,29 @@ def verify_run(path: Path) -> Report:
         _check("contact sheet", fault_of_picture(run.contact_sheet), "sound", run.contact_sheet)
     )
     return Report(str(path), path, tuple(checks))
+
+
+def _sealed_files(path: Path) -> list[Check]:
+    """Whether each file is still what the run left; runs of earlier versions have no manifest."""
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        return [_check("manifest", error.message, "readable", path / MANIFEST_NAME)]
+    if manifest is None:
+        return []
+    changed = [entry for entry in manifest.files if not _is_intact(path / entry.path, entry)]
+    if not changed:
+        return [Check("sha256", "equal", "that of the manifest", True, "")]
+    return [
+        Check("sha256", "other bytes or none", "that of the manifest", False, entry.path)
+        for entry in changed
+    ]
+
+
+def _is_intact(path: Path, entry: FileEntry) -> bool:
+    return (
+        path.is_file() and path.stat().st_size == entry.size and sha256_file(path) == entry.sha256
+    )
 
 
 def verify_weights(path: Path) -> Report:

@@ -53,7 +53,8 @@ def main() -> None:
         checkpoint.unlink(missing_ok=True)
         rows += [_row(way, dtype, found[way]) for way in WAYS]
     columns = (
-        "way", "dtype", "peak resident, GB", "libraries", "less libraries", "U-Net, GB", "Adam's state, GB",
+        "way", "dtype", "peak resident, GB", "libraries", "less libraries", "U-Net, GB",
+        "Adam's state, GB",
         f"allowed ({ALLOWED} U-Nets + Adam), GB", "U-Nets (less libraries, Adam)",
     )  # fmt: skip
     is_checkpointed = "with" if arguments.gradient_checkpointing else "without"

@@ -6,7 +6,8 @@ Makes a checkpoint of random weights (4.3 GB in fp32) in FOLDER unless FILE name
 opening runs in a process of its own, which is watched from outside: resident memory is what the
 process holds itself (anonymous) and what is mapped from the file, whose pages the system takes back
 when it needs them. ``esdctl`` ends where training could begin: embeddings made, text encoder
-dropped, U-Net and its trainable copy in place. The table goes to stdout.
+dropped, U-Net and its trainable copy in place. Each ends by reading every value of the U-Net once,
+as training will, because a mapped file costs nothing before. The table goes to stdout.
 """
 
 import argparse
@@ -32,14 +33,18 @@ model = load(pipeline, torch.device("cpu"))
 encode_prompts(model, ["An image of Rust.", ""])
 model.drop("text_encoder")
 names = select("xattn", [name for name, _ in model.unet.named_parameters()])
-new_student(model.unet, names, model.unet_values)
+student = new_student(model.unet, names, model.unet_values)
+for parameter in student.unet.parameters(): parameter.sum()
 """
 DIFFUSERS = """
 import sys, torch
 from diffusers import StableDiffusionPipeline
 pipe = StableDiffusionPipeline.from_single_file(
-    sys.argv[1], config=sys.argv[2], torch_dtype=torch.float32, local_files_only=True)
+    sys.argv[1], config=sys.argv[2], torch_dtype=torch.float32, local_files_only=True,
+    low_cpu_mem_usage=sys.argv[3] == "accelerate")
 pipe.unet.requires_grad_(False)
+with torch.no_grad(): pipe.encode_prompt("An image of Rust.", "cpu", 1, True)
+for parameter in pipe.unet.parameters(): parameter.sum()
 """
 IMPORTS = "import torch, diffusers, transformers\nfrom diffusers import UNet2DConditionModel\n"
 
@@ -56,7 +61,9 @@ def main() -> None:
         if form == "ckpt":
             rows.append(("esdctl, first time (converts)", form, *_watched(ESDCTL, [path])))
         rows.append(("esdctl", form, *_watched(ESDCTL, [path])))
-        rows.append(("from_single_file", form, *_watched(DIFFUSERS, [path, config])))
+        for name in ("accelerate", "without accelerate"):
+            found = _watched(DIFFUSERS, [path, config, name])
+            rows.append((f"from_single_file, {name}", form, *found))
     about = collect(sys.argv)
     print(f"{model.name}, {model.stat().st_size / 1e9:.2f} GB")
     print(f"{about['platform']}; {about['versions']}\n")
@@ -109,7 +116,7 @@ def _pickled(model: Path) -> Path:
     return path
 
 
-def _watched(program: str, arguments: list[Path]) -> tuple[float, int, int]:
+def _watched(program: str, arguments: list[Path | str]) -> tuple[float, int, int]:
     """Seconds, and the peaks of anonymous and of all resident memory in bytes (Linux)."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)])

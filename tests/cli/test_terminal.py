@@ -29,7 +29,7 @@ def clock(*seconds: float) -> Callable[[], float]:
 
 
 def erase_dogs(reporter: TerminalReporter) -> None:
-    reporter.started("erase Dogs", 100, "steps")
+    reporter.started("erase Dogs", 20, "steps")
     reporter.advanced("erase Dogs", 10, "loss 0.5")
     reporter.advanced("erase Dogs", 20, "loss 0.4")
     reporter.finished("erase Dogs")
@@ -38,10 +38,20 @@ def erase_dogs(reporter: TerminalReporter) -> None:
 def test_a_pipe_gets_a_plain_line_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     erase_dogs(TerminalReporter(quiet=False, clock=clock(0, 4, 8, 61)))
     assert capsys.readouterr().err.splitlines() == [
-        "erase Dogs: 0/100 steps",
-        "erase Dogs: 20/100 steps, 2.5 steps/s, 0:32 left, loss 0.4",
+        "erase Dogs: 0/20 steps",
+        "erase Dogs: 20/20 steps, 2.5 steps/s, 0:00 left, loss 0.4",
         "erase Dogs: done in 1:01",
     ]
+
+
+def test_what_ends_early_is_not_called_done(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = TerminalReporter(quiet=False, clock=clock(0, 4, 61))
+    reporter.started("compvis", 3_840_000_000, "bytes")
+    reporter.advanced("compvis", 1_000_000_000)
+    reporter.finished("compvis")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "compvis: stopped at 1.0 GB/3.8 GB after 1:01"
+    )
 
 
 def test_bytes_are_shown_in_larger_units(capsys: pytest.CaptureFixture[str]) -> None:

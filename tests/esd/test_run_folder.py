@@ -93,8 +93,8 @@ def test_retained_concepts_are_in_the_log_and_pull_the_result(train: Train, tmp_
     assert train("--output", "free") == 0
     assert train("--output", "held", "--retain-all") == 0
     rows = [json.loads(line) for line in Path("held/log.jsonl").read_text().splitlines()]
-    assert rows[0]["retain_loss"] == 0.0
-    assert rows[-1]["retain_loss"] > 0.0
+    assert rows[0]["retain_loss"] < 1e-10  # the student is the base still, but for rounding
+    assert rows[-1]["retain_loss"] > 1e-9
     free, held = (load_file(tmp_path / n / "delta.safetensors") for n in ("free", "held"))
     assert not all(torch.equal(free[name], held[name]) for name in free)
 

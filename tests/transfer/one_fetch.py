@@ -8,7 +8,7 @@ from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.cli.exit_codes import exit_code
 from esdctl.errors import EsdctlError
 from esdctl.progress import Silent
-from esdctl.transfer import inflate, ranges, remote_zip, segments
+from esdctl.transfer import inflate, ranges, remote_zip, resumption, segments
 from esdctl.transfer.fetch import fetch
 from esdctl.transfer.options import Proof, TransferOptions
 from esdctl.transfer.plan import plan_transfer
@@ -20,6 +20,9 @@ SMALL_PIECES: list[tuple[ModuleType, str, int]] = [
     (ranges, "PIECE", 4 * SMALL),
     (ranges, "CHECKPOINT", SMALL),
     (inflate, "WITH_DRAIN", 8 * SMALL),
+    (inflate, "MARK_EVERY", 2 * SMALL),
+    (inflate, "INPUT_SLICE", SMALL // 2),
+    (resumption, "PACKED_WINDOW", SMALL),
     (segments, "LARGEST_SEGMENT", SMALL),
     (segments, "SMALLEST_SEGMENT", SMALL),
     (remote_zip, "LARGEST_SEGMENT", SMALL),

@@ -1,6 +1,8 @@
 """A kill at any moment: the next run continues, trusts nothing blindly, and ends bit-equal."""
 
+import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from esdctl.transfer import resumption
 from esdctl.transfer.plan import plan_transfer
 from tests.conftest import REPOSITORY
 from tests.hub_faults import Fault
@@ -48,6 +51,17 @@ def kill_at_request(process: subprocess.Popen[bytes], hub: HubServer, count: int
     assert process.wait() == -signal.SIGKILL
 
 
+def kill_at_mark(process: subprocess.Popen[bytes], root: Path, count: int) -> None:
+    """Kill the process once its journal holds so many marks of a half-unpacked member."""
+    deadline = time.monotonic() + 60
+    marks = 0
+    while marks < count and process.poll() is None and time.monotonic() < deadline:
+        marks = sum(path.read_bytes().count(b"unpacked") for path in root.rglob("*.journal"))
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
 @pytest.fixture
 def slow_hub(hub: HubServer) -> HubServer:
     """Slow enough for a kill to find the transfer at work."""
@@ -83,13 +97,9 @@ def test_the_second_run_moves_only_what_is_missing(
     assert 0 < plan.bytes_to_move < 0.8 * whole
     before = len(slow_hub.requests)
     get(artifact, tmp_path, slow_hub)
-    moved = sum(
-        int(request.range.removeprefix("bytes=").split("-")[1]) + 1
-        - int(request.range.removeprefix("bytes=").split("-")[0])
-        for request in slow_hub.requests[before:]
-        if request.host == "127.0.0.1" and request.range
-    )  # fmt: skip
-    assert moved < plan.bytes_to_move + 300_000  # and the directory
+    moved = bytes_asked_for(slow_hub, before)
+    to_enter = 3 * 2 * resumption.PACKED_WINDOW  # members, each read and unpacked again so far
+    assert moved < plan.bytes_to_move + to_enter + 300_000  # and the directory
 
 
 @pytest.mark.parametrize("what", ["tree", "zip"])
@@ -119,6 +129,51 @@ def test_what_was_kept_of_an_older_version_is_not_used(
     folder = get(artifact_of(what, slow_hub.endpoint), tmp_path, slow_hub)
     assert content_of(folder) == newer
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "deflated"])
+def test_a_half_unpacked_member_goes_on_in_its_middle(
+    stored: bool, slow_hub: HubServer, tmp_path: Path
+) -> None:
+    content = {"only.bin": weights(1_000_000)}
+    packed = zip_of(content, stored=tuple(content) if stored else ())
+    slow_hub.commit(ZIP_REPO, {"all.zip": packed})
+    kill_at_mark(start(tmp_path, slow_hub, "zip"), tmp_path, 8)  # 2 MiB of 4
+    before = len(slow_hub.requests)
+    folder = get(artifact_of("zip", slow_hub.endpoint), tmp_path, slow_hub)
+    assert content_of(folder) == content
+    assert bytes_asked_for(slow_hub, before) < 0.75 * len(packed)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_half_unpacked_member_with_wrong_bytes_begins_anew(
+    slow_hub: HubServer, tmp_path: Path
+) -> None:
+    content = {"only.bin": weights(1_000_000)}
+    slow_hub.commit(ZIP_REPO, {"all.zip": zip_of(content)})
+    kill_at_mark(start(tmp_path, slow_hub, "zip"), tmp_path, 8)
+    (staged,) = tmp_path.rglob("only.bin")
+    with staged.open("r+b") as file:
+        file.write(b"\xff")
+    folder = get(artifact_of("zip", slow_hub.endpoint), tmp_path, slow_hub)
+    assert content_of(folder) == content
+    assert leftovers(tmp_path) == []
+
+
+def weights(count: int) -> bytes:
+    """What a checkpoint holds: it deflates a little, in many blocks."""
+    draw = random.Random(0)
+    return struct.pack(f"<{count}f", *(draw.gauss(0, 0.02) for _ in range(count)))
+
+
+def bytes_asked_for(hub: HubServer, since: int) -> int:
+    """The sum of the ranges in the requests after the first ``since``."""
+    edges = [
+        request.range.removeprefix("bytes=").split("-")
+        for request in hub.requests[since:]
+        if request.host == "127.0.0.1" and request.range
+    ]
+    return sum(int(last) + 1 - int(first) for first, last in edges)
 
 
 def test_the_proof_of_the_whole_archive_survives_a_kill(

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from esdctl.checkpoints.delta import write_delta
+from esdctl.esd.run_folder import RunFolder
+from esdctl.storage.manifest import MANIFEST_NAME
 from esdctl.verification.runs import verify_run
 
 BASE = "ab" * 32
@@ -65,3 +67,21 @@ def test_a_damaged_sheet_is_named(run: Path) -> None:
     sheet = run / "contact_sheet.png"
     sheet.write_bytes(sheet.read_bytes()[:40])
     assert "contact sheet" in told(run)
+
+
+@pytest.mark.parametrize("name", ["delta.safetensors", "run.json", "contact_sheet.png"])
+def test_a_flipped_bit_in_any_sealed_file_is_named(run: Path, name: str) -> None:
+    RunFolder(run).seal("Rust", "ef" * 32)
+    assert told(run) == {}
+    content = bytearray((run / name).read_bytes())
+    content[-3] ^= 1
+    (run / name).write_bytes(content)
+    failed = [check.file for check in verify_run(run).failures if check.name == "sha256"]
+    assert failed == [name]
+
+
+def test_a_damaged_manifest_of_a_run_is_named(run: Path) -> None:
+    RunFolder(run).seal("Rust", "ef" * 32)
+    manifest = run / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().replace("esdctl train", "esdctl trains"))
+    assert "is damaged" in told(run)["manifest"]
