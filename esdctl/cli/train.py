@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+import yaml
 
 from esdctl.cli import train_options as opt
 from esdctl.cli.estimates import tell_estimate
@@ -218,5 +219,4 @@ def _show_plan(plan: "ErasePlan", began: float | None, json: bool, quiet: bool) 
         document["estimate"] = estimate.document()
     if json:
         return print_json(document)
-    for key, value in document.items():
-        print_line(f"{key}: {value}")
+    print_line(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())

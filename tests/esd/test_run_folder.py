@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
@@ -226,6 +227,9 @@ def test_a_dry_run_writes_nothing(
     assert train("--dry-run", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["prompts"] == ["An image of Rust."]
+    assert train("--dry-run", "--no-estimate") == 0
+    del document["estimate"]
+    assert yaml.safe_load(capsys.readouterr().out) == document
     assert list(tmp_path.iterdir()) == []
 
 
