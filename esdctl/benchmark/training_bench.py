@@ -14,6 +14,7 @@ from esdctl.esd.prepare import prepare
 from esdctl.esd.run_folder import RunFolder
 from esdctl.esd.trackers import open_tracker
 from esdctl.esd.trainer import train
+from esdctl.esd.warm_start import start_warm
 from esdctl.evaluation.probe import new_probe, plan_probe
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory
@@ -118,6 +119,8 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     shape = (_batch_size(plan), *ready.latent)
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
+        if config.warm_start:
+            start_warm(ready, config.negative_guidance, run.log, Silent())
         nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
         train(
             ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
@@ -128,7 +131,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     seconds = [float(str(row["seconds"])) for row in rows if "probe" not in row]
     return {
         f"s to {until}": sum(seconds) if is_reached else None,
-        f"steps to {until}": float(len(seconds)) if is_reached else None,
+        f"steps to {until}": float(sum("loss" in row for row in rows)) if is_reached else None,
     }
 
 

@@ -1,7 +1,6 @@
 """Plan -> run folder: what ``esdctl train`` does."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -25,14 +24,14 @@ from esdctl.esd.student import Student
 from esdctl.esd.trackers import open_tracker
 from esdctl.esd.trainer import train
 from esdctl.esd.until import Probe
-from esdctl.esd.warm_start import LARGEST_ETA, warm_start
+from esdctl.esd.warm_start import start_warm
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import default_guidance
-from esdctl.storage.atomic import append_jsonl, write_json, write_text, write_with
+from esdctl.storage.atomic import write_json, write_text, write_with
 from esdctl.storage.lock import target_lock
 from esdctl.storage.provenance import collect
 
@@ -104,7 +103,7 @@ def _train(
     ready = prepare(model, plan.pipeline, plan.concept, config, second)
     batch_size = _batch_size(run, ready, model.schedule, config, reporter)
     if config.warm_start:
-        _warm_start(ready, config, run, reporter)
+        start_warm(ready, config.negative_guidance, run.log, reporter)
     probe = None if prober is None else prober(model)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(
@@ -112,17 +111,6 @@ def _train(
             run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
         )  # fmt: skip
     return ready.student
-
-
-def _warm_start(ready: Prepared, config: TrainConfig, run: RunFolder, reporter: Reporter) -> None:
-    """Edit the student; a checkpoint that is resumed replaces what this gives."""
-    began = time.perf_counter()
-    eta = min(LARGEST_ETA, config.negative_guidance)
-    count = warm_start(ready.student, ready.embeddings, eta)
-    seconds = round(time.perf_counter() - began, 4)
-    reporter.notice(f"warm start: {count} matrices edited in {seconds:.2f} s")
-    if not run.log.exists():
-        append_jsonl(run.log, {"step": 0, "warm_start": count, "seconds": seconds})
 
 
 def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:

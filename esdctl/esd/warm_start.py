@@ -16,11 +16,17 @@ v = f - eta (c - 0): f is the token at the same place in the prompt that is eras
 empty prompt, and 0 that of the empty prompt.
 """
 
+import time
+from pathlib import Path
+
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
+from esdctl.esd.prepare import Prepared
 from esdctl.esd.step import Embeddings
 from esdctl.esd.student import Student
+from esdctl.progress import Reporter
+from esdctl.storage.atomic import append_jsonl
 
 MATRICES = ("attn2.to_k.weight", "attn2.to_v.weight")
 KEEP_WEIGHT = 1.0  # w
@@ -28,6 +34,23 @@ RIDGE = 1e-3  # lambda, in parts of the mean eigenvalue of C + w P
 SAME = 1e-3  # tokens that are nearer to a kept one, in parts of its length, are that one
 LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/benchmarks/README.md
 AT_ONCE = 64  # prompts; 64 of SD's are 15 MB
+
+
+def start_warm(ready: Prepared, eta: float, log: Path, reporter: Reporter) -> None:
+    """Edit the student before its first step; a resumed checkpoint replaces what this gives.
+
+    Args:
+        ready: the student and all embeddings.
+        eta: negative guidance; more than ``LARGEST_ETA`` counts as that.
+        log: gets a row if it is new.
+        reporter: told what was edited.
+    """
+    began = time.perf_counter()
+    count = warm_start(ready.student, ready.embeddings, min(LARGEST_ETA, eta))
+    seconds = round(time.perf_counter() - began, 4)
+    reporter.notice(f"warm start: {count} matrices edited in {seconds:.2f} s")
+    if not log.exists():
+        append_jsonl(log, {"step": 0, "warm_start": count, "seconds": seconds})
 
 
 def warm_start(student: Student, embeddings: Embeddings, eta: float) -> int:

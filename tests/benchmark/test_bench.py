@@ -1,6 +1,7 @@
 """``esdctl bench`` measures in processes of their own and prints figures and ratios."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_the_time_to_a_condition_is_that_of_the_steps_alone(base: Pipeline, tmp_
     found = seconds_until(case, "UA>=0", tmp_path)
     assert found["steps to UA>=0"] == 2
     assert (found["s to UA>=0"] or 0) > 0
+    warm = {"warm_start": True, "retain_all": True}
+    found = seconds_until(replace(case, settings={**settings, **warm}), "UA>=0", tmp_path)
+    assert found["steps to UA>=0"] == 0
+    assert (found["s to UA>=0"] or 0) > 0  # the edit's
 
 
 def test_sampling_is_measured_beside_diffusers(tiny_model: Path, tmp_path: Path) -> None:

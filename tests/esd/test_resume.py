@@ -75,6 +75,21 @@ def test_a_run_killed_at_random_points_ends_bit_equal(
     same_result(tmp_path / "run", unbroken)
 
 
+def test_a_killed_run_that_began_with_an_edit_ends_bit_equal(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    warm = ("--warm-start", "--retain", "Dogs", "--trajectory", "rolling")
+    whole = command(tiny_model, *warm, "--output", "whole")
+    subprocess.run(whole, cwd=tmp_path, check=True, capture_output=True)
+    broken = command(tiny_model, *warm, "--output", "run")
+    process = subprocess.Popen(broken, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    stop_after(process, tmp_path / "run", 8, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(broken, cwd=tmp_path, check=True, capture_output=True)
+    for name in ("delta.safetensors", "contact_sheet.png"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_saves_tells_how_to_go_on_and_ends_bit_equal(
     number: int, unbroken: Path, tiny_model: Path, tmp_path: Path
