@@ -10,7 +10,7 @@ import torch
 from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.schedule import Schedule, bin_edges
-from esdctl.errors import InputError, Interrupted
+from esdctl.errors import Interrupted
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.frozen_pool import FrozenTrajectory
 from esdctl.esd.pool_folder import PoolFolder
@@ -286,21 +286,3 @@ def test_a_kept_pool_serves_another_run_without_the_frozen_model(
     kept = first_rows(other)
     assert all(torch.equal(one, again) for one, again in zip(sampled, kept, strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["a" * 16 + "-0000.safetensors"]
-
-
-@pytest.mark.parametrize("damage", ["cut", "other"])
-def test_a_damaged_or_foreign_pool_is_named(
-    damage: str, model: Path, schedule: Schedule, embeddings: Embeddings, tmp_path: Path
-) -> None:
-    student = Case(model).student()
-    trajectory = FrozenTrajectory(student, schedule, embeddings, CONFIG, SHAPE, Silent())
-    folder = PoolFolder(tmp_path, "a" * 64)
-    folder.write(0, trajectory._pool_of(0))
-    assert folder.read(1) is None
-    path = next(tmp_path.iterdir())
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    else:
-        folder = PoolFolder(tmp_path, "a" * 16 + "b" * 48)
-    with pytest.raises(InputError, match=r"0000\.safetensors is damaged"):
-        folder.read(0)

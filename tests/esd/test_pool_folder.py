@@ -1,0 +1,53 @@
+"""``train --pool``: frozen trajectories that are kept serve other runs of the same concept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Train = Callable[..., int]
+FROZEN = ("--trajectory", "frozen", "--pool", "pools")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def test_a_sweep_over_rates_eta_and_methods_samples_once(train: Train, tmp_path: Path) -> None:
+    assert train(*FROZEN, "--output", "one") == 0
+    kept = files(tmp_path / "pools")
+    assert kept
+    others = (["--lr", "1e-4"], ["--negative-guidance", "2"], ["--train-method", "noxattn"])
+    for number, other in enumerate(others):
+        assert train(*FROZEN, *other, "--output", str(number)) == 0
+    assert files(tmp_path / "pools") == kept
+    assert train(*FROZEN, "--seed", "5", "--output", "seed") == 0
+    assert len(files(tmp_path / "pools")) == 2 * len(kept)
+
+
+def test_a_kept_pool_gives_the_result_of_one_in_memory(train: Train, tmp_path: Path) -> None:
+    assert train(*FROZEN, "--output", "written") == 0
+    assert train(*FROZEN, "--save-every", "3", "--output", "read") == 0
+    assert train("--trajectory", "frozen", "--output", "memory") == 0
+    deltas = {
+        name: (tmp_path / name / "contact_sheet.png").read_bytes()
+        for name in ("written", "read", "memory")
+    }
+    assert len(set(deltas.values())) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_damaged_or_foreign_pool_is_named(
+    damage: str, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*FROZEN, "--output", "one") == 0
+    path = next((tmp_path / "pools").glob("*.safetensors"))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        assert train(*FROZEN, "--seed", "5", "--output", "seed") == 0
+        (other,) = set((tmp_path / "pools").glob("*.safetensors")) - {path}
+        path.write_bytes(other.read_bytes())
+    assert train(*FROZEN, "--lr", "1e-4", "--output", "two") == 3
+    assert f"{path.name} is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "two" / "delta.safetensors").exists()
