@@ -150,13 +150,13 @@ def test_only_a_run_that_is_compiled_has_another_digest(model: Path, tmp_path: P
 
 
 def train(
-    model: Path, run: Path, *arguments: str, steps: int = 4, **environment: str
+    model: Path, run: Path, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """``esdctl train`` in a process of its own; a pool of frozen trajectories needs one program."""
     command = [
         sys.executable, "-m", "esdctl", "train", "--model", str(model), "--concept", "Rust",
         "--preset", "reference", "--trajectory", "frozen", "--pool-size", "2", "--ddim-steps", "2",
-        "--iterations", str(steps), "--save-every", "2", "--lr", "1e-3", "--device", "cpu",
+        "--iterations", "4", "--save-every", "2", "--lr", "1e-3", "--device", "cpu",
         "--output", str(run), *arguments,
     ]  # fmt: skip
     inherited = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
