@@ -72,6 +72,7 @@ def train(
     devices: opt.DevicesOption = None,
     dtype: opt.DtypeOption = None,
     gradient_checkpointing: opt.CheckpointingOption = None,
+    compile: opt.CompileOption = None,  # noqa: A002  # the flag's name
     model_config_path: ModelConfigOption = None,
     prediction_type: PredictionOption = None,
     format: opt.FormatOption = None,  # noqa: A002  # the flag's name

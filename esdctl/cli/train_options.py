@@ -119,6 +119,13 @@ CheckpointingOption = Annotated[
         help="Less memory, a third more time.",
     ),
 ]
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the U-Net first, for minutes; steps are then faster. For long runs.",
+    ),
+]
 FormatOption = Annotated[
     str | None,
     typer.Option(

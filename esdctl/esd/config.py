@@ -63,6 +63,7 @@ class TrainConfig(BaseModel):
     devices: str | None = None
     dtype: DType | None = None
     gradient_checkpointing: bool = False
+    compile: bool = False
     format: Format = "delta"
     output_dir: Path | None = None
     output_name: str | None = None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 import yaml
@@ -14,6 +14,7 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import UsageError
 from esdctl.esd.batch_size import fitting_batch_size
 from esdctl.esd.before_after import before_after
+from esdctl.esd.compiled import compiled
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.memory_advice import memory_advice
 from esdctl.esd.plan import CHANGEABLE, ErasePlan
@@ -102,6 +103,8 @@ def _train(
     config = plan.config
     ready = prepare(model, plan.pipeline, plan.concept, config, second)
     batch_size = _batch_size(run, ready, model.schedule, config, reporter)
+    if config.compile:
+        ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
     if config.warm_start:
         start_warm(ready, config.negative_guidance, run.log, reporter)
     probe = None if prober is None else prober(model)

@@ -32,6 +32,7 @@ MEANINGS = {
     "devices": "where the student is, and perhaps the frozen copy",
     "dtype": "what the U-Net computes in",
     "gradient_checkpointing": "less memory for more time",
+    "compile": "run the U-Net compiled, where that agrees with the plain one",
     "format": "what is written besides the delta",
     "output_dir": "where the whole model goes",
     "output_name": "the name of the whole model",

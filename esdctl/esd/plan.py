@@ -29,7 +29,7 @@ CHANGEABLE = {
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 # Younger than the first runs, which go on without them.
-_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start"}
+_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start", "compile"}
 _WITHOUT_EFFECT = {  # on trajectories of these kinds
     "exact": {"pool_size", "pool_uses"}, "rolling": {"pool_uses"}, "frozen": set[str](),
 }  # fmt: skip

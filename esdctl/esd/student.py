@@ -30,6 +30,7 @@ class Student:
         frozen: their original values, by name, in ``dtype``.
         dtype: what both compute in.
         copy: the frozen U-Net on a device of its own; None where ``unet`` serves for both.
+        compiled: has ``unet`` inside and gives the same faster; None where nothing is compiled.
     """
 
     unet: torch.nn.Module
@@ -37,6 +38,7 @@ class Student:
     frozen: dict[str, torch.Tensor]
     dtype: torch.dtype = torch.float32
     copy: torch.nn.Module | None = None
+    compiled: torch.nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +51,8 @@ class Student:
         """eps: latents (B, 4, h, w), timesteps (B,), B conditions -> (B, 4, h, w), fp32."""
         arguments, named = unet_arguments(latents, timesteps, conditioning)
         with autocast(latents.device, self.dtype):
-            prediction: torch.Tensor = self.unet(*arguments, **named)[0]
+            network = self.unet if self.compiled is None else self.compiled
+            prediction: torch.Tensor = network(*arguments, **named)[0]
         return prediction.float()
 
     @torch.no_grad()
@@ -64,10 +67,13 @@ class Student:
         )
         prediction: torch.Tensor
         with autocast(there, self.dtype):
-            if self.copy is None:
-                prediction = functional_call(self.unet, self.frozen, arguments, named)[0]
-            else:
+            if self.copy is not None:
                 prediction = self.copy(*arguments, **named)[0]
+            elif self.compiled is not None:
+                frozen = {f"unet.{name}": value for name, value in self.frozen.items()}
+                prediction = functional_call(self.compiled, frozen, arguments, named)[0]
+            else:
+                prediction = functional_call(self.unet, self.frozen, arguments, named)[0]
         return prediction.to(here).float()
 
     def together(

@@ -14,7 +14,7 @@ from tests.esd.conftest import Train
 YOUNGER = (
     "model_config_path", "prediction_type", "devices", "dtype", "gradient_checkpointing", "format",
     "output_dir", "output_name", "tracker", "tracker_project", "tracker_run", "until",
-    "probe_every", "warm_start", "pool", "pool_size", "pool_uses",
+    "probe_every", "warm_start", "pool", "pool_size", "pool_uses", "compile",
 )  # fmt: skip
 
 
