@@ -23,7 +23,7 @@ from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.resolve import Pipeline
-from esdctl.models.stable_diffusion import load
+from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import BatchSize, Picture, default_guidance
 from esdctl.sampling.sample import auto_batch_size
@@ -81,9 +81,7 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
             )
         opening = time.perf_counter() - began
         cost = measure_training(ready, model.schedule, config, batch_size)
-        guidance = default_guidance(plan.pipeline)
-        _, pictures = sheet_pictures(model, plan.concept, plan.catalogue, guidance)
-        sheet = 2 * sampling_seconds(model, pictures, sheet_batch_size(model))
+        sheet = _sheet_seconds(plan, model) if config.contact_sheet else 0.0
     steps = config.iterations - run.saved_steps()
     parts = {
         "opening": opening,
@@ -93,6 +91,12 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
     more = {"a_step": cost.seconds_a_step, "a_pair": cost.seconds_a_pair}
     total = sum(parts.values())
     return Estimate(total, peak_memory(devices[0]), str(devices[0]), {**parts, **more})
+
+
+def _sheet_seconds(plan: ErasePlan, model: StableDiffusion) -> float:
+    guidance = default_guidance(plan.pipeline)
+    _, pictures = sheet_pictures(model, plan.concept, plan.catalogue, guidance)
+    return 2 * sampling_seconds(model, pictures, sheet_batch_size(model))
 
 
 def estimate_sampling(

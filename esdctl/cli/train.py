@@ -68,6 +68,7 @@ def train(
     until: opt.UntilOption = None,
     probe_every: opt.ProbeEveryOption = None,
     save_every: opt.SaveEveryOption = None,
+    contact_sheet: opt.ContactSheetOption = None,
     seed: SeedOption = None,
     devices: opt.DevicesOption = None,
     dtype: opt.DtypeOption = None,
@@ -182,7 +183,7 @@ def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str
         "seconds": run.training_seconds(),
         "delta": str(run.delta),
         "model": str(model) if model else None,
-        "contact_sheet": str(run.contact_sheet),
+        "contact_sheet": str(run.contact_sheet) if run.contact_sheet.is_file() else None,
         "base_sha256": plan.base_digest,
     }
 

@@ -100,6 +100,13 @@ ProbeEveryOption = Annotated[
 SaveEveryOption = Annotated[
     int | None, typer.Option("--save-every", help="Steps between checkpoints.")
 ]
+ContactSheetOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--contact-sheet/--no-contact-sheet",
+        help="Sample before and after; at 512 px on a CPU that takes minutes.",
+    ),
+]
 DevicesOption = Annotated[
     str | None,
     typer.Option(

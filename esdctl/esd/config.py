@@ -59,6 +59,7 @@ class TrainConfig(BaseModel):
     until: str | None = None
     probe_every: PositiveInt | None = None
     save_every: PositiveInt = 50
+    contact_sheet: bool = True
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     devices: str | None = None
     dtype: DType | None = None

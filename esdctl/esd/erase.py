@@ -47,7 +47,7 @@ def erase(
     stop: Callable[[], bool],
     prober: Prober | None = None,
 ) -> RunFolder:
-    """Train, or go on training, until the run folder holds the delta and the contact sheet.
+    """Train, or go on training, until the run folder holds the delta and the sheet.
 
     A finished run with the same plan is left as it is.
 
@@ -74,18 +74,15 @@ def erase(
     with target_lock(plan.output, reporter):
         computed = {"devices": [str(d) for d in devices], "dtype": name_of(dtype)}
         _write_or_compare_record(run, plan, computed, command_line)
-        if run.is_finished:
+        if run.has_all(plan.config.contact_sheet):
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
         model = load(plan.pipeline, devices[0], dtype)
         with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
             student = _train(model, plan, run, devices[1:], reporter, stop, prober)
             _write_delta(run, plan, student)
-            sheet = before_after(
-                model, student, plan.concept, plan.catalogue, default_guidance(plan.pipeline),
-                reporter,
-            )  # fmt: skip
-        write_with(run.contact_sheet, lambda beside: sheet.save(beside))
+            if plan.config.contact_sheet:
+                _write_contact_sheet(run, plan, model, student, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
 
@@ -172,6 +169,14 @@ def _write_or_compare_record(
             "provenance": collect(command_line),
         },
     )
+
+
+def _write_contact_sheet(
+    run: RunFolder, plan: ErasePlan, model: StableDiffusion, student: Student, reporter: Reporter
+) -> None:
+    guidance = default_guidance(plan.pipeline)
+    sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, reporter)
+    write_with(run.contact_sheet, lambda beside: sheet.save(beside))
 
 
 def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:

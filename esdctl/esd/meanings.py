@@ -28,6 +28,7 @@ MEANINGS = {
     "until": "what a probe must measure for the training to end early",
     "probe_every": "steps between probes",
     "save_every": "steps between checkpoints",
+    "contact_sheet": "whether pictures before and after are made",
     "seed": "of all random choices",
     "devices": "where the student is, and perhaps the frozen copy",
     "dtype": "what the U-Net computes in",

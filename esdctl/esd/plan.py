@@ -24,7 +24,7 @@ from esdctl.storage.workspace import Workspace
 # They change how a run is done, not what comes out of it.
 CHANGEABLE = {
     "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
-    "tracker", "tracker_project", "tracker_run", "pool",
+    "tracker", "tracker_project", "tracker_run", "pool", "contact_sheet",
 }  # fmt: skip
 _NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with

@@ -8,7 +8,7 @@ from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import DELTA_NAME
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.digest import sha256_file
-from esdctl.storage.manifest import FileEntry, Manifest, write_manifest
+from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, Manifest, write_manifest
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class RunFolder:
 
     ``run.json`` (settings, concept, base, provenance; written first, its presence makes a folder a
     run), ``log.jsonl`` (one row a step), ``checkpoints/`` (state to resume from), then, when the
-    run is done, ``delta.safetensors`` and ``contact_sheet.png``, and a manifest of all of these.
+    run is done, ``delta.safetensors``, ``contact_sheet.png`` if it is wanted, and a manifest of all
+    of these.
     """
 
     path: Path
@@ -49,8 +50,13 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the delta and the contact sheet are there."""
-        return self.delta.is_file() and self.contact_sheet.is_file()
+        """Whether the delta is there, and the sheet or, where none was wanted, the manifest."""
+        last = (self.contact_sheet, self.path / MANIFEST_NAME)
+        return self.delta.is_file() and any(path.is_file() for path in last)
+
+    def has_all(self, with_sheet: bool) -> bool:
+        """Whether nothing is left to do."""
+        return self.is_finished and (self.contact_sheet.is_file() or not with_sheet)
 
     def steps(self) -> int:
         """The optimiser steps in the log."""

@@ -1,4 +1,4 @@
-"""What to check of a run folder or a delta: digests, record, delta, sheet."""
+"""What to check of a run folder or a delta: digests, record, delta, sheet if there is one."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def verify_run(path: Path) -> Report:
         checks.append(_check("delta", unfinished, "sound", run.delta))
         return Report(str(path), path, tuple(checks))
     checks.append(_check("delta", _fault_of_delta(run.delta, record), "sound", run.delta))
-    checks.append(
-        _check("contact sheet", fault_of_picture(run.contact_sheet), "sound", run.contact_sheet)
-    )
+    if run.contact_sheet.is_file():
+        fault = fault_of_picture(run.contact_sheet)
+        checks.append(_check("contact sheet", fault, "sound", run.contact_sheet))
     return Report(str(path), path, tuple(checks))
 
 

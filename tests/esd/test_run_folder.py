@@ -74,6 +74,23 @@ def test_a_finished_run_is_not_done_again(
     assert (first / "delta.safetensors").stat().st_mtime_ns == stamp
 
 
+def test_a_run_without_a_contact_sheet_is_finished_sound_and_gets_one_later(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--output", "run", "--no-contact-sheet", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["contact_sheet"] is None
+    sheet = tmp_path / "run/contact_sheet.png"
+    assert not sheet.exists()
+    assert run(["verify", "run"]) == 0
+    assert train("--resume", "run") == 0
+    assert "nothing to do" in capsys.readouterr().err
+    delta = (tmp_path / "run/delta.safetensors").read_bytes()
+    assert train("--resume", "run", "--contact-sheet") == 0
+    assert sheet.is_file()
+    assert (tmp_path / "run/delta.safetensors").read_bytes() == delta
+    assert run(["verify", "run"]) == 0
+
+
 def test_equal_seeds_give_equal_deltas_and_others_do_not(train: Train, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert train("--output", name, "--seed", seed) == 0
