@@ -100,6 +100,17 @@ def test_the_benchmarks_protocol_is_style50s_default(
     assert (plan["seeds"], plan["pictures_a_model"]) == ([188], 1020)
 
 
+def test_a_dry_run_counts_the_time_of_the_verdicts(
+    tiny_model: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    write_judges(tmp_path)
+    few = ("--steps", "2", "--styles", "Mosaic", "--objects", "Dogs", "--device", "cpu")
+    assert evaluate(tiny_model, tmp_path, "--dry-run", *few) == 0
+    estimate = json.loads(capsys.readouterr().out)["estimate"]
+    assert estimate["parts"]["judging"] > 0
+    assert estimate["seconds"] == pytest.approx(sum(estimate["parts"].values()), abs=0.01)
+
+
 def test_a_model_is_judged_by_its_own_classifier_unless_another_is_named(
     tmp_path: Path, capsys: Captured
 ) -> None:
