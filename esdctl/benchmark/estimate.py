@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from esdctl.benchmark.isolated import peak_memory
@@ -24,7 +25,7 @@ from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
-from esdctl.progress import Reporter
+from esdctl.progress import Reporter, Silent
 from esdctl.sampling.plan import BatchSize, Picture, default_guidance
 from esdctl.sampling.sample import auto_batch_size
 
@@ -130,7 +131,7 @@ def estimate_sampling(
 def estimate_evaluation(
     plan: EvaluationPlan, folder: Path, batch_size: BatchSize, device: torch.device, began: float
 ) -> Estimate:
-    """Measure a short batch, and count the pictures that are not judged yet.
+    """Measure a short batch and a verdict, and count the pictures that are not judged yet.
 
     Args:
         plan: what to evaluate.
@@ -139,13 +140,21 @@ def estimate_evaluation(
 
     Raises:
         DeviceError: the device's memory does not suffice for a batch.
-        InputError: a file of predictions is damaged.
+        InputError: a file of predictions is damaged, or the classifier.
+        IntegrityError: the classifier's file is damaged.
     """
     missing = missing_pictures(plan, folder)
+    classify = plan.classifier.load(device, Silent())  # beside the model, as in an evaluation
+    side = plan.settings.image_size
+    for _ in range(2):  # the first call is slower than all others
+        start = time.perf_counter()
+        classify(np.zeros((1, side, side, 3), np.uint8))
+        verdict = time.perf_counter() - start
     pictures = [picture_of(cell, plan.settings, "") for cell in plan.cells]
     one = estimate_sampling(plan.pipeline, pictures, batch_size, device, began)
     parts = {
         "opening": one.parts["opening"] * max(1, sum(count > 0 for count in missing)),
         "sampling": one.parts["sampling"] * sum(missing) / len(plan.cells),
+        "judging": verdict * sum(missing),
     }
     return replace(one, seconds=sum(parts.values()), parts=parts)

@@ -110,11 +110,13 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     The figures are None where the settings' iterations do not get there.
     """
     settings = {"probe_every": PROBED_EVERY, **case.settings, "until": until}
-    plan = plan_erase(settings, {}, None, case.preset, None, Workspace(root))
+    workspace = Workspace(root)
+    plan = plan_erase(settings, {}, None, case.preset, None, workspace)
     config = plan.config
     devices = find_devices(config.devices)
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
-    probe = new_probe(plan_probe(plan.pipeline, plan.concept.name), model)
+    pictures = plan_probe(plan.pipeline, plan.concept.name, workspace.models)
+    probe = new_probe(pictures, model)
     ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
     shape = (_batch_size(plan), *ready.latent)
     with TemporaryDirectory() as folder:

@@ -164,6 +164,9 @@ def _inspect_file(path: Path) -> Inspection:
             kind = "authors' delta"
             sizes["about"] |= asdict(name)
         return Inspection(path, kind, **sizes)
+    if {"cls_token", "pos_embed", "head.weight"} <= set(file.infos):
+        classes = "x".join(map(str, file.infos["head.weight"].shape[:1]))
+        return Inspection(path, f"vision transformer that tells {classes} classes", **sizes)
     return Inspection(path, "tensors of an unknown kind", **sizes)
 
 

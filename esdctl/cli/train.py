@@ -119,7 +119,7 @@ def train(
         return _show_config(plan, json)
     if dry_run:
         return _show_plan(plan, began if estimate else None, json, quiet)
-    run, model_path = _run(plan, quiet)
+    run, model_path = _run(plan, root, quiet)
     if json:
         print_json(_result(plan, run, model_path))
     else:
@@ -146,7 +146,7 @@ def _plan(
     )
 
 
-def _run(plan: "ErasePlan", quiet: bool) -> "tuple[RunFolder, Path | None]":
+def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder, Path | None]":
     """The finished run, and where the whole model went if one was asked for."""
     from esdctl.cli.interrupt import stopping_on_interrupt
 
@@ -157,19 +157,20 @@ def _run(plan: "ErasePlan", quiet: bool) -> "tuple[RunFolder, Path | None]":
         from esdctl.esd.whole_model import whole_model_path, write_whole_model
 
         whole_model_path(plan)  # a name that cannot be used is told before the training
-        prober = _prober(plan)
+        prober = _prober(plan, root)
         with stopping_on_interrupt(reporter) as stop:
             run = erase(plan, sys.argv, reporter, stop, prober)
             return run, write_whole_model(plan, run, reporter)
 
 
-def _prober(plan: "ErasePlan") -> "Prober | None":
+def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":
     """What measures the model in training; None where it trains for a number of steps."""
     if plan.config.until is None:
         return None
     from esdctl.evaluation.probe import new_probe, plan_probe
+    from esdctl.storage.workspace import find_workspace
 
-    pictures = plan_probe(plan.pipeline, plan.concept.name)
+    pictures = plan_probe(plan.pipeline, plan.concept.name, find_workspace(root).models)
     return lambda model: new_probe(pictures, model)
 
 

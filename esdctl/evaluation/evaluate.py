@@ -48,6 +48,7 @@ class Report:
     """What was measured, and how.
 
     Args:
+        classifier: who judged, by name.
         target: the erased concept; None where plain accuracy was measured.
         settings: how pictures were made and judged.
         seeds: as the user gave them.
@@ -57,6 +58,7 @@ class Report:
         percent_of_base: IRA and CRA in percent of the base's own.
     """
 
+    classifier: str
     target: Target | None
     settings: Settings
     seeds: tuple[int, ...]
@@ -104,6 +106,7 @@ def evaluate(
     if plan.target is not None and base_rows is not None:
         retention = measure_retention(rows, base_rows, plan.target)
     return Report(
+        classifier=plan.classifier.name,
         target=plan.target,
         settings=plan.settings,
         seeds=plan.seeds,

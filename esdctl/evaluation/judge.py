@@ -9,7 +9,7 @@ import torch
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import Interrupted
-from esdctl.evaluation.classifiers.pocket import PocketClassifier, load_classifier
+from esdctl.evaluation.classifiers.classifier import Classifier, Classify
 from esdctl.evaluation.predictions import Cell, Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
@@ -24,7 +24,7 @@ class Judge:
     """Lets models sample, and notes what the classifier sees.
 
     Args:
-        classifier: the classifier's file.
+        classifier: who judges.
         settings: how pictures are made and judged.
         folder: where predictions are kept and looked up.
         device: where to sample and classify.
@@ -32,7 +32,7 @@ class Judge:
         reporter: told of each batch, and of predictions that are there already.
     """
 
-    classifier: Path
+    classifier: Classifier
     settings: Settings
     folder: Path
     device: torch.device
@@ -84,9 +84,9 @@ class Judge:
 
     def _predictions(self, pipeline: Pipeline, cells: Sequence[Cell]) -> Iterator[Prediction]:
         model = load(pipeline, self.device)
-        classifier = load_classifier(self.classifier).to(self.device)
+        classify = self.classifier.load(self.device, self.reporter)
         for batch, pixels in self._sampled(model, cells):
-            yield from classified(classifier, batch, pixels)
+            yield from classified(classify, batch, pixels)
 
     def _sampled(
         self, model: StableDiffusion, cells: Sequence[Cell]
@@ -113,10 +113,10 @@ def picture_of(cell: Cell, settings: Settings, file: str) -> Picture:
 
 
 def classified(
-    classifier: PocketClassifier, cells: Sequence[Cell], pixels: Sequence[Pixels]
+    classify: Classify, cells: Sequence[Cell], pixels: Sequence[Pixels]
 ) -> list[Prediction]:
     """What the classifier sees on the cells' pictures, (H, W, 3) each."""
-    verdicts = classifier.classify(np.stack(pixels))
+    verdicts = classify(np.stack(pixels))
     return [
         Prediction(
             style=cell.style,

@@ -1,37 +1,29 @@
 """What to evaluate: a model, its target, and styles x objects x seeds spelt out as cells."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from safetensors import safe_open
-
 from esdctl.checkpoints.delta import read_delta_metadata
 from esdctl.datasets.prompts import MAX_SEED
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import UsageError
 from esdctl.evaluation.accuracy import Target
+from esdctl.evaluation.classifiers.classifier import Classifier
+from esdctl.evaluation.classifiers.find import ClassifierName, find_classifier
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.plan import (
     DDIM,
     DEFAULT_SEED,
-    DEFAULT_STEPS,
-    POCKET_GUIDANCE,
     Scheduler,
     most_steps,
     trained_size,
 )
-from esdctl.storage.digest import sha256_file
 
-# The pocket model's quality figures are measured with these; base and erased always share them.
-STEPS = DEFAULT_STEPS
-GUIDANCE = POCKET_GUIDANCE
 SEEDS = (DEFAULT_SEED,)
-
-CLASSIFIER = Path("classifier") / "model.safetensors"  # in a pipeline folder
+MODELS = Path("models")  # of the workspace in the current folder
 CELLS_A_SEED = 10_000  # a classifier has fewer styles x objects
 
 
@@ -46,15 +38,17 @@ class Request:
         guidance: the guidance scale.
         styles, objects: restrict the grid to these.
         scheduler: what solves the equation from noise to picture.
+        classifier: who judges.
     """
 
     concept: str | None = None
     seeds: tuple[int, ...] = SEEDS
-    steps: int = STEPS
-    guidance: float = GUIDANCE
+    steps: int | None = None
+    guidance: float | None = None
     styles: tuple[str, ...] | None = None
     objects: tuple[str, ...] | None = None
     scheduler: Scheduler = DDIM
+    classifier: ClassifierName | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ class EvaluationPlan:
 
     Args:
         pipeline: the model.
+        classifier: who judges.
         target: the concept whose erasure is measured; None measures plain accuracy.
         settings: how pictures are made and judged.
         seeds: as the user gave them.
@@ -70,19 +65,17 @@ class EvaluationPlan:
     """
 
     pipeline: Pipeline
+    classifier: Classifier
     target: Target | None
     settings: Settings
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
 
-    @property
-    def classifier(self) -> Path:
-        return self.pipeline.folder / CLASSIFIER
-
     def document(self) -> dict[str, object]:
         """The plan as a JSON document."""
         return {
             "model": self.pipeline.name,
+            "classifier": self.classifier.name,
             "target": asdict(self.target) if self.target else None,
             "settings": asdict(self.settings),
             "seeds": list(self.seeds),
@@ -92,7 +85,7 @@ class EvaluationPlan:
         }
 
 
-def plan_evaluation(pipeline: Pipeline, request: Request) -> EvaluationPlan:
+def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS) -> EvaluationPlan:
     """Spell out an evaluation.
 
     The noise of a picture has the seed ``10000 seed + cell``, where ``cell`` counts styles x
@@ -102,17 +95,18 @@ def plan_evaluation(pipeline: Pipeline, request: Request) -> EvaluationPlan:
     Args:
         pipeline: the base or an erased model.
         request: what the user asks for.
+        models: the workspace's folder of models, where classifiers lie.
 
     Returns:
         The plan.
 
     Raises:
         UsageError: a name is unknown to the classifier, or a number is out of range.
-        InputError: the model has no classifier, or it is damaged.
+        InputError, IntegrityError: there is no classifier, or it is damaged.
     """
-    _check(request)
-    path = pipeline.folder / CLASSIFIER
-    styles, objects = _class_names(path, pipeline.name)
+    classifier = find_classifier(pipeline, models, request.classifier)
+    settings = _settings(pipeline, classifier, request)
+    styles, objects = classifier.styles, classifier.objects
     target = _target(pipeline, request.concept, styles, objects)
     chosen_styles = _chosen(request.styles, styles, "style")
     chosen_objects = _chosen(request.objects, objects, "object")
@@ -131,41 +125,29 @@ def plan_evaluation(pipeline: Pipeline, request: Request) -> EvaluationPlan:
         for name in chosen_objects
         for seed in request.seeds
     )
-    settings = Settings(
-        sha256_file(path),
-        request.steps,
-        request.guidance,
-        trained_size(pipeline),
-        request.scheduler,
-    )
-    return EvaluationPlan(pipeline, target, settings, request.seeds, cells)
+    return EvaluationPlan(pipeline, classifier, target, settings, request.seeds, cells)
 
 
-def _check(request: Request) -> None:
+def _settings(pipeline: Pipeline, classifier: Classifier, request: Request) -> Settings:
+    """What the user asks for, else what the classifier is used to."""
+    habits = classifier.habits
+    steps = habits.steps if request.steps is None else request.steps
+    guidance = habits.guidance if request.guidance is None else request.guidance
+    _check(request, steps, guidance)
+    side = trained_size(pipeline)
+    size = side if habits.largest is None else min(side, habits.largest)
+    return Settings(classifier.digest(), steps, guidance, size, request.scheduler)
+
+
+def _check(request: Request, steps: int, guidance: float) -> None:
     most = most_steps(request.scheduler)
-    if not 1 <= request.steps <= most:
-        raise UsageError(f"--steps is {request.steps}", f"use 1 to {most}")
-    if not 0 <= request.guidance < math.inf:
-        raise UsageError(f"--guidance is {request.guidance}", "use a number of at least 0")
+    if not 1 <= steps <= most:
+        raise UsageError(f"--steps is {steps}", f"use 1 to {most}")
+    if not 0 <= guidance < math.inf:
+        raise UsageError(f"--guidance is {guidance}", "use a number of at least 0")
     largest = MAX_SEED // CELLS_A_SEED - 1
     if not request.seeds or not all(0 <= seed <= largest for seed in request.seeds):
         raise UsageError("--seeds: a seed is out of range", f"use 0 to {largest}")
-
-
-def _class_names(path: Path, model: str) -> tuple[list[str], list[str]]:
-    """The classifier's styles and objects in the order of its logits, without its weights."""
-    if not path.is_file():
-        raise InputError(
-            f"{model} has no classifier ({path})", "evaluate a model that was erased from pocket"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.metadata() or {}
-        return json.loads(names["styles"]), json.loads(names["objects"])
-    except Exception as error:  # safetensors raises its own kinds, and OSError
-        raise InputError(
-            f"cannot read the classifier {path}: {error}", "install esdctl again"
-        ) from error
 
 
 def _target(

@@ -5,44 +5,48 @@ model that passes costs all of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from esdctl.errors import UsageError
 from esdctl.esd.until import Probe, Probed
-from esdctl.evaluation.classifiers.pocket import PocketClassifier, load_classifier
+from esdctl.evaluation.classifiers.classifier import Classify
 from esdctl.evaluation.judge import classified, picture_of
-from esdctl.evaluation.plan import EvaluationPlan, Request, plan_evaluation
+from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation
 from esdctl.evaluation.predictions import Cell
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.progress import Silent
 from esdctl.sampling.sample import sample
 
 PICTURES = 20  # 19 of them are 95 %
 AT_ONCE = 5
-STEPS = 10  # of DDIM; enough for the classifier, in 40 % of an evaluation's time
 SEEDS = (1, 2)  # an evaluation's default is 188, so no picture is used for both
 
 
-def plan_probe(pipeline: Pipeline, concept: str) -> EvaluationPlan:
+def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> EvaluationPlan:
     """The target's pictures, spread evenly over what they show beside it.
 
     Args:
         pipeline: the base model.
         concept: what is erased.
+        models: the workspace's folder of models, where classifiers lie.
 
     Raises:
         UsageError: the classifier does not know the concept.
-        InputError: the model has no classifier, or it is damaged.
+        InputError, IntegrityError: there is no classifier, or it is damaged.
     """
-    everything = plan_evaluation(pipeline, Request(concept, SEEDS, STEPS))
+    everything = plan_evaluation(pipeline, Request(concept, SEEDS), models)
     target = everything.target
     if target is None:
         raise UsageError(f"{pipeline.name} has no concept to probe", "name it with --concept")
     cells = [cell for cell in everything.cells if target.name in (cell.style, cell.object)]
     count = min(PICTURES, len(cells))
     chosen = tuple(cells[index * len(cells) // count] for index in range(count))
-    return EvaluationPlan(pipeline, target, everything.settings, SEEDS, chosen)
+    settings = replace(everything.settings, steps=everything.classifier.habits.probe_steps)
+    return replace(everything, settings=settings, cells=chosen)
 
 
 def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
@@ -50,16 +54,17 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
 
     Args:
         plan: the pictures and the classifier.
-        model: the one in training; text encoders and VAE are dropped again after each probe.
+        model: the one in training; text encoders, VAE and classifier leave its device again after
+            each probe.
     """
-    classifier = load_classifier(plan.classifier).to(model.device)
 
     def probe(least: float) -> Probed:
+        classify = plan.classifier.load(model.device, Silent())
         gone = seen = 0
         wanted = least / 100 * len(plan.cells) - 1e-9
         while seen < len(plan.cells):
             cells = plan.cells[seen : seen + AT_ONCE]
-            gone += _without_target(plan, model, classifier, cells)
+            gone += _without_target(plan, model, classify, cells)
             seen += len(cells)
             if gone + len(plan.cells) - seen < wanted:
                 break  # it cannot be reached any more
@@ -73,7 +78,7 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
 def _without_target(
     plan: EvaluationPlan,
     model: StableDiffusion,
-    classifier: PocketClassifier,
+    classify: Classify,
     cells: Sequence[Cell],
 ) -> int:
     """How many of the cells' pictures are not taken for the target."""
@@ -81,4 +86,4 @@ def _without_target(
     kind, name = plan.target.kind, plan.target.name
     pictures = [picture_of(cell, plan.settings, str(i)) for i, cell in enumerate(cells)]
     made = [pixels for batch in sample(model, pictures, AT_ONCE) for _, pixels in batch]
-    return sum(row.predicted(kind) != name for row in classified(classifier, cells, made))
+    return sum(row.predicted(kind) != name for row in classified(classify, cells, made))

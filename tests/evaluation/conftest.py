@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from esdctl.checkpoints.delta import write_delta
+from esdctl.evaluation.classifiers.find import OWN
 from esdctl.evaluation.classifiers.pocket import PocketClassifier, save_classifier
-from esdctl.evaluation.plan import CLASSIFIER
 from esdctl.models.resolve import Pipeline
 
 STYLES, OBJECTS = ["Mosaic", "Neon_Lines"], ["Cats", "Dogs"]
@@ -29,7 +29,7 @@ def base(
 ) -> Pipeline:
     folder = tmp_path_factory.mktemp("judged") / "base"
     shutil.copytree(tiny_model, folder)
-    save_classifier(classifier, folder / CLASSIFIER)
+    save_classifier(classifier, folder / OWN)
     return Pipeline(str(folder), folder)
 
 

@@ -1,0 +1,94 @@
+"""What a judge of pictures is: the names it knows, how it likes pictures made, and its verdicts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from esdctl.progress import Reporter
+
+
+class Verdict(NamedTuple):
+    """What a classifier sees on one picture: the likeliest names and their probabilities."""
+
+    style: str
+    object: str
+    p_style: float
+    p_object: float
+
+
+# RGB pictures, (B, H, W, 3), of any size, to one verdict each.
+Classify = Callable[[npt.NDArray[np.uint8]], list[Verdict]]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How pictures for a classifier are made, where the user says nothing.
+
+    Args:
+        steps: of the scheduler, in an evaluation.
+        guidance: the guidance scale.
+        probe_steps: of DDIM, for the few pictures that are made during a training.
+        largest: side in pixels; a model's own is used where it is smaller, or where this is None.
+    """
+
+    steps: int
+    guidance: float
+    probe_steps: int
+    largest: int | None = None
+
+
+class Classifier(Protocol):
+    """A classifier as files: what it can name is known at once, its weights once it is loaded."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def styles(self) -> Sequence[str]:
+        """In the order of the logits."""
+        ...
+
+    @property
+    def objects(self) -> Sequence[str]:
+        """In the order of the logits."""
+        ...
+
+    @property
+    def habits(self) -> Habits: ...
+
+    def digest(self) -> str:
+        """sha256 that stands for its verdicts."""
+        ...
+
+    def load(self, device: torch.device, reporter: Reporter) -> Classify:
+        """Read the weights.
+
+        Raises:
+            InputError, IntegrityError: a file is damaged.
+        """
+        ...
+
+
+def verdicts(
+    style_logits: torch.Tensor,
+    object_logits: torch.Tensor,
+    styles: Sequence[str],
+    objects: Sequence[str],
+) -> list[Verdict]:
+    """The likeliest names of logits (B, S) and (B, O)."""
+    p_styles, style_places = style_logits.softmax(1).max(1)  # (B,), (B,)
+    p_objects, object_places = object_logits.softmax(1).max(1)
+    return [
+        Verdict(styles[s], objects[o], p_s, p_o)
+        for s, o, p_s, p_o in zip(
+            style_places.tolist(),
+            object_places.tolist(),
+            p_styles.tolist(),
+            p_objects.tolist(),
+            strict=True,
+        )
+    ]
