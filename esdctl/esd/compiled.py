@@ -215,9 +215,14 @@ def _contiguous(value: object) -> object:
 
 def _keep_programs() -> bool:
     """Let torch keep compiled programs in the user's cache; False where the user names a folder."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     with suppress(RuntimeError):  # the user has no home
-        os.environ.setdefault(_VARIABLE, str(cache_folder() / CACHE))
-        return os.environ[_VARIABLE] == str(cache_folder() / CACHE)
+        ours = str(cache_folder().absolute() / CACHE)
+        # torch names its own default, a folder that restarts empty, as soon as it is imported.
+        if os.environ.get(_VARIABLE) in (None, default_cache_dir()):
+            os.environ[_VARIABLE] = ours
+        return os.environ[_VARIABLE] == ours
     return False
 
 
