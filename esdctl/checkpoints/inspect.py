@@ -140,9 +140,8 @@ def with_base(found: Inspection, base: Path) -> Inspection:
 
 def _inspect_file(path: Path) -> Inspection:
     file = peek_tensors(path)
-    about: dict[str, Any] = dict(read_metadata(file.metadata))
+    about = _about(file)
     form = about.pop("format", None)
-    about |= {key: _json(about[key]) for key in ("settings", "sum") if key in about}
     for key in ("global_step", "dropped"):
         if key in file.metadata:
             about[key] = file.metadata[key]
@@ -185,7 +184,7 @@ def _inspect_folder(folder: Path) -> Inspection:
     architecture = architecture_of_folder(folder)
     files: list[Path] = []
     parts: dict[str, list[TensorInfo]] = {}
-    about: dict[str, str] = {}
+    about: dict[str, Any] = {}
     for part in family_parts(architecture.family):
         found = find_weights(folder, part, None)
         files += found
@@ -193,7 +192,7 @@ def _inspect_folder(folder: Path) -> Inspection:
             if path.suffix != ".json":
                 peeked = peek_tensors(path)
                 parts.setdefault(part, []).extend(peeked.infos.values())
-                about |= read_metadata(peeked.metadata)
+                about |= _about(peeked)
     about.pop("format", None)
     sizes = {**_sizes(parts, files), "about": about}
     return _model(folder, "diffusers", architecture, tuple(files), sizes)
@@ -258,6 +257,12 @@ def _model_inside(folder: Path, names: Iterable[str]) -> Path | None:
     if len(indexes) == 1:
         return (folder / indexes[0]).parent
     return folder / files[0] if len(files) == 1 and not indexes else None
+
+
+def _about(file: PeekedFile) -> dict[str, Any]:
+    """What esdctl wrote into the file's metadata."""
+    about: dict[str, Any] = dict(read_metadata(file.metadata))
+    return about | {key: _json(about[key]) for key in ("settings", "sum") if key in about}
 
 
 def _sizes(parts: Mapping[str, Iterable[TensorInfo]], files: Iterable[Path]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from esdctl.esd.erase import Prober
     from esdctl.esd.plan import ErasePlan
     from esdctl.esd.run_folder import RunFolder
+    from esdctl.progress import Reporter
 
 # Parameters of the command that are no setting.
 _NO_SETTINGS = {
@@ -114,7 +115,10 @@ def train(
     if config and config_path:
         raise UsageError("--config and --config_path are one option", "keep one of them")
     is_seed_line = bool(context.obj)
-    plan = _plan(flags, config or config_path, preset, output, resume, root, is_seed_line)
+    with reporting(quiet) as reporter:
+        plan = _plan(
+            flags, config or config_path, preset, output, resume, root, is_seed_line, reporter
+        )
     if show_config:
         return _show_config(plan, json)
     if dry_run:
@@ -134,16 +138,18 @@ def _plan(
     resume: Path | None,
     root: Path | None,
     is_seed_line: bool,
+    reporter: "Reporter",
 ) -> "ErasePlan":
     from esdctl.esd.plan import plan_erase, plan_resume
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
     if resume is None:
-        return plan_erase(flags, os.environ, config, preset, output, workspace, is_seed_line)
-    return plan_resume(
-        resume, {**flags, "config": config, "preset": preset, "output": output}, workspace
-    )
+        return plan_erase(
+            flags, os.environ, config, preset, output, workspace, is_seed_line, reporter
+        )
+    given = {**flags, "config": config, "preset": preset, "output": output}
+    return plan_resume(resume, given, workspace, reporter)
 
 
 def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder, Path | None]":

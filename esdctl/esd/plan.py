@@ -16,6 +16,7 @@ from esdctl.esd.seed_rules import check_names
 from esdctl.esd.sources import Sources, read_sources
 from esdctl.esd.train_methods import moves_keys_and_values
 from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
+from esdctl.progress import Reporter, Silent
 from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
 from esdctl.storage.digest import sha256_file
@@ -72,6 +73,7 @@ def plan_erase(
     output: Path | None,
     workspace: Workspace,
     is_seed_line: bool = False,
+    reporter: Reporter = Silent(),  # noqa: B008
 ) -> ErasePlan:
     """Resolve settings, concept and model.
 
@@ -84,6 +86,7 @@ def plan_erase(
         workspace: where models and outputs lie.
         is_seed_line: whether the flags are spelt as the seed system's; then what is named nowhere
             has its defaults, the concept too.
+        reporter: told of a slow first reading of the model.
 
     Raises:
         UsageError: a setting or a name makes no sense.
@@ -94,7 +97,7 @@ def plan_erase(
     first = said.value
     is_bare = not (first.concept or first.prompt or config_file)
     is_seed = sources.is_seed or (is_seed_line and is_bare)
-    pipeline, notes = _find_model(first, is_seed, workspace)
+    pipeline, notes = _find_model(first, is_seed, workspace, reporter)
     chosen = preset_name or _preset_of(said, is_seed, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
@@ -142,7 +145,7 @@ def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[s
 
 
 def _find_model(
-    config: TrainConfig, is_seed: bool, workspace: Workspace
+    config: TrainConfig, is_seed: bool, workspace: Workspace, reporter: Reporter
 ) -> tuple[Pipeline, list[str]]:
     """The base model, and what the user should know about the choice."""
     notes = []
@@ -161,8 +164,9 @@ def _find_model(
             notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
             architecture = None
     pipeline = resolve_model(
-        name, workspace, model_config=architecture, prediction_type=config.prediction_type
-    )
+        name, workspace, model_config=architecture, prediction_type=config.prediction_type,
+        reporter=reporter,
+    )  # fmt: skip
     return pipeline, notes
 
 
@@ -230,13 +234,19 @@ def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Workspace) -> ErasePlan:
+def plan_resume(
+    path: Path,
+    flags: Mapping[str, object | None],
+    workspace: Workspace,
+    reporter: Reporter = Silent(),  # noqa: B008
+) -> ErasePlan:
     """The plan of an existing run.
 
     Args:
         path: the run folder.
         flags: of the command line; only those of ``CHANGEABLE`` may be given.
         workspace: where the model lies.
+        reporter: told of a slow first reading of the model.
 
     Raises:
         UsageError: a flag would change what comes out, or the base model is another one now.
@@ -260,7 +270,7 @@ def plan_resume(path: Path, flags: Mapping[str, object | None], workspace: Works
     }
     settings = {**younger, **kept.values, **wanted}
     name = str(record.get("preset", ""))
-    plan = plan_erase(settings, {}, None, name or None, path, workspace)
+    plan = plan_erase(settings, {}, None, name or None, path, workspace, reporter=reporter)
     if plan.digest != record["settings_digest"]:
         raise UsageError(
             f"{path} cannot go on: its base model or its settings are not what they were",

@@ -3,7 +3,10 @@
 Both are extras. A tracker's failure is told once and never stops the training.
 """
 
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
@@ -107,15 +110,16 @@ class _Wandb:
 
     def __init__(self, config: TrainConfig, run: Path) -> None:
         wandb: Any = import_module("wandb")  # an extra, unknown to the type checker
-        self._run = wandb.init(
-            project=config.tracker_project or PROJECT,
-            name=config.tracker_run or run.name,
-            id=_remembered_id(run / "wandb-id"),
-            resume="allow",
-            dir=str(run),
-            config=config.model_dump(mode="json"),
-            settings=wandb.Settings(console="off", init_timeout=WAIT, login_timeout=WAIT),
-        )
+        with _children_print_to_stderr():
+            self._run = wandb.init(
+                project=config.tracker_project or PROJECT,
+                name=config.tracker_run or run.name,
+                id=_remembered_id(run / "wandb-id"),
+                resume="allow",
+                dir=str(run),
+                config=config.model_dump(mode="json"),
+                settings=wandb.Settings(console="off", init_timeout=WAIT, login_timeout=WAIT),
+            )
 
     def log(self, step: int, row: Mapping[str, object]) -> None:
         self._run.log(_numbers(row), step=step)
@@ -125,6 +129,19 @@ class _Wandb:
 
 
 _OPENERS: dict[str, _Opener] = {"tensorboard": _TensorBoard, "wandb": _Wandb}
+
+
+@contextmanager
+def _children_print_to_stderr() -> Iterator[None]:
+    """wandb starts a process that outlives this block and prints; stdout is for results alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _remembered_id(path: Path) -> str:

@@ -17,6 +17,7 @@ from esdctl.checkpoints.export import (
     write_compvis,
     write_diffusers,
 )
+from esdctl.checkpoints.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.lora import Lora, check_lora_size, factorise, write_lora
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
@@ -89,7 +90,9 @@ def plan_form(
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
     if form == "compvis":
         check_compvis_name(path)
-    for part in (path, path.with_suffix(".yaml")) if form == "compvis" else (path,):
+    beside = path.with_suffix(".yaml")
+    is_taken = form == "compvis" and not _says(beside, ldm_yaml(erased.base.files.architecture))
+    for part in (path, beside) if is_taken else (path,):
         if part.exists():
             raise UsageError(f"{part} exists", "remove it, or choose another --output")
     return FormPlan(form, path, dtype, rank, energy)
@@ -128,6 +131,11 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
         write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype or torch.float32)
         return lora
     return None
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether a file holds this very text; of two exports of one model, the YAML is the same."""
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _empty_is_zero(path: Path) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from esdctl.checkpoints.lora import is_lora
 from esdctl.checkpoints.model_files import ModelFiles, open_model
 from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import EsdctlError, InputError, IntegrityError
+from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file, sha256_files
 from esdctl.storage.workspace import Workspace
 
@@ -47,6 +48,7 @@ class Pipeline:
         model_config: an LDM config file for the base, if the user names one.
         prediction_type: the base's, if the user names it.
         earlier: the deltas below, first to last, where an erased model was erased once more.
+        reporter: told of a slow first reading.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Pipeline:
     model_config: Path | None = None
     prediction_type: str | None = None
     earlier: tuple[Path, ...] = ()
+    reporter: Reporter = field(default=Silent(), compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -82,8 +85,9 @@ class Pipeline:
             InputError, IntegrityError, UsageError: as ``open_model``.
         """
         return open_model(
-            self.path, model_config=self.model_config, prediction_type=self.prediction_type
-        )
+            self.path, model_config=self.model_config, prediction_type=self.prediction_type,
+            reporter=self.reporter,
+        )  # fmt: skip
 
     def base_digest(self) -> str:
         """sha256 of what the delta stands on; of a base's weights the same in either layout."""
@@ -129,6 +133,7 @@ class _Wish:
     base: str | None
     model_config: Path | None
     prediction_type: str | None
+    reporter: Reporter
 
 
 def default_model(workspace: Workspace) -> str:
@@ -145,6 +150,7 @@ def resolve_model(
     base: str | None = None,
     model_config: Path | None = None,
     prediction_type: str | None = None,
+    reporter: Reporter = Silent(),  # noqa: B008
 ) -> Pipeline:
     """Find a model.
 
@@ -155,6 +161,7 @@ def resolve_model(
         base: what a delta stands on; needed where the delta does not say it.
         model_config: an LDM config file for the base.
         prediction_type: ``epsilon`` or ``v_prediction``, where the base's files do not say it.
+        reporter: told of a slow first reading.
 
     Returns:
         The files.
@@ -164,18 +171,18 @@ def resolve_model(
         IntegrityError: a file is damaged, or a delta was made from another base.
         UsageError: there is no such prediction type.
     """
-    wish = _Wish(base, model_config, prediction_type)
-    named = _named(name, workspace)
-    if named is not None:
-        found = named
-    else:
+    wish = _Wish(base, model_config, prediction_type, reporter)
+    found = _named(name, workspace)
+    if found is None:
         path = _path(name, workspace)
         found = Pipeline(str(path.resolve()), path)
         if path.is_dir() and (path / "run.json").is_file():
             return _of_run(path, workspace, wish)
         if path.is_file() and _is_change(path):
             return _on_base(path, workspace, wish)
-    found = replace(found, model_config=model_config, prediction_type=prediction_type)
+    found = replace(
+        found, model_config=model_config, prediction_type=prediction_type, reporter=reporter
+    )
     if found.path.is_dir():
         _ = found.files  # a part that is missing is told now
     return found
@@ -261,6 +268,7 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
         workspace,
         model_config=wish.model_config or config,
         prediction_type=wish.prediction_type or prediction,
+        reporter=wish.reporter,
     )
     made_from = about.get("base_digest")
     is_base = made_from is None or made_from == found.digest()

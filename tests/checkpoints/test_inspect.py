@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.delta import write_delta
+from esdctl.checkpoints.delta import read_delta, read_delta_metadata, write_delta
 from esdctl.checkpoints.inspect import inspect
 from esdctl.checkpoints.model_files import open_model
 from esdctl.errors import InputError, IntegrityError
@@ -119,6 +119,15 @@ def test_loras_and_authors_deltas_are_told(delta: Path, tmp_path: Path) -> None:
     authors = inspect(export(delta, "authors", tmp_path / name))
     assert authors.kind == "authors' delta"
     assert authors.about == {"concept": "hat", "erase_from": "cowboy", "method": "esdx-strict"}
+
+
+def test_a_folder_tells_the_settings_of_its_erasure_as_a_file_does(
+    folder: Path, tmp_path: Path
+) -> None:
+    source = erase(str(folder), tmp_path / "rust.safetensors")
+    changed = {**read_delta_metadata(source), "settings": '{"lr": 1}'}
+    write_delta(source, read_delta(source), changed)
+    assert inspect(export(source, "diffusers", tmp_path / "rust")).about["settings"] == {"lr": 1}
 
 
 def test_a_run_is_told_before_and_after_its_end(delta: Path, tmp_path: Path) -> None:

@@ -115,6 +115,15 @@ def test_what_is_there_already_is_never_written_over(
     assert "mine.yaml exists" in capsys.readouterr().err
 
 
+def test_a_pickle_goes_beside_the_safetensors_of_the_same_model(
+    delta: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    export(delta, "compvis", tmp_path / "both.safetensors")
+    export(delta, "compvis", tmp_path / "both.ckpt")
+    assert run(["diff", str(tmp_path / "both.safetensors"), str(tmp_path / "both.ckpt")]) == 0
+    assert "0 tensors differ" in capsys.readouterr().err
+
+
 def test_a_base_has_no_delta_but_goes_into_the_other_layout(
     base: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -17,6 +17,7 @@ from esdctl.cli.app import run
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.workspace import Workspace
+from tests.checkpoints.tiny_models import tiny_compvis
 from tests.esd.conftest import Train
 from tests.storage import small_disk
 
@@ -89,6 +90,18 @@ def test_a_run_without_a_contact_sheet_is_finished_sound_and_gets_one_later(
     assert sheet.is_file()
     assert (tmp_path / "run/delta.safetensors").read_bytes() == delta
     assert run(["verify", "run"]) == 0
+
+
+def test_the_conversion_of_a_pickle_is_told_while_planning(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_compvis("sd1", tmp_path / "model.ckpt", "state_dict")
+    assert train("--model", str(model), "--dry-run", "--no-estimate") == 0
+    told = capsys.readouterr().err
+    assert f"reading {model} for the first time" in told
+    assert "convert: done" in told
+    assert train("--model", str(model), "--dry-run", "--no-estimate") == 0
+    assert "for the first time" not in capsys.readouterr().err
 
 
 def test_equal_seeds_give_equal_deltas_and_others_do_not(train: Train, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run's rows reach the tracker that was asked for, and its failure stops nothing."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +70,23 @@ def test_wandb_gets_project_run_and_the_numbers_of_each_row(
     assert (asked["project"], asked["name"], asked["dir"]) == ("p", "r", str(tmp_path))
     assert wandb.rows == [(1, {"loss": 0.5, "t": 7.0})]
     assert wandb.is_finished
+
+
+def test_a_process_that_wandb_starts_prints_nothing_among_the_results(
+    wandb: FakeWandb,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def init(**settings: object) -> FakeWandb:
+        subprocess.run([sys.executable, "-c", "print('syncing')"], check=True)
+        return wandb
+
+    monkeypatch.setattr(wandb, "init", init)
+    open_tracker(config(tracker="wandb"), tmp_path, Warnings()).close()
+    print("result", flush=True)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("result\n", "syncing\n")
 
 
 def test_a_resumed_run_is_the_same_run_in_wandb(wandb: FakeWandb, tmp_path: Path) -> None:
