@@ -11,9 +11,12 @@ from esdctl.esd.config import TrainConfig
 from esdctl.esd.step import Embeddings
 from esdctl.esd.student import Student, new_student
 from esdctl.esd.train_methods import select
+from esdctl.models.memory import return_freed_memory
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import encode_prompts
+
+LARGE = 1e9  # bytes of a U-Net; beside its passes the system's clearing of memory is nothing
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def prepare(
     Raises:
         UsageError: the train method selects nothing.
     """
+    if model.device.type == "cpu" and _bytes_of(model.unet) >= LARGE:
+        return_freed_memory()
     side = config.image_size or model.image_size
     embeddings = _embeddings(pipeline, model.device, concept, side)
     copy = load(pipeline, second[0], model.dtype).unet if second else None
@@ -60,6 +65,10 @@ def prepare(
     height = width = side // model.vae_factor
     channels = int(model.architecture.unet.get("in_channels", 4))  # left out where it is diffusers'
     return Prepared(student, embeddings, (channels, height, width))
+
+
+def _bytes_of(unet: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
 
 
 def _embeddings(

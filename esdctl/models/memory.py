@@ -1,9 +1,10 @@
 """Memory of a device: what is free, what a computation takes, what to say when it is short."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from esdctl.errors import DeviceError
 
 _CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, in version 2's files
 _LARGEST_THRESHOLD = 31 * 2**20  # bytes; glibc's limit is 32 MiB with the block's header
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
+_RETURNED_FROM = 2**18  # bytes
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -77,6 +80,17 @@ def keep_freed_memory() -> None:
     (mallopt(3), M_MMAP_THRESHOLD), so one block is enough, and no page of it is touched.
     """
     torch.empty(_LARGEST_THRESHOLD, dtype=torch.uint8)
+
+
+def return_freed_memory() -> None:
+    """Let the C library give blocks back to the system as soon as they are freed.
+
+    Else glibc keeps those below 32 MiB, with holes between them: half a gigabyte in a step of a
+    full-size U-Net at 512 px (tests/benchmarks/memory.py). The system then clears each new block,
+    which is little beside such a network's passes. Other C libraries go on as they do.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _RETURNED_FROM)
 
 
 def gigabytes(size: int) -> str:

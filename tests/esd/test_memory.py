@@ -1,6 +1,9 @@
 """A batch that fits, and what is said when the memory does not suffice."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,26 @@ def test_memory_is_measured_as_it_grows() -> None:
         pytest.skip("this system does not tell")
     assert 150e6 < grown < 300e6
     assert free > 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps no holes")
+def test_what_is_freed_goes_back_to_the_system_at_once() -> None:
+    code = """
+import torch
+from pathlib import Path
+from esdctl.models.memory import return_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+return_freed_memory()
+for _ in range(2):  # glibc changes its mind when it first sees a large block freed
+    blocks = [torch.ones(2**18) for _ in range(200)]  # 1 MiB each
+    full = resident()
+    del blocks[::2]
+    print((full - resident()) / 2**20)
+    del blocks
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert all(float(line) > 90 for line in process.stdout.split())
