@@ -16,7 +16,7 @@ from esdctl.checkpoints.esdctl_metadata import read_metadata
 from esdctl.checkpoints.lora import is_lora
 from esdctl.checkpoints.model_files import ModelFiles, open_model
 from esdctl.checkpoints.tensor_file import peek_tensors
-from esdctl.errors import EsdctlError, InputError, IntegrityError
+from esdctl.errors import InputError, IntegrityError, UsageError
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file, sha256_files
 from esdctl.storage.workspace import Workspace
@@ -74,7 +74,7 @@ class Pipeline:
         try:
             mine, its = (p.files.architecture.unet["block_out_channels"] for p in (self, pocket))
             return list(mine) == list(its) and self.base_digest() == pocket.base_digest()
-        except (EsdctlError, KeyError):  # whoever reads the model says what is wrong with it
+        except (InputError, IntegrityError, UsageError, KeyError):  # its reader says what is wrong
             return False
 
     @cached_property

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from esdctl.checkpoints.delta import write_delta
 from esdctl.checkpoints.model_files import open_model
-from esdctl.errors import EsdctlError, InputError, IntegrityError, UsageError
+from esdctl.errors import EsdctlError, InputError, IntegrityError, StorageError, UsageError
 from esdctl.models.resolve import POCKET, Pipeline, default_model, resolve_model
 from esdctl.sampling.plan import default_guidance, trained_size
 from esdctl.storage.digest import sha256_files
@@ -197,3 +197,14 @@ def test_a_run_that_is_not_finished_says_how_to_finish_it(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="not finished") as caught:
         find(tmp_path)
     assert "--resume" in caught.value.hint
+
+
+def test_a_full_disk_is_told_at_the_first_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("esdctl.models.resolve.open_model", full)
+    with pytest.raises(StorageError):
+        _ = Pipeline("model", tmp_path / "model.ckpt").is_pocket
