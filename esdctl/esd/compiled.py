@@ -20,7 +20,7 @@ from esdctl.esd.randomness import generator_at
 from esdctl.esd.step import Embeddings
 from esdctl.esd.student import Student
 from esdctl.progress import Reporter
-from esdctl.storage.user_cache import cache_folder, forget
+from esdctl.storage.user_cache import cache_folder
 
 LARGEST_DIFFERENCE = 0.05  # |a - b| / |a|; rounding alone gives 1e-6 in fp32
 CACHE = "compiled"  # a folder of the user's cache
@@ -41,20 +41,15 @@ def compiled(ready: Prepared, config: TrainConfig, batch_size: int, reporter: Re
         reporter: told what was found.
     """
     student = ready.student
-    is_ours = _keep_programs()
+    _keep_programs()
     reporter.notice("compiling the U-Net; this takes minutes, and less where it is in the cache")
     began = time.perf_counter()
     passes = passes_of(config, ready.embeddings, batch_size)
     try:
-        try:
-            program, difference = _compile(ready, passes, config.seed)
-        except Exception as error:
-            if not (is_ours and _is_damaged_cache(error)):
-                raise
-            _empty_cache()
-            program, difference = _compile(ready, passes, config.seed)
+        program, difference = _compile(ready, passes, config.seed)
     except Exception as error:  # a compiler fails in many ways, and training needs none
-        reporter.notice(f"training without --compile: {_reason(error)}")
+        kept = os.environ.get(_VARIABLE)
+        reporter.notice(f"training without --compile: {_reason(error)} (compiled before: {kept})")
         return student
     seconds = time.perf_counter() - began
     return accepted(student, program, difference, seconds, reporter)
@@ -213,29 +208,14 @@ def _contiguous(value: object) -> object:
     return value.contiguous() if isinstance(value, torch.Tensor) else value
 
 
-def _keep_programs() -> bool:
-    """Let torch keep compiled programs in the user's cache; False where the user names a folder."""
+def _keep_programs() -> None:
+    """Let torch keep compiled programs in the user's cache, unless the user names a folder."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    with suppress(RuntimeError):  # the user has no home
-        ours = str(cache_folder().absolute() / CACHE)
-        # torch names its own default, a folder that restarts empty, as soon as it is imported.
-        if os.environ.get(_VARIABLE) in (None, default_cache_dir()):
-            os.environ[_VARIABLE] = ours
-        return os.environ[_VARIABLE] == ours
-    return False
-
-
-def _is_damaged_cache(error: Exception) -> bool:
-    """Whether a library that torch wrote cannot be opened: its process was killed in the middle."""
-    return isinstance(getattr(error, "inner_exception", error), ImportError)
-
-
-def _empty_cache() -> None:
-    from torch._inductor.utils import clear_caches
-
-    clear_caches()  # what this process remembers of the files
-    forget(CACHE)
+    # torch names its own default, a folder that restarts empty, as soon as it is imported.
+    if os.environ.get(_VARIABLE) in (None, default_cache_dir()):
+        with suppress(RuntimeError):  # the user has no home
+            os.environ[_VARIABLE] = str(cache_folder().absolute() / CACHE)
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """The user's cache folder: what can be computed again, and need not be."""
 
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -37,9 +36,3 @@ def remember(kind: str, key: str, text: str) -> None:
     """Keep a text; where the cache cannot be written, it is computed again the next time."""
     with suppress(StorageError, RuntimeError):
         write_text(cache_folder() / kind / key, text)
-
-
-def forget(kind: str) -> None:
-    """Empty a folder of the cache, as far as that is allowed."""
-    with suppress(RuntimeError):
-        shutil.rmtree(cache_folder() / kind, ignore_errors=True)
