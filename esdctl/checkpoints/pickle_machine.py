@@ -174,6 +174,8 @@ class _Machine:
         if type(module) is not str or type(name) is not str:
             raise PickleFault("its pickle names a global by something else than a text")
         mentioned = present_name(module, name)
+        if not mentioned.path.replace(".", "").isidentifier():
+            raise PickleFault(f"its pickle names {shown(mentioned.path)}, which names nothing")
         if is_harmful(mentioned):
             fault = f"its pickle names {shown(mentioned.path)}, which would run code on loading"
             raise PickleFault(fault)

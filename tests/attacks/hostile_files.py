@@ -121,6 +121,7 @@ OTHERS = (
     _other("GGUF", "is a GGUF file", b"GGUF" + bytes(20)),
     _other("picture", "is a picture", b"\x89PNG\r\n\x1a\n" + bytes(20)),
     _other("text", "it is no checkpoint of any form", b"The quick brown fox jumps over it.\n"),
+    _other("settings", "it is no checkpoint of any form", b"ckpt_path: a.ckpt\nlr: 1e-5\n"),
     _other("noise", "it is no checkpoint of any form", bytes(range(120, 250))),
     CheckpointAttack("empty file", "is empty", b""),
     CheckpointAttack("zeros", "holds zeros alone", bytes(4096)),
