@@ -54,8 +54,8 @@ def apply(
     if not -100 <= scale <= 100:
         raise UsageError(f"--scale is {scale}", "use 1 for the whole erasure, 0.5 for half of it")
     workspace = find_workspace(root)
-    erased, notes = apply_all(deltas, base, scale, force, workspace)
     with reporting(quiet) as reporter:
+        erased, notes = apply_all(deltas, base, scale, force, workspace, reporter)
         for note in notes:
             reporter.notice(note)
     plan = plan_form(erased, to, output, workspace, dtype, rank, energy)

@@ -6,7 +6,7 @@ import typer
 
 from esdctl.cli.options import JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
-from esdctl.cli.terminal import show_table
+from esdctl.cli.terminal import reporting, show_table
 
 if TYPE_CHECKING:
     from esdctl.checkpoints.diff import Difference
@@ -32,7 +32,10 @@ def diff(
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
-    one, two = (open_erased(name, workspace).parts() for name in (first, second))
+    with reporting(quiet) as reporter:
+        one, two = (
+            open_erased(name, workspace, reporter=reporter).parts() for name in (first, second)
+        )
     difference = compare(one, two)
     if not quiet:
         _show(difference)

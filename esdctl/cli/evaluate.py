@@ -124,8 +124,9 @@ def evaluate(
     workspace = find_workspace(root)
     request = _request(concept, seeds, steps, guidance, styles, objects, scheduler, classifier)
     at_once = parse_batch_size(batch_size)
-    pipeline = resolve_model(model, workspace, base=base)
-    plan = plan_evaluation(pipeline, request, workspace.models)
+    with reporting(quiet) as reporter:
+        pipeline = resolve_model(model, workspace, base=base, reporter=reporter)
+        plan = plan_evaluation(pipeline, request, workspace.models)
     thresholds = Thresholds(min_ua, min_ira, min_cra)
     check_thresholds_apply(thresholds, plan)
     folder = output or workspace.outputs / "evaluations"

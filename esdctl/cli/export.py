@@ -12,6 +12,7 @@ from esdctl.cli.form_options import (
     write_and_print,
 )
 from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption
+from esdctl.cli.terminal import reporting
 
 
 def export(
@@ -43,6 +44,7 @@ def export(
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
-    erased = open_erased(model, workspace, base)
+    with reporting(quiet) as reporter:
+        erased = open_erased(model, workspace, base, reporter)
     plan = plan_form(erased, to, output, workspace, dtype, rank, energy)
     write_and_print(erased, plan, dry_run, json, quiet)

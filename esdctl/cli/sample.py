@@ -116,13 +116,15 @@ def sample(
     )
 
     workspace = find_workspace(root)
-    pipeline = resolve_model(
-        model, workspace, base=base, model_config=model_config_path, prediction_type=prediction_type
-    )
     at_once = parse_batch_size(batch_size)
     chosen = parse_scheduler(scheduler)
     settings = Settings(_seeds(seeds, seed), guidance, steps, image_size, chosen)
-    plan = plan_pictures(pipeline, rows, settings)
+    with reporting(quiet) as reporter:
+        pipeline = resolve_model(
+            model, workspace, base=base, model_config=model_config_path,
+            prediction_type=prediction_type, reporter=reporter,
+        )  # fmt: skip
+        plan = plan_pictures(pipeline, rows, settings)
     folder = output or workspace.outputs / "samples" / plan.label
     document = {"folder": str(folder), **plan.document()}
     if dry_run:

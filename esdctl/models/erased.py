@@ -11,6 +11,7 @@ from esdctl.checkpoints.apply import add_changes, open_change, refuse_another_ba
 from esdctl.checkpoints.export import Parts
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import DELTA_NAME, Pipeline, resolve_model
+from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
@@ -47,19 +48,25 @@ class Erased:
             yield name, value.float() - base[name].float()
 
 
-def open_erased(name: str, workspace: Workspace, base: str | None = None) -> Erased:
+def open_erased(
+    name: str,
+    workspace: Workspace,
+    base: str | None = None,
+    reporter: Reporter = Silent(),  # noqa: B008
+) -> Erased:
     """Find an erased model, or a base.
 
     Args:
         name: a run folder, a delta, or whatever else names a model.
         workspace: where named models lie.
         base: what a delta stands on, where it does not say so itself.
+        reporter: told of a slow first reading.
 
     Raises:
         InputError: there is no such model, or the run is not finished.
         IntegrityError: the delta's base is another model now.
     """
-    pipeline = resolve_model(name, workspace, base=base)
+    pipeline = resolve_model(name, workspace, base=base, reporter=reporter)
     if pipeline.delta is None:
         return Erased(_short(Path(pipeline.name)), pipeline, {}, {})
     about = dict(open_change(pipeline.delta).about)
@@ -69,7 +76,12 @@ def open_erased(name: str, workspace: Workspace, base: str | None = None) -> Era
 
 
 def apply_all(
-    names: Sequence[str], base_name: str | None, scale: float, force: bool, workspace: Workspace
+    names: Sequence[str],
+    base_name: str | None,
+    scale: float,
+    force: bool,
+    workspace: Workspace,
+    reporter: Reporter = Silent(),  # noqa: B008
 ) -> tuple[Erased, list[str]]:
     """Add the changes of several erasures to one base.
 
@@ -79,6 +91,7 @@ def apply_all(
         scale: of every change; 1 is the whole erasure.
         force: take another base than the one that a delta was made from.
         workspace: where named models lie.
+        reporter: told of a slow first reading.
 
     Returns:
         The sum, and what the user should know.
@@ -89,7 +102,8 @@ def apply_all(
         UsageError: no base is named.
     """
     changes = [open_change(_delta_file(Path(name).expanduser())) for name in names]
-    base = resolve_model(base_name or _common_base([c.about for c in changes]), workspace)
+    named = base_name or _common_base([c.about for c in changes])
+    base = resolve_model(named, workspace, reporter=reporter)
     if base.delta is not None:
         raise UsageError(f"{base.name} is erased already", "name its base, and apply both deltas")
     digest = base.base_digest()

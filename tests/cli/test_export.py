@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from esdctl.cli.app import run
-from tests.checkpoints.tiny_models import tiny_folder
+from tests.checkpoints.tiny_models import tiny_compvis, tiny_folder
 from tests.models.exports import erase, export
 
 Capture = pytest.CaptureFixture[str]
@@ -191,3 +191,18 @@ def test_inspect_tells_one_fact_a_line_or_a_document(
     assert (document["family"], document["layout"]) == ("sd1", "diffusers")  # its base's
     assert run(["inspect", str(tmp_path / "nothing")]) == 3
     assert run(["inspect", "compvis", "--root", str(tmp_path)]) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("export", "--to", "diffusers"),
+        ("sample", "--prompt", "a", "--dry-run", "--no-estimate", "--model"),
+    ],
+)
+def test_the_first_reading_of_a_pickle_is_told(
+    line: tuple[str, ...], tmp_path: Path, capsys: Capture
+) -> None:
+    model = str(tiny_compvis("sd1", tmp_path / "model.ckpt", "state_dict"))
+    assert run([*line, model, "--root", str(tmp_path)]) == 0
+    assert f"reading {model} for the first time" in capsys.readouterr().err
