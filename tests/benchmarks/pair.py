@@ -116,7 +116,7 @@ def _runners() -> dict[str, Runner]:
     plain = PlainEsd(POCKET, "An image of Mosaic.")
     runners = {PLAIN: Runner(plain.step, 1, 1)}
     for name, settings in KINDS.items():
-        runners[name] = _ours({**settings, "retain_all": False})
+        runners[name] = _ours({**settings, "retain_all": False, "warm_start": False})
     runners["the preset, retaining"] = _ours({})
     return runners
 
