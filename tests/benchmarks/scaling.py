@@ -61,7 +61,7 @@ def _points(axis: str, arguments: argparse.Namespace) -> list[tuple[object, Docu
     key, values = AXES[axis]
     fixed = {
         "model": "pocket", "concept": "Mosaic", "train_method": "xattn", "batch_size": 4,
-        "trajectory": arguments.trajectory,
+        "trajectory": arguments.trajectory, "warm_start": False,
     }  # fmt: skip
     return [
         (
