@@ -76,8 +76,10 @@ def test_what_was_assumed_of_a_checkpoint_is_told(
     monkeypatch.chdir(tmp_path)
     silent = tmp_path / "silent.ckpt"  # without the config file beside it
     silent.write_bytes(models["sd2-v", "compvis"].read_bytes())
-    assert train(silent, "--dry-run", "--json") == 0
+    assert train(silent, "--dry-run", "--no-estimate", "--json") == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert any("v_prediction is assumed" in note for note in notes)
-    assert train(silent, "--dry-run", "--json", "--prediction-type", "epsilon") == 0
+    assert (
+        train(silent, "--dry-run", "--no-estimate", "--json", "--prediction-type", "epsilon") == 0
+    )
     assert "is assumed" not in capsys.readouterr().out
