@@ -137,13 +137,16 @@ def evaluate(
         return print_json(document)
     with reporting(quiet) as reporter:
         report = run_evaluation(plan, folder, find_device(device), at_once, reporter)
+    _tell(report, json, quiet)
+    check_thresholds(thresholds, report)
+
+
+def _tell(report: "Report", json: bool, quiet: bool) -> None:
     if not quiet:
         _show(report)
     if json:
-        print_json(report.document())
-    else:
-        print_path(Path(report.model.predictions))
-    check_thresholds(thresholds, report)
+        return print_json(report.document())
+    return print_path(Path(report.model.predictions))
 
 
 def _estimate(

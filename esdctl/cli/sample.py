@@ -98,22 +98,15 @@ def sample(
 ) -> None:
     """Sample pictures: a PNG each, and a row each in pictures.jsonl.
 
-    Prints each picture's path as soon as it is on disk.
-    Run again, it makes only what is missing.
+    Prints each picture's path as soon as it is on disk. Run again, it makes only what is missing.
     The folder is outputs/samples/MODEL-DIGEST unless --output names another.
     The seed is 188 unless a row or a flag names another.
     """
     began = time.perf_counter()
     show_picture = _printer(json, jsonl)
     rows = _rows(prompts, prompt or [])
-
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import (
-        Settings,
-        parse_batch_size,
-        parse_scheduler,
-        plan_pictures,
-    )
+    from esdctl.sampling.plan import Settings, parse_batch_size, parse_scheduler, plan_pictures
 
     workspace = find_workspace(root)
     at_once = parse_batch_size(batch_size)

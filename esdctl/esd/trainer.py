@@ -31,7 +31,7 @@ def train(
     schedule: Schedule,
     embeddings: Embeddings,
     config: TrainConfig,
-    latent_shape: tuple[int, int, int, int],
+    shape: tuple[int, int, int, int],
     folder: Path,
     log: Path,
     tracker: Tracker,
@@ -47,7 +47,7 @@ def train(
         schedule: the model's.
         embeddings: of all prompts.
         config: the settings.
-        latent_shape: (B, 4, h, w).
+        shape: of the latents of a step, (B, 4, h, w).
         folder: of the checkpoints; the newest one is resumed.
         log: the JSONL file of the steps.
         tracker: is given the same rows.
@@ -63,12 +63,8 @@ def train(
         CheckFailed: the loss is not finite; the last checkpoint stays.
         Interrupted: ``stop`` said so; the state is saved.
     """
-    trajectory = open_trajectory(
-        student, schedule, embeddings, config, latent_shape, reporter, pools
-    )
-    optimizer = torch.optim.Adam(student.selected.values(), lr=config.lr, fused=True)
-    # Small gradients vanish in fp16; in other types the scaler does nothing.
-    scaler = torch.amp.GradScaler(student.device.type, enabled=student.dtype == torch.float16)
+    trajectory = open_trajectory(student, schedule, embeddings, config, shape, reporter, pools)
+    optimizer, scaler = _optimizer(student, config.lr)
     progress = load_checkpoint(folder, student, optimizer, scaler, trajectory.state)
     _forget_rows_after(log, progress.steps)
     is_reached = end_rule(config.until, config.probe_every, probe, log, reporter, config.warm_start)
@@ -81,21 +77,36 @@ def train(
         _step(optimizer, scaler, loss.total(config.retain_weight), student, progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        row = _row(progress, loss, config, pairs, seconds)
-        append_jsonl(log, row)
-        tracker.log(progress.steps, row)
-        reporter.advanced(TASK, progress.steps, f"loss {loss.erase.item():.5f}")
+        _tell(_row(progress, loss, config, pairs, seconds), log, tracker, reporter)
         stopping = stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
             save_checkpoint(folder, student, optimizer, scaler, trajectory.state, progress)
         if stopping and not last:
-            raise Interrupted(
-                f"stopped after step {progress.steps} of {config.iterations}; the state is saved",
-                f"go on with: esdctl train --resume {folder.parent}",
-            )
+            raise _interrupted(progress.steps, config.iterations, folder)
     reporter.finished(TASK)
     return progress
+
+
+def _optimizer(student: Student, lr: float) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
+    """Adam, and a scaler of the loss: small gradients vanish in fp16; elsewhere it does nothing."""
+    optimizer = torch.optim.Adam(student.selected.values(), lr=lr, fused=True)
+    is_half = student.dtype == torch.float16
+    return optimizer, torch.amp.GradScaler(student.device.type, enabled=is_half)
+
+
+def _tell(row: dict[str, object], log: Path, tracker: Tracker, reporter: Reporter) -> None:
+    step = int(str(row["step"]))
+    append_jsonl(log, row)
+    tracker.log(step, row)
+    reporter.advanced(TASK, step, f"loss {row['loss']:.5f}")
+
+
+def _interrupted(steps: int, iterations: int, folder: Path) -> Interrupted:
+    return Interrupted(
+        f"stopped after step {steps} of {iterations}; the state is saved",
+        f"go on with: esdctl train --resume {folder.parent}",
+    )
 
 
 def _step(

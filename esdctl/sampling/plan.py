@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from esdctl.datasets.prompts import MAX_SEED, PromptRow
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import Pipeline
+from esdctl.settings.choice import one_of
 
 DEFAULT_STEPS = 25  # DDIM; the pocket model's quality figures are measured with it
 DEFAULT_SEED = 188  # the benchmark's first seed
@@ -158,10 +159,7 @@ def parse_scheduler(text: str) -> Scheduler:
         UsageError: there is no such scheduler; says which there are.
     """
     known: tuple[Scheduler, ...] = get_args(Scheduler)
-    for name in known:
-        if text.lower() == name:
-            return name
-    raise UsageError(f"--scheduler is {text!r}", f"use one of {', '.join(known)}")
+    return one_of("--scheduler", text, known)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import InputError
 from esdctl.evaluation.classifiers.classifier import Classifier
 from esdctl.evaluation.classifiers.pocket import open_pocket
 from esdctl.evaluation.classifiers.style50 import open_style50
 from esdctl.models.resolve import Pipeline
+from esdctl.settings.choice import one_of
 
 ClassifierName = Literal["pocket", "style50"]
 
@@ -53,7 +54,4 @@ def parse_classifier(text: str) -> ClassifierName:
         UsageError: there is no such classifier; says which there are.
     """
     known: tuple[ClassifierName, ...] = get_args(ClassifierName)
-    for name in known:
-        if text.lower() == name:
-            return name
-    raise UsageError(f"--classifier is {text!r}", f"use one of {', '.join(known)}")
+    return one_of("--classifier", text, known)
