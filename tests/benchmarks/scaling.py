@@ -93,13 +93,18 @@ def _plot(points: dict[str, list[tuple[object, Document]]], path: Path) -> None:
             )
             panel = grid[row][column]
             panel.plot([x for x, _, _ in pairs], [y for _, y, _ in pairs], "o-")
-            panel.set(xlabel=TITLES[axis], ylabel=name if column == 0 else "", ylim=(0, None))
+            panel.set(xlabel=TITLES[axis], ylabel=name if column == 0 else "")
+            panel.set_ylim(0, 1.15 * max(y for _, y, _ in pairs))
             panel.grid(alpha=0.3)
             if is_named:
                 panel.set_xscale("log")
                 panel.margins(x=0.2)
                 for number, (x, y, label) in enumerate(pairs):
-                    panel.annotate(label, (x, y * (0.5 + 0.1 * number)), fontsize=7, ha="center")
+                    below = 16 + 20 * (number % 3)  # points that lie near each other
+                    panel.annotate(
+                        label, (x, y), (0, -below), textcoords="offset points", fontsize=7,
+                        ha="center", arrowprops={"arrowstyle": "-", "lw": 0.4},
+                    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
