@@ -14,7 +14,9 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The suite leaves the user's own cache alone; every process of a parallel run shares this one.
-os.environ.setdefault("ESDCTL_CACHE_DIR", tempfile.mkdtemp(prefix="esdctl-cache-"))
+if "ESDCTL_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="esdctl-cache-")
+    os.environ["ESDCTL_CACHE_DIR"] = _CACHE.name
 
 REPOSITORY = Path(__file__).parents[1]
 
