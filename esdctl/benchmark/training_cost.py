@@ -10,6 +10,7 @@ from esdctl.benchmark.stopwatch import seconds_of
 from esdctl.diffusion.schedule import Schedule
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.prepare import Prepared
+from esdctl.esd.update import Update
 
 
 @dataclass(frozen=True)
@@ -18,19 +19,16 @@ class TrainingCost:
 
     Args:
         passes: how many of each kind a step.
-        seconds: of each kind.
-        optimiser_seconds: of an update of the selected parameters.
+        seconds: of each kind, the optimiser's step included where one follows.
     """
 
     passes: Passes
     seconds: dict[Pass, float]
-    optimiser_seconds: float
 
     @property
     def seconds_a_step(self) -> float:
         """On average, the making of the step's rows included."""
-        passes = sum(self.seconds[kind] * n for kind, n in self.passes.counts.items())
-        return passes + self.optimiser_seconds
+        return sum(self.seconds[kind] * n for kind, n in self.passes.counts.items())
 
     @property
     def seconds_a_pair(self) -> float:
@@ -54,18 +52,14 @@ def measure_training(
     student = ready.student
     passes = count_passes(schedule, ready.embeddings, config, (batch_size, *ready.latent))
     # A learning rate of 0 leaves the parameters as they are, and costs the same.
-    optimizer = torch.optim.Adam(student.selected.values(), lr=0.0, fused=True)
+    update = Update(student, 0.0, config.gradient_checkpointing)
     seconds: dict[Pass, float] = {}
     for kind in sorted(passes.counts, key=lambda kind: (not kind.is_trained, kind.rows)):
-        seconds[kind] = seconds_of(student.device, partial(_make, ready, kind, optimizer))
-        if kind.is_trained:
-            optimizer.step()  # the moments are there from now on
-    update = seconds_of(student.device, optimizer.step)
-    optimizer.zero_grad(set_to_none=True)
-    return TrainingCost(passes, seconds, update)
+        seconds[kind] = seconds_of(student.device, partial(_make, ready, kind, update))
+    return TrainingCost(passes, seconds)
 
 
-def _make(ready: Prepared, kind: Pass, optimizer: torch.optim.Optimizer) -> None:
+def _make(ready: Prepared, kind: Pass, update: Update) -> None:
     student, device = ready.student, ready.student.device
     latents = torch.randn((kind.rows, *ready.latent), device=device)
     t = torch.full((kind.rows,), 500, device=device)
@@ -73,6 +67,4 @@ def _make(ready: Prepared, kind: Pass, optimizer: torch.optim.Optimizer) -> None
     with torch.set_grad_enabled(kind.is_trained):
         prediction = student.denoise(latents, t, conditions)
         if kind.is_trained:
-            loss = prediction.square().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            update(prediction.square().mean())

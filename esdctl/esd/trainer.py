@@ -1,7 +1,6 @@
 """The training loop: report, save, stop or step."""
 
 import json
-import math
 import resource
 import sys
 import time
@@ -20,6 +19,7 @@ from esdctl.esd.student import Student
 from esdctl.esd.trackers import Tracker
 from esdctl.esd.trajectory import open_trajectory
 from esdctl.esd.until import Probe, end_rule
+from esdctl.esd.update import Update
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
 
@@ -64,8 +64,9 @@ def train(
         Interrupted: ``stop`` said so; the state is saved.
     """
     trajectory = open_trajectory(student, schedule, embeddings, config, shape, reporter, pools)
-    optimizer, scaler = _optimizer(student, config.lr)
-    progress = load_checkpoint(folder, student, optimizer, scaler, trajectory.state)
+    update = Update(student, config.lr, config.gradient_checkpointing)
+    state = (folder, student, update.optimizer, update.scaler, trajectory.state)
+    progress = load_checkpoint(*state)
     _forget_rows_after(log, progress.steps)
     is_reached = end_rule(config.until, config.probe_every, probe, log, reporter, config.warm_start)
     reporter.started(TASK, config.iterations, "steps", progress.steps)
@@ -74,25 +75,19 @@ def train(
         pairs = trajectory.pairs(progress.steps)
         loss = step_loss(student, pairs, config.negative_guidance)
         pairs.follow(loss.prediction)
-        _step(optimizer, scaler, loss.total(config.retain_weight), student, progress.steps, folder)
+        if not update(loss.total(config.retain_weight)):
+            raise _not_finite(progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
         _tell(_row(progress, loss, config, pairs, seconds), log, tracker, reporter)
         stopping = stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
-            save_checkpoint(folder, student, optimizer, scaler, trajectory.state, progress)
+            save_checkpoint(*state, progress)
         if stopping and not last:
             raise _interrupted(progress.steps, config.iterations, folder)
     reporter.finished(TASK)
     return progress
-
-
-def _optimizer(student: Student, lr: float) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
-    """Adam, and a scaler of the loss: small gradients vanish in fp16; elsewhere it does nothing."""
-    optimizer = torch.optim.Adam(student.selected.values(), lr=lr, fused=True)
-    is_half = student.dtype == torch.float16
-    return optimizer, torch.amp.GradScaler(student.device.type, enabled=is_half)
 
 
 def _tell(row: dict[str, object], log: Path, tracker: Tracker, reporter: Reporter) -> None:
@@ -109,28 +104,8 @@ def _interrupted(steps: int, iterations: int, folder: Path) -> Interrupted:
     )
 
 
-def _step(
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    loss: torch.Tensor,
-    student: Student,
-    step: int,
-    folder: Path,
-) -> None:
-    """One Adam step; refuses to apply a loss or leave a parameter that is not finite.
-
-    A gradient that is not finite is left out by the scaler, which then scales less.
-    """
-    if torch.isfinite(loss):
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        # The largest value: one number for all of them, finite where each of them is.
-        largest = torch.nn.utils.get_total_norm(student.selected.values(), norm_type=math.inf)
-        if torch.isfinite(largest):
-            return
-    raise CheckFailed(
+def _not_finite(step: int, folder: Path) -> CheckFailed:
+    return CheckFailed(
         f"the loss is not finite at step {step}",
         f"use a lower --lr; the last good checkpoint stays in {folder}",
     )

@@ -86,7 +86,10 @@ class Case:
     def one_step(self, embeddings: Embeddings, folder: Path) -> Student:
         """The student after one step of the real loop."""
         student = self.student()
-        config = TrainConfig(concept="Rust", ddim_steps=2, iterations=1, lr=1e-3)
+        config = TrainConfig(
+            concept="Rust", ddim_steps=2, iterations=1, lr=1e-3,
+            gradient_checkpointing=self.gradient_checkpointing,
+        )  # fmt: skip
         schedule = load(pipeline(self.model), torch.device("cpu")).schedule
         train(
             student, schedule, embeddings, config, SHAPE, folder, folder / "log.jsonl",
