@@ -1,7 +1,8 @@
 """``bench train``: what a training pair costs under given settings, beside the reference's."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,8 +10,10 @@ from esdctl.benchmark.isolated import isolated, peak_memory
 from esdctl.benchmark.report import Case, Report, report
 from esdctl.benchmark.training_cost import measure_training
 from esdctl.errors import UsageError
+from esdctl.esd.compiled import compiled
+from esdctl.esd.config import TrainConfig
 from esdctl.esd.plan import ErasePlan, plan_erase
-from esdctl.esd.prepare import prepare
+from esdctl.esd.prepare import Prepared, prepare
 from esdctl.esd.run_folder import RunFolder
 from esdctl.esd.trackers import open_tracker
 from esdctl.esd.trainer import train
@@ -90,6 +93,7 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
     with telling_of_memory(devices[0], ["measure a smaller --batch-size or --image-size"]):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+        ready, compiling = _compiled(ready, config, _batch_size(plan))
         cost = measure_training(ready, model.schedule, config, _batch_size(plan))
     unet = sum(p.numel() * p.element_size() for p in model.unet_values.values())
     selected = sum(p.numel() for p in ready.student.selected.values())
@@ -101,6 +105,7 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
         "peak memory, MB": peak_memory(devices[0]) / 1e6,
         "U-Net on disk, MB": unet / 1e6,
         "selected, million": selected / 1e6,
+        **({"s to compile": compiling} if config.compile else {}),
     }
 
 
@@ -118,6 +123,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     pictures = plan_probe(plan.pipeline, plan.concept.name, workspace.models)
     probe = new_probe(pictures, model)
     ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+    ready, _ = _compiled(ready, config, _batch_size(plan))
     shape = (_batch_size(plan), *ready.latent)
     with TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
@@ -135,6 +141,18 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
         f"s to {until}": sum(seconds) if is_reached else None,
         f"steps to {until}": float(sum("loss" in row for row in rows)) if is_reached else None,
     }
+
+
+def _compiled(
+    ready: Prepared, config: TrainConfig, batch_size: int
+) -> tuple[Prepared, float | None]:
+    """With a compiled U-Net and the seconds that it took; None where the plain one is used."""
+    if not config.compile:
+        return ready, None
+    began = time.perf_counter()
+    student = compiled(ready, config, batch_size, Silent())
+    seconds = time.perf_counter() - began
+    return replace(ready, student=student), None if student.compiled is None else seconds
 
 
 def _batch_size(plan: ErasePlan) -> int:

@@ -53,6 +53,7 @@ def train(
     devices: opt.DevicesOption = None,
     dtype: opt.DtypeOption = None,
     gradient_checkpointing: opt.CheckpointingOption = None,
+    compile: opt.CompileOption = None,  # noqa: A002  # the flag's name
     until: UntilOption = None,
     root: RootOption = None,
     json: JsonOption = False,

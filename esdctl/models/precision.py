@@ -31,9 +31,8 @@ def name_of(dtype: torch.dtype) -> str:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Layers that gain from 16 bits compute in ``dtype``, the others in fp32.
 
-    Enter it for one call of the network at a time: autocast remembers the rounded weights until it
-    ends, and weights that were rounded without gradient would have none afterwards.
+    A rounded weight lasts for its layer alone: a network asks for each of them once a pass.
     """
     if dtype == torch.float32:
         return nullcontext()
-    return torch.autocast(device.type, dtype)
+    return torch.autocast(device.type, dtype, cache_enabled=False)

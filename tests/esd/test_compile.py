@@ -3,6 +3,7 @@
 The programs of one model are compiled once, into a cache that all runs here share.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -219,3 +220,20 @@ def test_without_a_compiler_a_notice_says_so_and_the_result_is_the_plain_one(
     plain, other = (load_file(tmp_path / name / "delta.safetensors") for name in ("plain", "run"))
     assert plain.keys() == other.keys()
     assert all(torch.equal(other[name], value) for name, value in plain.items())
+
+
+@pytest.mark.slow
+def test_a_benchmark_says_where_nothing_could_be_compiled(model: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "esdctl", "bench", "train", "--model", str(model), "--concept",
+        "Rust", "--preset", "reference", "--devices", "cpu", "--compile", "--json", "--quiet",
+    ]  # fmt: skip
+    own = {"ESDCTL_CACHE_DIR": str(tmp_path / "cache"), "CXX": "/nonexistent"}
+    found = json.loads(
+        subprocess.run(
+            command, env=os.environ | own, cwd=tmp_path, stdout=subprocess.PIPE, check=True
+        ).stdout
+    )
+    for case in found["cases"]:
+        assert case["s to compile"] is None
+        assert case["s a pair"] > 0

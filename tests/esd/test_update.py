@@ -99,7 +99,9 @@ def test_training_with_gradient_checkpointing_ends_where_it_ends_without(
 ) -> None:
     embeddings = embeddings_of(tiny_model)
     plain, checkpointed = (
-        Case(tiny_model, "full", gradient_checkpointing=flag).one_step(embeddings, tmp_path / str(flag))
+        Case(tiny_model, "full", gradient_checkpointing=flag).one_step(
+            embeddings, tmp_path / str(flag)
+        )
         for flag in (False, True)
     )
     for name, value in plain.selected.items():
