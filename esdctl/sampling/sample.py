@@ -1,8 +1,10 @@
 """Pictures from a model: a plan's pictures in batches, each one a function of itself alone."""
 
+import math
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import numpy as np
@@ -22,6 +24,7 @@ from esdctl.sampling.ahead import ahead
 from esdctl.sampling.batch_size import fitting_batch_size
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import BatchSize, Picture
+from esdctl.sampling.side_by_side import side_by_side
 from esdctl.sampling.solvers import solve
 
 TASK = "sampling"
@@ -120,14 +123,26 @@ def _denoised(
 ) -> Iterator[tuple[list[Picture], torch.Tensor]]:
     """Batches with their finished latents, (B, 4, h, w)."""
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
-    denoiser = _denoiser(model)
+    denoisers: list[Denoiser] = []  # one a share; they keep what they were asked last
     for batch in batches_of(pictures, batch_size):
         with telling_of_memory(model.device, _advice(batch)):
-            parts = [
-                _denoise(model, denoiser, few, embed([p.prompt for p in few]), embed.empty, stop)
-                for few in _split(model, batch, DENOISED_AT_ONCE)
-            ]
-            yield batch, torch.cat(parts)
+            finished: list[torch.Tensor] = []
+            for part in _split(model, batch, DENOISED_AT_ONCE):
+                shares = _shares(model, part)
+                denoisers += [_denoiser(model) for _ in shares[len(denoisers) :]]
+                tasks = [
+                    partial(_denoise, model, denoiser, share, embed(share), embed.empty, stop)
+                    for denoiser, share in zip(denoisers, shares, strict=False)
+                ]
+                finished += side_by_side(tasks)
+            yield batch, torch.cat(finished)
+
+
+def _shares(model: StableDiffusion, part: Sequence[Picture]) -> list[Sequence[Picture]]:
+    """What is denoised side by side: as many equal shares as a CPU has threads, or one."""
+    workers = torch.get_num_threads() if model.device.type == "cpu" else 1
+    each = math.ceil(len(part) / workers)
+    return [part[start : start + each] for start in range(0, len(part), each)]
 
 
 def _decoded(
@@ -149,8 +164,9 @@ class _Embeddings:
         self._known: dict[str, Conditioning] = {}  # prompt -> one row
         self.empty = encode_prompts(model, [""])  # one row
 
-    def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """A row a prompt."""
+    def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
+        """A row a picture."""
+        prompts = [picture.prompt for picture in pictures]
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if new:
             self._known.update(zip(new, encode_prompts(self._model, new), strict=True))
@@ -165,8 +181,8 @@ class _Embeddings:
 def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
     """Pictures of one kind, at most ``batch_size`` at once.
 
-    A batch's company changes the last bit of a picture. Some of these batches, taken together, are
-    divided in the same way again.
+    A batch's company and the number of torch's threads change the last bit of a picture. Some of
+    these batches, taken together, are divided in the same way again.
     """
     alike: dict[tuple[int, int, int, float, str], list[Picture]] = {}
     for picture in pictures:
