@@ -31,6 +31,7 @@ def side_by_side(tasks: Sequence[Callable[[], Answer]]) -> list[Answer]:
 
     try:
         with ThreadPoolExecutor(len(tasks)) as pool:
-            return list(pool.map(run, tasks))
+            futures = [pool.submit(run, task) for task in tasks]
+            return [future.result() for future in futures]
     finally:
         torch.set_num_threads(threads)

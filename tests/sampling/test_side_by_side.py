@@ -1,0 +1,68 @@
+"""Shared work runs at once, keeps its order, and leaves the number of threads as it was."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.sampling.plan import SamplePlan
+from esdctl.sampling.sample import sample
+from esdctl.sampling.side_by_side import side_by_side
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Four of torch's, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_tasks_run_at_once_with_their_share_of_the_threads_and_answer_in_their_order() -> None:
+    barrier = threading.Barrier(2, timeout=60)
+
+    def task(name: str) -> tuple[str, int]:
+        barrier.wait()
+        return name, torch.get_num_threads()
+
+    assert side_by_side([lambda: task("one"), lambda: task("two")]) == [("one", 2), ("two", 2)]
+    assert torch.get_num_threads() == 4
+
+
+def test_more_tasks_than_threads_have_one_each() -> None:
+    assert side_by_side([torch.get_num_threads] * 5) == [1] * 5
+
+
+def test_a_single_task_has_all_threads_and_none_of_its_own() -> None:
+    (found,) = side_by_side([lambda: (threading.get_ident(), torch.get_num_threads())])
+    assert found == (threading.get_ident(), 4)
+
+
+def test_an_error_is_raised_after_all_have_ended_and_the_threads_are_given_back() -> None:
+    ended = threading.Event()
+
+    def fail() -> None:
+        raise ValueError("no latents")
+
+    with pytest.raises(ValueError, match="no latents"):
+        side_by_side([fail, ended.set])
+    assert ended.is_set()
+    assert torch.get_num_threads() == 4
+
+
+def test_pictures_do_not_depend_on_the_number_of_threads(
+    model: StableDiffusion, plan: SamplePlan
+) -> None:
+    picture = plan.pictures[0]
+    many = [replace(picture, file=f"{seed}.png", seed=seed) for seed in range(6)]
+    shared = dict(next(sample(model, many, 6)))
+    torch.set_num_threads(1)
+    alone = dict(next(sample(model, many, 6)))
+    assert list(shared) == list(alone) == many
+    for made in many:
+        assert np.abs(shared[made].astype(int) - alone[made].astype(int)).max() <= 2
