@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from esdctl.checkpoints.config_limits import check_config
+from esdctl.checkpoints.config_limits import check_config, check_widths
 from esdctl.checkpoints.esdctl_metadata import METADATA_KEY
 from esdctl.checkpoints.ldm_config import LdmConfig, read_ldm_config
 from esdctl.checkpoints.part_shapes import (
@@ -170,9 +170,11 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
 
 
 def _checked(architecture: Architecture, source: Path) -> Architecture:
-    """The architecture itself, if every part's sizes make sense."""
+    """The architecture itself, if every part's sizes make sense and they fit together."""
     for part in ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler"):
         check_config(getattr(architecture, part) or {}, part, source)
+    encoders = [each for each in (architecture.text_encoder, architecture.text_encoder_2) if each]
+    check_widths(architecture.unet, encoders, source)
     return architecture
 
 

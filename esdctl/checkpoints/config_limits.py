@@ -1,6 +1,6 @@
-"""How large a part's config may be: one that asks for a billion layers is refused, not built."""
+"""What a part's config may say: one that asks for a billion layers is refused, not built."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,29 @@ def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
             largest = _LIMITS.get(key, _LARGEST)
             if type(number) is not int or not 0 < number <= largest:
                 raise _absurd(source, part, key)
+
+
+def check_widths(
+    unet: Mapping[str, Any], encoders: Sequence[Mapping[str, Any]], source: Path
+) -> None:
+    """Refuse a U-Net beside text encoders of another model.
+
+    Args:
+        unet: as in config.json.
+        encoders: likewise, of the text encoders; their outputs are laid side by side.
+        source: where they come from; for the message.
+
+    Raises:
+        InputError: the embeddings of the one have not the width that the other asks for.
+    """
+    asked = unet.get("cross_attention_dim")
+    given = sum(int(each.get("hidden_size", 0)) for each in encoders)
+    if isinstance(asked, int) and given and asked != given:
+        raise InputError(
+            f"{source}: the U-Net asks for text embeddings of {asked} numbers, and the text "
+            f"encoder gives {given}",
+            "it is put together from two kinds of model; take both parts from one",
+        )
 
 
 def _numbers(value: Any) -> Iterator[Any]:
