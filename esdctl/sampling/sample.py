@@ -134,7 +134,7 @@ def _denoised(
                     partial(_denoise, model, denoiser, share, embed(share), embed.empty, stop)
                     for denoiser, share in zip(denoisers, shares, strict=False)
                 ]
-                finished += side_by_side(tasks)
+                finished += side_by_side(tasks, stop)
             yield batch, torch.cat(finished)
 
 

@@ -4,8 +4,10 @@ torch divides each layer among its threads and lets them wait for each other; wh
 work to divide once, for a whole trajectory, nobody waits.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from threading import Event
 from typing import TypeVar
 
 import torch
@@ -13,13 +15,14 @@ import torch
 Answer = TypeVar("Answer")
 
 
-def side_by_side(tasks: Sequence[Callable[[], Answer]]) -> list[Answer]:
+def side_by_side(tasks: Sequence[Callable[[], Answer]], stop: Event) -> list[Answer]:
     """What each task gives, in their order; torch's threads are shared out among them.
 
-    The first error of theirs is raised, once all have ended.
-
     Args:
-        tasks: at least one; a single one runs here, with all of torch's threads.
+        tasks: at least one; a single one runs here, with all of torch's threads. The first error of
+            theirs is raised, once all have ended.
+        stop: set by an error or Ctrl-C; the tasks should ask it now and then, since they are
+            waited for.
     """
     if len(tasks) == 1:
         return [tasks[0]()]
@@ -30,8 +33,19 @@ def side_by_side(tasks: Sequence[Callable[[], Answer]]) -> list[Answer]:
         return task()
 
     try:
-        with ThreadPoolExecutor(len(tasks)) as pool:
+        with ThreadPoolExecutor(len(tasks)) as pool, _set_by_error(stop):
             futures = [pool.submit(run, task) for task in tasks]
+            for future in as_completed(futures):
+                future.result()
             return [future.result() for future in futures]
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _set_by_error(stop: Event) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise

@@ -1,5 +1,7 @@
 """Shared work runs at once, keeps its order, and leaves the number of threads as it was."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,34 +26,63 @@ def threads() -> Iterator[None]:
 
 
 def test_tasks_run_at_once_with_their_share_of_the_threads_and_answer_in_their_order() -> None:
-    barrier = threading.Barrier(2, timeout=60)
+    barrier, stop = threading.Barrier(2, timeout=60), threading.Event()
 
     def task(name: str) -> tuple[str, int]:
         barrier.wait()
         return name, torch.get_num_threads()
 
-    assert side_by_side([lambda: task("one"), lambda: task("two")]) == [("one", 2), ("two", 2)]
+    assert side_by_side([lambda: task("one"), lambda: task("two")], stop) == [
+        ("one", 2),
+        ("two", 2),
+    ]
     assert torch.get_num_threads() == 4
+    assert not stop.is_set()
 
 
 def test_more_tasks_than_threads_have_one_each() -> None:
-    assert side_by_side([torch.get_num_threads] * 5) == [1] * 5
+    assert side_by_side([torch.get_num_threads] * 5, threading.Event()) == [1] * 5
 
 
 def test_a_single_task_has_all_threads_and_none_of_its_own() -> None:
-    (found,) = side_by_side([lambda: (threading.get_ident(), torch.get_num_threads())])
+    (found,) = side_by_side(
+        [lambda: (threading.get_ident(), torch.get_num_threads())], threading.Event()
+    )
     assert found == (threading.get_ident(), 4)
 
 
-def test_an_error_is_raised_after_all_have_ended_and_the_threads_are_given_back() -> None:
-    ended = threading.Event()
+def test_an_error_stops_the_other_tasks_and_the_threads_are_given_back() -> None:
+    stop, ended = threading.Event(), threading.Event()
 
     def fail() -> None:
         raise ValueError("no latents")
 
+    def wait() -> None:
+        assert stop.wait(60)
+        ended.set()
+
     with pytest.raises(ValueError, match="no latents"):
-        side_by_side([fail, ended.set])
+        side_by_side([wait, fail], stop)
     assert ended.is_set()
+    assert torch.get_num_threads() == 4
+
+
+def test_ctrl_c_stops_all_tasks() -> None:
+    stop, begun = threading.Event(), threading.Barrier(3, timeout=60)
+
+    def wait() -> None:
+        begun.wait()
+        assert stop.wait(60)
+
+    def interrupt() -> None:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([wait, wait], stop)
+    thread.join()
     assert torch.get_num_threads() == 4
 
 
