@@ -290,19 +290,6 @@ def test_a_config_of_senseless_sizes_is_refused(
         architecture_of_folder(folder)
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_a_unet_beside_the_text_encoder_of_another_model_is_refused(
-    family: Family, tmp_path: Path
-) -> None:
-    folder = tiny_folder(family, tmp_path / "model")
-    config = folder / "text_encoder/config.json"
-    document = json.loads(config.read_text())
-    config.write_text(json.dumps({**document, "hidden_size": document["hidden_size"] + 8}))
-    with pytest.raises(InputError, match="the U-Net asks for text embeddings of") as caught:
-        architecture_of_folder(folder)
-    assert "two kinds of model" in caught.value.hint
-
-
 def test_a_name_that_counts_to_a_billion_is_refused(checkpoints: dict[Family, Infos]) -> None:
     prefix = "cond_stage_model.transformer.text_model.encoder.layers"
     infos = {**checkpoints["sd1"], f"{prefix}.999999999.x": TensorInfo("F32", (1,))}

@@ -1,4 +1,4 @@
-"""Which files of a pipeline folder hold a part, and under which names they are read."""
+"""Which files of a pipeline folder hold a part, under which names they are read, and what fits."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from esdctl.checkpoints.architecture import architecture_of_folder
 from esdctl.checkpoints.key_map import Part
 from esdctl.checkpoints.model_digest import digest_of
 from esdctl.checkpoints.weight_files import PartTensors, find_weights, read_weights
 from esdctl.errors import InputError
-from tests.checkpoints.tiny_models import tiny_folder
+from tests.checkpoints.tiny_models import Family, tiny_folder
 
 PARTS: tuple[Part, ...] = ("unet", "vae", "text_encoder")
 
@@ -136,3 +137,16 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(InputError, match=shard.name):
         find_weights(folder, "unet", None)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_unet_beside_the_text_encoder_of_another_model_is_refused(
+    family: Family, tmp_path: Path
+) -> None:
+    folder = tiny_folder(family, tmp_path / "model")
+    config = folder / "text_encoder/config.json"
+    document = json.loads(config.read_text())
+    config.write_text(json.dumps({**document, "hidden_size": document["hidden_size"] + 8}))
+    with pytest.raises(InputError, match="the U-Net asks for text embeddings of") as caught:
+        architecture_of_folder(folder)
+    assert "two kinds of model" in caught.value.hint
