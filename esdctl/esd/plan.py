@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,7 @@ def plan_erase(
     workspace: Workspace,
     is_seed_line: bool = False,
     reporter: Reporter = Silent(),  # noqa: B008
+    unset: Collection[str] = (),
 ) -> ErasePlan:
     """Resolve settings, concept and model.
 
@@ -87,6 +88,7 @@ def plan_erase(
         is_seed_line: whether the flags are spelt as the seed system's; then what is named nowhere
             has its defaults, the concept too.
         reporter: told of a slow first reading of the model.
+        unset: settings that the preset leaves alone.
 
     Raises:
         UsageError: a setting or a name makes no sense.
@@ -100,6 +102,7 @@ def plan_erase(
     pipeline, notes = _find_model(first, is_seed, workspace, reporter)
     chosen = preset_name or _preset_of(said, is_seed, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
+    preset = replace(preset, values={k: v for k, v in preset.values.items() if k not in unset})
     resolved = sources.resolve(preset)
     config = _settled(resolved, pipeline, workspace)
     catalogue = read_catalogue(pipeline.folder) or Catalogue(
@@ -261,7 +264,10 @@ def plan_resume(
             "leave it out, or start another run",
         )
     _, record = open_run(path)
-    kept = translate(_mapping(record["settings"], path), TrainConfig.model_fields, str(path))
+    recorded = _mapping(record["settings"], path)
+    unset = {key for key, value in recorded.items() if value is None}
+    named = {key: value for key, value in recorded.items() if value is not None}
+    kept = translate(named, TrainConfig.model_fields, str(path))
     # A setting that is younger than the run has its default, whatever the preset says today.
     younger = {
         key: field.default
@@ -270,7 +276,9 @@ def plan_resume(
     }
     settings = {**younger, **kept.values, **wanted}
     name = str(record.get("preset", ""))
-    plan = plan_erase(settings, {}, None, name or None, path, workspace, reporter=reporter)
+    plan = plan_erase(
+        settings, {}, None, name or None, path, workspace, reporter=reporter, unset=unset
+    )
     if plan.digest != record["settings_digest"]:
         raise UsageError(
             f"{path} cannot go on: its base model or its settings are not what they were",
@@ -284,4 +292,4 @@ def _mapping(value: object, path: Path) -> dict[str, object]:
         raise InputError(
             f"{path / 'run.json'} is damaged: its settings are no mapping", "train again"
         )
-    return {str(key): item for key, item in value.items() if item is not None}
+    return {str(key): item for key, item in value.items()}

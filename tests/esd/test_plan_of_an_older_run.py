@@ -46,6 +46,17 @@ def test_a_younger_preset_does_not_change_an_older_run(tmp_path: Path) -> None:
     assert resumed.preset.values["warm_start"] is True
 
 
+def test_a_setting_that_was_taken_back_from_the_preset_stays_away(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text("image_size: null\n")
+    asked = ["--preset", "unlearn-canvas", "--config", "own.yaml", "--iterations", "1"]
+    assert train("--output", "run", *asked) == 0
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["image_size"] is None
+    assert run(["train", "--resume", "run"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
 def test_a_resumed_run_may_change_its_devices_and_nothing_that_decides_the_result(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
