@@ -111,11 +111,7 @@ def plan_erase(
     concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
     if sources.is_seed and config.concept:
         check_names((sources.file, sources.flags), concept.template, concept.name)
-    if config.warm_start and not concept.retained:
-        raise UsageError(
-            "warm_start without anything to keep takes half of all other concepts with it",
-            "add --retain-all, or --retain NAME for each that matters",
-        )
+    _check_warm_start(config, concept)
     if first.template is None:
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
     notes += _more_notes(config, preset, sources)
@@ -128,6 +124,14 @@ def plan_erase(
         config, resolved.origins, preset, concept, catalogue, pipeline, base_digest, digest,
         output or default, tuple(notes),
     )  # fmt: skip
+
+
+def _check_warm_start(config: TrainConfig, concept: Concept) -> None:
+    if config.warm_start and not concept.retained:
+        raise UsageError(
+            "warm_start without anything to keep takes half of all other concepts with it",
+            "add --retain-all, or --retain NAME for each that matters",
+        )
 
 
 def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> bool:

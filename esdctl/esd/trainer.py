@@ -44,9 +44,7 @@ def train(
 
     Args:
         student: changed in place.
-        schedule: the model's.
-        embeddings: of all prompts.
-        config: the settings.
+        schedule, embeddings, config: the model's, those of all prompts, and the settings.
         shape: of the latents of a step, (B, 4, h, w).
         folder: of the checkpoints; the newest one is resumed.
         log: the JSONL file of the steps.
