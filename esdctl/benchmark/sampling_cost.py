@@ -1,13 +1,12 @@
 """What sampling costs: a batch of few steps and one of more tell a step's share from the rest."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from esdctl.benchmark.stopwatch import seconds_of
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.plan import Picture
-from esdctl.sampling.sample import sample
+from esdctl.sampling.sample import batches_of, sample
 
 FEW, MORE = 1, 5  # DDIM steps
 SLOW = 4.0  # seconds of a batch of one step from which on 2 steps must do
@@ -27,29 +26,31 @@ class SamplingCost:
     step_seconds: float
     other_seconds: float
 
+    def seconds(self, steps: int) -> float:
+        """Of the batch with so many steps."""
+        return self.step_seconds * steps + self.other_seconds
+
     def seconds_a_picture(self, steps: int) -> float:
-        """With so many DDIM steps."""
-        return (self.step_seconds * steps + self.other_seconds) / self.pictures
+        """Its part of the batch."""
+        return self.seconds(steps) / self.pictures
 
 
 def sampling_seconds(model: StableDiffusion, pictures: Sequence[Picture], batch_size: int) -> float:
-    """How long pictures take, from short batches of each of their kinds.
+    """How long pictures take: the batches that they are made in, each kind of batch measured short.
 
     Args:
         model: the base or an erased model.
         pictures: what is to be made.
         batch_size: at most so many at once.
     """
-    kinds = Counter((each.width, each.height, each.guidance, each.steps) for each in pictures)
-    costs: dict[tuple[int, int, float], SamplingCost] = {}
+    costs: dict[tuple[object, ...], SamplingCost] = {}
     total = 0.0
-    for (*kind, steps), count in kinds.items():
-        width, height, guidance = kind
-        key = (int(width), int(height), guidance)
-        if key not in costs:
-            alike = [each for each in pictures if (each.width, each.height, each.guidance) == key]
-            costs[key] = measure_sampling(model, alike[:batch_size])
-        total += count * costs[key].seconds_a_picture(int(steps))
+    for batch in batches_of(pictures, batch_size):
+        first = batch[0]
+        kind = (first.width, first.height, first.guidance, first.scheduler, len(batch))
+        if kind not in costs:
+            costs[kind] = measure_sampling(model, batch)
+        total += costs[kind].seconds(first.steps)
     return total
 
 

@@ -9,7 +9,7 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import contact_sheet
 from esdctl.sampling.plan import DEFAULT_STEPS, Picture
-from esdctl.sampling.sample import DEFAULT_BATCH_SIZE, sample_in_memory
+from esdctl.sampling.sample import sample_in_memory
 
 SEED = 188  # the benchmark's first
 COLUMNS = 9
@@ -63,7 +63,7 @@ def sheet_pictures(
 
 def sheet_batch_size(model: StableDiffusion) -> int:
     """So few pictures at once that they fit where training did."""
-    return max(1, min(DEFAULT_BATCH_SIZE, AT_ONCE // model.image_size**2))
+    return max(1, min(COLUMNS, AT_ONCE // model.image_size**2))
 
 
 def sheet_prompts(concept: Concept, catalogue: Catalogue) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def test_an_evaluation_that_is_done_takes_no_more_sampling(
     assert after["parts"]["sampling"] == 0
 
 
-def test_pictures_of_each_kind_are_measured_and_counted(
+def test_each_kind_of_batch_is_measured_once_and_counted(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(Pipeline("tiny", tiny_model), torch.device("cpu"))
@@ -138,8 +138,8 @@ def test_pictures_of_each_kind_are_measured_and_counted(
         return SamplingCost(len(batch), 2.0, 4.0)
 
     monkeypatch.setattr("esdctl.benchmark.sampling_cost.measure_sampling", fake)
-    assert sampling_seconds(model, pictures, 2) == pytest.approx(5 * (2.0 * 1 + 4.0) / 2)
-    assert asked == [2]
+    assert sampling_seconds(model, pictures, 2) == pytest.approx(3 * (2.0 * 1 + 4.0))
+    assert asked == [2, 1]
 
 
 def test_an_estimate_of_sampling_is_near_what_sampling_takes(tiny_model: Path) -> None:
