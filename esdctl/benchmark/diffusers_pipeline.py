@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler
 
+from esdctl.benchmark.quiet_libraries import quiet_libraries
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import Picture
@@ -15,6 +16,9 @@ from esdctl.sampling.plan import Picture
 
 def diffusers_pipeline(model: StableDiffusion) -> Any:
     """``StableDiffusionPipeline`` or SDXL's, with DDIM, on the model's own tensors."""
+    quiet_libraries()
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from esdctl.benchmark.isolated import isolated, peak_memory
+from esdctl.benchmark.quiet_libraries import quiet_libraries
 from esdctl.benchmark.report import Case, Report, report
 from esdctl.benchmark.stopwatch import synchronise
 from esdctl.models.devices import find_device
@@ -70,10 +71,9 @@ def to_train(model: str, root: Path, device: str | None) -> tuple[float, int]:
 
 def with_diffusers(model: str, root: Path, device: str | None) -> tuple[float, int]:
     """``DiffusionPipeline.from_pretrained`` in fp32."""
+    quiet_libraries()
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
 
-    logging.disable_progress_bar()
     place = find_device(device)
     began = time.perf_counter()
     pipe = DiffusionPipeline.from_pretrained(_pipeline(model, root).path, local_files_only=True)

@@ -17,10 +17,11 @@ from esdctl.esd.before_after import before_after
 from esdctl.esd.compiled import compiled
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.memory_advice import memory_advice
-from esdctl.esd.plan import CHANGEABLE, ErasePlan
+from esdctl.esd.plan import ErasePlan
 from esdctl.esd.pool_folder import PoolFolder, pool_digest
 from esdctl.esd.prepare import Prepared, prepare
 from esdctl.esd.run_folder import RunFolder, claim, open_run
+from esdctl.esd.settings_digest import CHANGEABLE
 from esdctl.esd.student import Student
 from esdctl.esd.trackers import open_tracker
 from esdctl.esd.trainer import train

@@ -1,7 +1,5 @@
 """From the layers of settings to one typed plan of an erasure."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,27 +11,16 @@ from esdctl.esd.config import TrainConfig
 from esdctl.esd.preset import Preset, load_preset
 from esdctl.esd.run_folder import open_run
 from esdctl.esd.seed_rules import check_names
+from esdctl.esd.settings_digest import CHANGEABLE, settings_digest
 from esdctl.esd.sources import Sources, read_sources
 from esdctl.esd.train_methods import moves_keys_and_values
 from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
-from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
-# They change how a run is done, not what comes out of it.
-CHANGEABLE = {
-    "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
-    "tracker", "tracker_project", "tracker_run", "pool", "contact_sheet",
-}  # fmt: skip
-_NOT_IN_DIGEST = {*CHANGEABLE, "model", "model_config_path"}
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
-# Younger than the first runs, which go on without them.
-_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start", "compile"}
-_WITHOUT_EFFECT = {  # on trajectories of these kinds
-    "exact": {"pool_size", "pool_uses"}, "rolling": {"pool_uses"}, "frozen": set[str](),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +104,7 @@ def plan_erase(
     notes += _more_notes(config, preset, sources)
     notes += pipeline.files.architecture.notes
     base_digest = pipeline.digest()
-    digest = _digest(config, concept, base_digest)
+    digest = settings_digest(config, concept, base_digest)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
     default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
     return ErasePlan(
@@ -148,6 +135,8 @@ def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[s
         notes.append(f"not used any more: {', '.join(sources.unused)}")
     if config.format == "delta" and (config.output_dir or config.output_name):
         notes.append("output_dir and output_name are not used: the delta stays in the run folder")
+    if config.pool is not None and config.trajectory != "frozen":
+        notes.append(f"--pool is not used: {config.trajectory} trajectories are the student's own")
     return notes
 
 
@@ -223,22 +212,6 @@ def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
     keeps_nothing = "retain_all" in named and not (config.retain_all or config.retain)
     is_cold = "warm_start" in named and not config.warm_start
     return "pocket-cold" if is_cold or keeps_nothing else "pocket"
-
-
-def _digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
-    without = _NOT_IN_DIGEST | _WITHOUT_EFFECT[config.trajectory]
-    settings = config.model_dump(mode="json", exclude=without)
-    content: dict[str, object] = {
-        "settings": {
-            k: v for k, v in settings.items() if k not in _IF_GIVEN or v not in (None, False)
-        },
-        "prompts": concept.prompts,
-        "retained": concept.retained,
-        "base": base_digest,
-    }
-    if config.model_config_path is not None:
-        content["model_config"] = sha256_file(config.model_config_path)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plan_resume(

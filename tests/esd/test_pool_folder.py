@@ -36,6 +36,16 @@ def test_a_kept_pool_gives_the_result_of_one_in_memory(train: Train, tmp_path: P
     assert len(set(deltas.values())) == 1
 
 
+@pytest.mark.parametrize("trajectory", ["exact", "rolling"])
+def test_where_no_trajectory_is_kept_a_notice_says_so(
+    trajectory: str, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--trajectory", trajectory, "--pool", "pool", "--iterations", "1"]
+    assert train("--output", "run", *asked) == 0
+    assert f"--pool is not used: {trajectory} trajectories" in capsys.readouterr().err
+    assert not (tmp_path / "pool").exists()
+
+
 @pytest.mark.parametrize("damage", ["cut", "foreign"])
 def test_a_damaged_or_foreign_pool_is_named(
     damage: str, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
