@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch
 
-from esdctl.checkpoints.conversion import convert_once
 from esdctl.checkpoints.file_form import Form, form_of
-from esdctl.checkpoints.safetensors_file import open_safetensors
+from esdctl.checkpoints.pickles.conversion import convert_once
+from esdctl.checkpoints.pickles.unpickle import read_pickled
+from esdctl.checkpoints.safetensors.reading import open_safetensors
 from esdctl.checkpoints.tensor_info import TensorInfo, refuse_not_finite
-from esdctl.checkpoints.unpickle import read_pickled
 from esdctl.progress import Reporter, Silent
 
 __all__ = ["PeekedFile", "TensorFile", "TensorInfo", "open_tensors", "peek_tensors",

@@ -11,7 +11,7 @@ from esdctl.cli.terminal import reporting
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.benchmark.report import Report
+    from esdctl.timing.report import Report
 
 app = typer.Typer(
     name="bench",
@@ -69,7 +69,7 @@ def train(
         for key, value in locals().items()
         if value is not None and key not in ("preset", "until", "root", "json", "quiet")
     }
-    from esdctl.benchmark.training_bench import REFERENCE, TrainingCase, bench_training
+    from esdctl.timing.training_bench import REFERENCE, TrainingCase, bench_training
 
     flags.setdefault("prompt", ["{concept} style"])
     cases = [
@@ -92,7 +92,7 @@ def sample(
     quiet: QuietOption = False,
 ) -> None:
     """Pictures a second at several batch sizes, and through diffusers at the largest."""
-    from esdctl.benchmark.sampling_bench import bench_sampling, parse_batch_sizes
+    from esdctl.timing.sampling_bench import bench_sampling, parse_batch_sizes
 
     sizes = parse_batch_sizes(batch_sizes)
     with reporting(quiet) as reporter:
@@ -109,7 +109,7 @@ def load(
     quiet: QuietOption = False,
 ) -> None:
     """Seconds and memory until a model is open, and through diffusers where it has its layout."""
-    from esdctl.benchmark.loading_bench import bench_loading
+    from esdctl.timing.loading_bench import bench_loading
 
     with reporting(quiet) as reporter:
         found = bench_loading(model, find_workspace(root).root, device, reporter)

@@ -9,7 +9,7 @@ from esdctl.cli.output import print_json, print_line
 from esdctl.cli.terminal import reporting, show_table
 
 if TYPE_CHECKING:
-    from esdctl.checkpoints.diff import Difference
+    from esdctl.checkpoints.changes.diff import Difference
 
 _SHOWN = 60  # modules in the table; JSON has all
 
@@ -27,7 +27,7 @@ def diff(
 
     Example: esdctl diff pocket outputs/runs/Rust-xattn-1a2b3c4d
     """
-    from esdctl.checkpoints.diff import compare
+    from esdctl.checkpoints.changes.diff import compare
     from esdctl.models.erased import open_erased
     from esdctl.storage.workspace import find_workspace
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from esdctl.progress import Reporter
 
 if TYPE_CHECKING:
-    from esdctl.benchmark.estimate import Estimate
+    from esdctl.timing.estimate import Estimate
 
 
 def tell_estimate(estimate: "Estimate", reporter: Reporter) -> None:

@@ -157,8 +157,8 @@ def _estimate(
     began: float,
     quiet: bool,
 ) -> dict[str, object]:
-    from esdctl.benchmark.estimate import estimate_evaluation
     from esdctl.models.devices import find_device
+    from esdctl.timing.estimate import estimate_evaluation
 
     with reporting(quiet) as reporter:
         estimate = estimate_evaluation(plan, folder, batch_size, find_device(device), began)

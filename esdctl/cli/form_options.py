@@ -9,7 +9,7 @@ from esdctl.cli.output import print_json, print_path
 from esdctl.cli.terminal import reporting
 
 if TYPE_CHECKING:
-    from esdctl.checkpoints.lora import Lora
+    from esdctl.checkpoints.changes.lora import Lora
     from esdctl.models.erased import Erased
     from esdctl.models.forms import FormPlan
     from esdctl.progress import Reporter

@@ -11,7 +11,7 @@ from esdctl.cli.output import print_json, print_line
 from esdctl.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from esdctl.checkpoints.inspect import Inspection
+    from esdctl.checkpoints.layouts.inspection import Inspection
 
 _LISTED = 3  # entries of a long list that are shown; JSON has all
 
@@ -28,8 +28,8 @@ def inspect(
 
     Example: esdctl inspect models/compvis/style50/compvis.ckpt
     """
-    from esdctl.checkpoints.inspect import base_of, with_base
-    from esdctl.checkpoints.inspect import inspect as inspect_path
+    from esdctl.checkpoints.layouts.inspection import base_of, with_base
+    from esdctl.checkpoints.layouts.inspection import inspect as inspect_path
     from esdctl.storage.workspace import find_workspace
 
     models = find_workspace(root).models

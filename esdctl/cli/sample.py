@@ -142,8 +142,8 @@ def _estimate(
     began: float,
     quiet: bool,
 ) -> dict[str, object]:
-    from esdctl.benchmark.estimate import estimate_sampling
     from esdctl.models.devices import find_device
+    from esdctl.timing.estimate import estimate_sampling
 
     place = find_device(device)
     with reporting(quiet) as reporter:

@@ -220,7 +220,7 @@ def _show_plan(plan: "ErasePlan", began: float | None, json: bool, quiet: bool) 
         "notes": list(plan.notes),
     }
     if began is not None:
-        from esdctl.benchmark.estimate import estimate_training
+        from esdctl.timing.estimate import estimate_training
 
         with reporting(quiet) as reporter:
             estimate = estimate_training(plan, began, reporter)

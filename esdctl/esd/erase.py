@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from esdctl import __version__
-from esdctl.checkpoints.delta import write_delta
+from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.diffusion.schedule import Schedule
 from esdctl.errors import UsageError
 from esdctl.esd.batch_size import fitting_batch_size

@@ -19,7 +19,7 @@ many tensors a method selects in a full-size U-Net (the tests state the paramete
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
-from esdctl.checkpoints.key_map import unet_to_compvis
+from esdctl.checkpoints.layouts.key_map import unet_to_compvis
 
 Rule = Callable[[str], bool]
 

@@ -32,7 +32,7 @@ MATRICES = ("attn2.to_k.weight", "attn2.to_v.weight")
 KEEP_WEIGHT = 1.0  # w
 RIDGE = 1e-3  # lambda, in parts of the mean eigenvalue of C + w P
 SAME = 1e-3  # tokens that are nearer to a kept one, in parts of its length, are that one
-LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/benchmarks/README.md
+LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/measurements/README.md
 AT_ONCE = 64  # prompts; 64 of SD's are 15 MB
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from esdctl.checkpoints.delta import read_delta, read_delta_metadata
-from esdctl.checkpoints.export import SUFFIXES
+from esdctl.checkpoints.changes.delta import read_delta, read_delta_metadata
+from esdctl.checkpoints.changes.export import SUFFIXES
 from esdctl.errors import UsageError
 from esdctl.esd.plan import ErasePlan
 from esdctl.esd.run_folder import RunFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.delta import read_delta_metadata
+from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.evaluation.accuracy import (
     Accuracy,
     Retention,

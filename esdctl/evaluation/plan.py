@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from esdctl.checkpoints.delta import read_delta_metadata
+from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.datasets.prompts import MAX_SEED
 from esdctl.errors import UsageError
 from esdctl.evaluation.accuracy import Target

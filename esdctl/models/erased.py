@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.apply import add_changes, open_change, refuse_another_base
-from esdctl.checkpoints.export import Parts
+from esdctl.checkpoints.changes.apply import add_changes, open_change, refuse_another_base
+from esdctl.checkpoints.changes.export import Parts
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import DELTA_NAME, Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent

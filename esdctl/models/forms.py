@@ -7,18 +7,18 @@ from typing import Literal, get_args
 
 import torch
 
-from esdctl.checkpoints.authors_delta import authors_name, write_authors_delta
-from esdctl.checkpoints.compvis import CompvisModel
-from esdctl.checkpoints.delta import write_delta
-from esdctl.checkpoints.export import (
+from esdctl.checkpoints.changes.authors_delta import authors_name, write_authors_delta
+from esdctl.checkpoints.changes.delta import write_delta
+from esdctl.checkpoints.changes.export import (
     DTYPES,
     check_compvis_name,
     converted,
     write_compvis,
     write_diffusers,
 )
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.lora import Lora, check_lora_size, factorise, write_lora
+from esdctl.checkpoints.changes.lora import Lora, check_lora_size, factorise, write_lora
+from esdctl.checkpoints.layouts.compvis import CompvisModel
+from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
 from esdctl.storage.workspace import Workspace

@@ -6,7 +6,7 @@
 - Cross-attention computes what depends on the prompts alone once a trajectory, not once a step.
 - Up to the first cross-attention, guidance's two passes are one.
 
-None of them knows a gradient. tests/benchmarks/README.md says what each gains.
+None of them knows a gradient. tests/measurements/README.md says what each gains.
 """
 
 import torch

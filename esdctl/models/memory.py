@@ -86,7 +86,7 @@ def return_freed_memory() -> None:
     """Let the C library give blocks back to the system as soon as they are freed.
 
     Else glibc keeps those below 32 MiB, with holes between them: half a gigabyte in a step of a
-    full-size U-Net at 512 px (tests/benchmarks/memory.py). The system then clears each new block,
+    full-size U-Net at 512 px (tests/measurements/memory.py). The system then clears each new block,
     which is little beside such a network's passes. Other C libraries go on as they do.
     """
     with suppress(AttributeError, OSError, TypeError):

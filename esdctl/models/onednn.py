@@ -2,7 +2,7 @@
 
 The convolutions go there already. torch sends linear layers to MKL, which on AMD's processors
 reaches less than half of the speed: 105 against 245 Gflop/s on one core of the machine that
-tests/benchmarks/README.md names. torch's own compiler calls these operators, too.
+tests/measurements/README.md names. torch's own compiler calls these operators, too.
 """
 
 import platform

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from esdctl.checkpoints.accounting import nearest_pairs
-from esdctl.checkpoints.architecture import Architecture
-from esdctl.checkpoints.key_map import Part
-from esdctl.checkpoints.skeleton import empty_part
+from esdctl.checkpoints.layouts.accounting import nearest_pairs
+from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.checkpoints.layouts.skeleton import empty_part
 from esdctl.errors import InputError
 
 _PREFIX = "text_model."  # in the names of transformers' modules, not in the canonical ones

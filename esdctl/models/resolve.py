@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from esdctl.catalog.artifacts import HUB_FOLDER, HUB_PREFIX, hub_artifact
-from esdctl.checkpoints.apply import add_changes, open_change
-from esdctl.checkpoints.delta import FORMAT
-from esdctl.checkpoints.esdctl_metadata import read_metadata
-from esdctl.checkpoints.lora import is_lora
-from esdctl.checkpoints.model_files import ModelFiles, open_model
+from esdctl.checkpoints.changes.apply import add_changes, open_change
+from esdctl.checkpoints.changes.delta import FORMAT
+from esdctl.checkpoints.changes.lora import is_lora
+from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
+from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import InputError, IntegrityError, UsageError
 from esdctl.progress import Reporter, Silent

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging
 
-from esdctl.checkpoints.architecture import Architecture
-from esdctl.checkpoints.key_map import Part
-from esdctl.checkpoints.model_files import ModelFiles, TokenizerFiles
+from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.checkpoints.layouts.model_files import ModelFiles, TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.noise_schedule import read_schedule

@@ -7,7 +7,7 @@ import torch
 from esdctl.models.memory import free_memory, peak_growth
 
 SPARE = 0.8  # of the free memory; the rest is for what grows later and for other programs
-LARGEST_ON_CPU = 16  # no faster a picture beyond: tests/benchmarks/README.md
+LARGEST_ON_CPU = 16  # no faster a picture beyond: tests/measurements/README.md
 LARGEST = 64
 
 

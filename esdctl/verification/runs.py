@@ -66,7 +66,7 @@ def _fault_of_delta(path: Path, record: dict[str, object]) -> str:
     """What is wrong with a run's delta: header, metadata, base, or a value that is not finite."""
     import torch
 
-    from esdctl.checkpoints.delta import read_delta, read_delta_metadata
+    from esdctl.checkpoints.changes.delta import read_delta, read_delta_metadata
 
     fault = fault_of_safetensors(path)
     if fault:

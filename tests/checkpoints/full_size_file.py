@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.key_map import family_parts, places
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.safetensors_writer import write_safetensors
-from esdctl.checkpoints.skeleton import skeleton
+from esdctl.checkpoints.layouts.key_map import family_parts, places
+from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.safetensors.writing import write_safetensors
 from esdctl.checkpoints.tensor_info import NAMES, TensorInfo
 from tests.checkpoints.full_size import full_size
 

@@ -11,15 +11,15 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from esdctl.checkpoints.architecture import (
+from esdctl.checkpoints.layouts.architecture import (
     FORMAT,
     Architecture,
     architecture_from_document,
     architecture_of_compvis,
     architecture_of_folder,
 )
-from esdctl.checkpoints.key_map import family_parts
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.layouts.key_map import family_parts
+from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import POCKET

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from esdctl.checkpoints.diff import compare
-from esdctl.checkpoints.key_map import Part
+from esdctl.checkpoints.changes.diff import compare
+from esdctl.checkpoints.layouts.key_map import Part
 
 Model = dict[Part, dict[str, torch.Tensor]]
 

@@ -10,9 +10,9 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from esdctl.checkpoints.authors_delta import authors_name, parse_authors_name
-from esdctl.checkpoints.export import converted, write_compvis, write_diffusers
-from esdctl.checkpoints.model_files import ModelFiles, open_model
+from esdctl.checkpoints.changes.authors_delta import authors_name, parse_authors_name
+from esdctl.checkpoints.changes.export import converted, write_compvis, write_diffusers
+from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.errors import StorageError, UsageError
 from tests.checkpoints.tiny_models import tiny_folder
 

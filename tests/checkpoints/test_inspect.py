@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.delta import read_delta, read_delta_metadata, write_delta
-from esdctl.checkpoints.inspect import inspect
-from esdctl.checkpoints.model_files import open_model
+from esdctl.checkpoints.changes.delta import read_delta, read_delta_metadata, write_delta
+from esdctl.checkpoints.layouts.inspection import inspect
+from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.errors import InputError, IntegrityError
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import FileEntry, Manifest, write_manifest

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as oracle
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from esdctl.checkpoints.key_map import (
+from esdctl.checkpoints.layouts.key_map import (
     family_parts,
     places,
     to_compvis,
@@ -19,7 +19,7 @@ from esdctl.checkpoints.key_map import (
     vae_to_compvis,
     vae_to_diffusers,
 )
-from esdctl.checkpoints.key_rows import Table
+from esdctl.checkpoints.layouts.key_rows import Table
 from esdctl.errors import InputError
 
 _SD: Mapping[str, Any] = {

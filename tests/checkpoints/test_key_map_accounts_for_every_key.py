@@ -7,10 +7,10 @@ from time import perf_counter
 import pytest
 import torch
 
-from esdctl.checkpoints.accounting import account, nearest_pairs
-from esdctl.checkpoints.architecture import Architecture, architecture_of_folder
-from esdctl.checkpoints.compvis import read_compvis
-from esdctl.checkpoints.ema import dotted_name, with_ema_as_unet
+from esdctl.checkpoints.layouts.accounting import account, nearest_pairs
+from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
+from esdctl.checkpoints.layouts.compvis import read_compvis
+from esdctl.checkpoints.layouts.ema import dotted_name, with_ema_as_unet
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError
 from tests.checkpoints.full_size import FAMILIES, Family, full_size

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esdctl.checkpoints.lora import Pair, factorise, kohya_modules, read_lora, write_lora
+from esdctl.checkpoints.changes.lora import Pair, factorise, kohya_modules, read_lora, write_lora
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError, UsageError
 from tests.checkpoints.tiny_models import Family, tiny_parts

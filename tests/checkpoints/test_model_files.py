@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from esdctl.checkpoints import model_digest
-from esdctl.checkpoints.model_files import ModelFiles, open_model
+from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.errors import EsdctlError, InputError, UsageError
 from esdctl.models.resolve import POCKET
 from esdctl.storage.digest import sha256_file
@@ -59,8 +59,8 @@ def test_a_checkpoint_without_a_config_file_is_read_by_its_shapes(tmp_path: Path
 
 
 def test_pocket_is_the_same_model_in_either_layout(tmp_path: Path) -> None:
-    from esdctl.checkpoints.compvis import compvis_tensors
-    from esdctl.checkpoints.ldm_yaml import ldm_yaml
+    from esdctl.checkpoints.layouts.compvis import compvis_tensors
+    from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 
     pocket = open_model(POCKET)
     tensors = compvis_tensors(pocket.tensors, pocket.architecture)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from esdctl.checkpoints import conversion
+from esdctl.checkpoints.pickles import conversion
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError, IntegrityError, StorageError
 from esdctl.progress import Silent

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esdctl.checkpoints.safetensors_writer import write_safetensors
+from esdctl.checkpoints.safetensors.writing import write_safetensors
 from esdctl.checkpoints.tensor_file import open_tensors, peek_tensors
 from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo
 from esdctl.errors import InputError

@@ -10,11 +10,11 @@ from diffusers import DDIMScheduler
 from diffusers.loaders import single_file_utils as oracle
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from esdctl.checkpoints.architecture import Architecture
-from esdctl.checkpoints.compvis import CompvisModel, compvis_tensors, read_compvis
-from esdctl.checkpoints.key_map import Part
-from esdctl.checkpoints.model_files import open_model
-from esdctl.checkpoints.schedule_buffers import SCHEDULE_BUFFERS
+from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.compvis import CompvisModel, compvis_tensors, read_compvis
+from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.checkpoints.layouts.model_files import open_model
+from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.errors import InputError
 from esdctl.models.resolve import POCKET
 from tests.checkpoints.held_tensors import HeldTensors

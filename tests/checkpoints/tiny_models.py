@@ -11,11 +11,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from esdctl.checkpoints.architecture import Architecture, architecture_of_folder
-from esdctl.checkpoints.compvis import compvis_tensors
-from esdctl.checkpoints.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.model_files import open_model
-from esdctl.checkpoints.skeleton import skeleton
+from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
+from esdctl.checkpoints.layouts.compvis import compvis_tensors
+from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.layouts.model_files import open_model
+from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.tensor_info import TensorInfo
 
 Family = Literal["sd1", "sd2", "sd2-v", "sdxl"]

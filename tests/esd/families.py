@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.export import write_compvis
-from esdctl.checkpoints.model_files import open_model
+from esdctl.checkpoints.changes.export import write_compvis
+from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.esd.config import TrainConfig
 from esdctl.esd.step import Embeddings

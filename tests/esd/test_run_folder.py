@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 
-from esdctl.checkpoints.delta import read_delta_metadata
+from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.cli.app import run
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load

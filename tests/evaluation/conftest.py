@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esdctl.checkpoints.delta import write_delta
+from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.evaluation.classifiers.find import OWN
 from esdctl.evaluation.classifiers.pocket import PocketClassifier, save_classifier
 from esdctl.models.resolve import Pipeline

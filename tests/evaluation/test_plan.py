@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.checkpoints.delta import read_delta, write_delta
+from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.accuracy import Target
 from esdctl.evaluation.plan import Request, plan_evaluation

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from esdctl.checkpoints.delta import write_delta
+from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.cli.app import run
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.esd.train_methods import select

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from esdctl.checkpoints.delta import read_delta_metadata
+from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.cli.app import run
 from esdctl.errors import IntegrityError, UsageError
 from esdctl.models.erased import apply_all, open_erased

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esdctl.checkpoints.delta import read_delta, write_delta
+from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import DeviceError, InputError, IntegrityError
 from esdctl.models.devices import find_device
 from esdctl.models.noise_schedule import read_schedule

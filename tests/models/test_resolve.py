@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.delta import write_delta
-from esdctl.checkpoints.model_files import open_model
+from esdctl.checkpoints.changes.delta import write_delta
+from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.errors import EsdctlError, InputError, IntegrityError, StorageError, UsageError
 from esdctl.models.resolve import POCKET, Pipeline, default_model, resolve_model
 from esdctl.sampling.plan import default_guidance, trained_size
@@ -162,7 +162,7 @@ def test_a_config_file_and_a_prediction_type_reach_the_base(
 
 
 def test_pocket_keeps_its_concepts_and_guidance_in_the_other_layout(tmp_path: Path) -> None:
-    from esdctl.checkpoints.export import write_compvis
+    from esdctl.checkpoints.changes.export import write_compvis
 
     pocket = open_model(POCKET)
     write_compvis(tmp_path / "mine.ckpt", pocket.tensors, pocket.architecture)

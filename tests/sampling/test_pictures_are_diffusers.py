@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from esdctl.checkpoints.export import write_compvis
-from esdctl.checkpoints.model_files import open_model
+from esdctl.checkpoints.changes.export import write_compvis
+from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.errors import DeviceError
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load

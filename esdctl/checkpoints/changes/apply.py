@@ -1,0 +1,142 @@
+"""Several erasures on one base: the sum of their changes to its U-Net.
+
+A change is read from a delta, from the authors' form, or from a LoRA. With one delta at scale 1 its
+values are taken as they are; else a parameter becomes base + scale * (sum of value - base).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from esdctl.checkpoints.changes.authors_delta import parse_authors_name
+from esdctl.checkpoints.changes.delta import FORMAT
+from esdctl.checkpoints.changes.lora import is_lora, read_lora
+from esdctl.checkpoints.safetensors.metadata import read_metadata
+from esdctl.checkpoints.tensor_file import TensorFile, open_tensors
+from esdctl.errors import InputError, IntegrityError
+
+ChangeForm = Literal["delta", "authors", "lora"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that changes a U-Net.
+
+    Args:
+        file: its tensors.
+        form: what the tensors are: new values, or a LoRA's factors.
+        about: what its metadata or its name say: concept, train_method, base_digest, ...
+    """
+
+    file: TensorFile
+    form: ChangeForm
+    about: Mapping[str, str]
+
+
+def open_change(path: Path) -> Change:
+    """Open a delta, an authors' delta or a LoRA, told by its content.
+
+    Raises:
+        InputError: it is missing, or a complete checkpoint.
+        IntegrityError: the file is damaged or lies.
+    """
+    file = open_tensors(path)
+    about = read_metadata(file.metadata)
+    if about.get("format") == FORMAT:
+        return Change(file, "delta", about)
+    if is_lora(file.infos):
+        return Change(file, "lora", about)
+    if any(name.startswith("model.diffusion_model.") for name in file.infos):
+        raise InputError(
+            f"{path} is a complete model, which cannot be added to another",
+            "give a run folder, a delta or a LoRA; esdctl diff compares two models",
+        )
+    name = parse_authors_name(path)
+    if name is not None:
+        about = {"concept": name.concept, "train_method": name.method, **about}
+    return Change(file, "authors", about)
+
+
+def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) -> list[str]:
+    """Compare each change's base with the one at hand.
+
+    Args:
+        changes: what shall be applied.
+        base: the name of the base at hand.
+        base_digest: its sha256.
+
+    Returns:
+        The names of the files that do not say what they were made from.
+
+    Raises:
+        IntegrityError: one says that it was made from another base.
+    """
+    silent = []
+    for change in changes:
+        made_from = change.about.get("base_digest")
+        if made_from is None:
+            silent.append(change.file.path.name)
+        elif made_from != base_digest:
+            raise IntegrityError(
+                f"{change.file.path} was made from {change.about.get('base', 'another base')}, "
+                f"which is not the present {base}",
+                "name its own base with --base, or pass --force to apply it nevertheless",
+            )
+    return silent
+
+
+def add_changes(
+    changes: Sequence[Change], base: Mapping[str, torch.Tensor], scale: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """The new values of every parameter that at least one change touches.
+
+    Args:
+        changes: one or more.
+        base: the U-Net's parameters under diffusers' names.
+        scale: of every change; 1 is the whole erasure.
+
+    Returns:
+        Name -> new value, in fp32 or the delta's own type, the base's shape.
+
+    Raises:
+        InputError: a LoRA does not fit.
+        IntegrityError: a tensor's name or shape is not the U-Net's.
+    """
+    if len(changes) == 1 and scale == 1.0 and changes[0].form != "lora":
+        file = changes[0].file
+        values = {name: file.read(name) for name in file.infos}
+        _refuse_misfits(values, base, file.path)
+        return values
+    sums: dict[str, torch.Tensor] = {}
+    for change in changes:
+        for name, difference in _differences(change, base).items():
+            sums[name] = sums[name] + difference if name in sums else difference
+    return {name: base[name].float() + scale * total for name, total in sums.items()}
+
+
+def _differences(change: Change, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a change adds to each parameter, in fp32."""
+    file = change.file
+    if change.form == "lora":
+        added = read_lora(file, base)
+        _refuse_misfits(added, base, file.path)
+        return added
+    values = {name: file.read(name) for name in file.infos}
+    _refuse_misfits(values, base, file.path)
+    return {name: value.float() - base[name].float() for name, value in values.items()}
+
+
+def _refuse_misfits(
+    values: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor], source: Path
+) -> None:
+    if not values:
+        raise InputError(f"{source} holds no tensor", "give a run folder, a delta or a LoRA")
+    for name, value in values.items():
+        if name not in base or base[name].shape != value.shape:
+            raise IntegrityError(
+                f"{source}: {name} {tuple(value.shape)} does not fit the base model's U-Net",
+                "use the base model that the delta was made from",
+            )

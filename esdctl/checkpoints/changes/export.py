@@ -1,0 +1,215 @@
+"""A complete model to disk, as a CompVis checkpoint or as a diffusers folder."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
+from esdctl.checkpoints.layouts.compvis import compvis_tensors
+from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.layouts.model_files import TokenizerFiles
+from esdctl.checkpoints.safetensors.metadata import written_metadata
+from esdctl.errors import UsageError
+from esdctl.storage.atomic import publishing_folder, write_text, write_with
+
+Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's without text_model.
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SUFFIXES = (".ckpt", ".pth", ".safetensors")
+
+_CLASSES = {
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
+}
+
+
+def write_compvis(
+    path: Path,
+    parts: Parts,
+    architecture: Architecture,
+    dtype: torch.dtype | None = None,
+    about: Mapping[str, str] | None = None,
+    beside: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a complete checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
+
+    The YAML file (LDM's own form, of the same name) tells the number of heads and the prediction
+    type, which the tensors do not.
+
+    Args:
+        path: ``.safetensors``; or ``.ckpt`` or ``.pth``, a pickle of ``{"state_dict": ...}``.
+        parts: every part's tensors.
+        architecture: which model it is.
+        dtype: of all floating tensors but the schedule's; None keeps each part's own.
+        about: provenance for the metadata of safetensors.
+        beside: what lay beside the parts in the checkpoint that they were read from.
+
+    Raises:
+        UsageError: the file's name has another suffix.
+        StorageError: the disk is full or not writable.
+    """
+    check_compvis_name(path)
+    tensors = compvis_tensors(
+        {part: converted(content, dtype) for part, content in parts.items()}, architecture, beside
+    )
+    document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
+    write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document)))
+    write_text(path.with_suffix(".yaml"), ldm_yaml(architecture))
+
+
+def check_compvis_name(path: Path) -> None:
+    """Refuse a file name that does not say how a checkpoint is written.
+
+    Raises:
+        UsageError: its suffix is none of ``SUFFIXES``.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"a CompVis checkpoint cannot be called {path.name}", f"end it in {', '.join(SUFFIXES)}"
+        )
+
+
+def _compvis_writer(
+    suffix: str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> Callable[[Path], None]:
+    if suffix == ".safetensors":
+        content = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        return lambda beside: save_file(content, beside, dict(metadata))
+    alone = {name: _with_its_own_storage(tensor) for name, tensor in tensors.items()}
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:  # given a path, torch would write its name into the file
+            torch.save({"state_dict": alone}, file)
+
+    return write
+
+
+def write_diffusers(
+    folder: Path,
+    parts: Parts,
+    architecture: Architecture,
+    tokenizers: Sequence[TokenizerFiles],
+    dtype: torch.dtype | None = None,
+    about: Mapping[str, str] | None = None,
+    more: Mapping[str, Path] | None = None,
+    empty_is_zero: bool = True,
+) -> None:
+    """Write a pipeline folder with model_index.json, that ``from_pretrained`` reads.
+
+    Args:
+        folder: must not exist, or be empty.
+        parts: every part's tensors.
+        architecture: which model it is; its mappings become the config files.
+        tokenizers: one for each text encoder.
+        dtype: of all floating tensors; None keeps each part's own.
+        about: provenance for the metadata of the U-Net's file.
+        more: files to copy as they are: name in the folder -> source.
+        empty_is_zero: of SDXL, whether the empty prompt's embeddings are zeros.
+
+    Raises:
+        StorageError: the disk is full or not writable, or the folder exists.
+    """
+    with publishing_folder(folder) as staging:
+        for part, content in parts.items():
+            config = getattr(architecture, part)
+            _write_part(staging / part, config, converted(content, dtype), about)
+        for name, tokenizer in zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False):
+            _write_tokenizer(staging / name, tokenizer)
+        (staging / "scheduler").mkdir()
+        _write_json(staging / "scheduler" / "scheduler_config.json", architecture.scheduler)
+        _write_json(staging / "model_index.json", model_index(architecture, empty_is_zero))
+        for name, source in (more or {}).items():
+            shutil.copyfile(source, staging / name)
+
+
+def _write_part(
+    folder: Path,
+    config: Mapping[str, object],
+    tensors: Mapping[str, torch.Tensor],
+    about: Mapping[str, str] | None,
+) -> None:
+    folder.mkdir()
+    if folder.name.startswith("text_encoder"):
+        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        _write_json(folder / "config.json", {**config, "dtype": dtype})
+        content = {_clip_name(name): tensor for name, tensor in tensors.items()}
+        save_file(content, folder / "model.safetensors", {"format": "pt"})
+        return
+    is_ours = folder.name == "unet" and bool(about)
+    metadata = written_metadata({**(about or {}), "format": FORMAT}) if is_ours else None
+    _write_json(folder / "config.json", config)
+    save_file(dict(tensors), folder / "diffusion_pytorch_model.safetensors", metadata)
+
+
+def _write_tokenizer(folder: Path, tokenizer: TokenizerFiles) -> None:
+    """Copy the vocabulary; in the config, set the token that pads."""
+    folder.mkdir()
+    for source in tokenizer.folder.iterdir():
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
+    config = folder / "tokenizer_config.json"
+    if tokenizer.padding is not None and config.is_file():
+        document = json.loads(config.read_text(encoding="utf-8"))
+        _write_json(config, {**document, "pad_token": tokenizer.padding})
+
+
+def model_index(architecture: Architecture, empty_is_zero: bool = True) -> dict[str, object]:
+    """The content of model_index.json; see ``write_diffusers``."""
+    scheduler = str(architecture.scheduler.get("_class_name", "DDIMScheduler"))
+    index: dict[str, object] = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", scheduler],
+        **{name: _CLASSES[name] for name in ("text_encoder", "tokenizer", "unet", "vae")},
+    }
+    if architecture.text_encoder_2 is not None:
+        second = {name: _CLASSES[name] for name in ("text_encoder_2", "tokenizer_2")}
+        index |= {"_class_name": "StableDiffusionXLPipeline", **second}
+        return {**index, "force_zeros_for_empty_prompt": empty_is_zero}
+    absent = {"feature_extractor": [None, None], "safety_checker": [None, None]}
+    return {**index, **absent, "requires_safety_checker": False}
+
+
+def converted(
+    tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None
+) -> dict[str, torch.Tensor]:
+    """The tensors in one dtype; where none is named, in the narrowest that loses nothing.
+
+    Args:
+        tensors: any names.
+        dtype: of the result; None for the type that all of them promote to.
+    """
+    found = dict(tensors)
+    floating = [tensor.dtype for tensor in found.values() if tensor.is_floating_point()]
+    if dtype is None and floating:
+        dtype = floating[0]
+        for other in floating[1:]:
+            dtype = torch.promote_types(dtype, other)
+    return {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in found.items()
+    }
+
+
+def _clip_name(name: str) -> str:
+    """Every version of transformers reads ``text_model.``; those before 5.6 read nothing else."""
+    return name if name.startswith("text_projection") else f"text_model.{name}"
+
+
+def _with_its_own_storage(tensor: torch.Tensor) -> torch.Tensor:
+    """A pickle writes whole storages: what is a view into a mapped file must be cut out."""
+    tensor = tensor.contiguous()
+    is_alone = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if is_alone else tensor.clone()
+
+
+def _write_json(path: Path, document: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(dict(document), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,242 @@
+"""A LoRA: the change of each weight matrix as a product of two thin ones.
+
+The format is kohya's, which diffusers, ComfyUI and A1111 read: for a module called M, tensors
+``lora_unet_M.lora_down.weight`` (r, in, ...), ``lora_unet_M.lora_up.weight`` (out, r, ...) and
+``lora_unet_M.alpha``, so that the change is (alpha / r) up @ down. Alpha is one for the whole file,
+because diffusers (0.42) loses the alphas of attention modules where they differ. M is diffusers'
+name of the module with underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's
+U-Net there. A LoRA holds no bias and no normalisation; ``factorise`` tells what it leaves out.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from esdctl.checkpoints.layouts.key_map import unet_to_compvis
+from esdctl.checkpoints.safetensors.metadata import written_metadata
+from esdctl.checkpoints.tensor_file import TensorFile
+from esdctl.errors import InputError, UsageError
+from esdctl.storage.atomic import write_with
+
+FORMAT = "esdctl-lora-1"
+PREFIX = "lora_unet_"
+DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+ENERGY = 0.99  # of each matrix' squared change, where neither rank nor energy is named
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The change of one weight, about ``up @ down``.
+
+    Args:
+        down: (r, in) of a linear layer, (r, in, kh, kw) of a convolution.
+        up: (out, r), or (out, r, 1, 1).
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+
+    @property
+    def rank(self) -> int:
+        """r."""
+        return self.down.shape[0]
+
+    def change(self) -> torch.Tensor:
+        """up @ down, in the weight's shape."""
+        product = self.up.flatten(1).double() @ self.down.flatten(1).double()
+        return product.reshape(self.up.shape[0], *self.down.shape[1:])
+
+
+@dataclass(frozen=True)
+class Lora:
+    """What could be carried of a change, and what could not.
+
+    Args:
+        pairs: name of the weight (diffusers', with ``.weight``) -> its two factors.
+        error: the norm of the weights' change that is missing, relative to their whole change.
+        left_out: names of changed biases and normalisations, which a LoRA cannot hold.
+        error_with_left_out: the same as ``error``, over all that changed.
+    """
+
+    pairs: Mapping[str, Pair]
+    error: float
+    left_out: tuple[str, ...]
+    error_with_left_out: float
+
+
+def factorise(
+    changes: Iterable[tuple[str, torch.Tensor]],
+    rank: int | None = None,
+    energy: float | None = None,
+) -> Lora:
+    """Split each change into two thin matrices, by singular value decomposition.
+
+    Args:
+        changes: parameter names with new minus old values; those without any change are skipped.
+        rank: of every matrix, at most its smaller side.
+        energy: else the least rank that keeps this share of the squared singular values, 0..1.
+
+    Raises:
+        UsageError: rank or energy is outside its range, both are given, or no weight changed.
+    """
+    check_lora_size(rank, energy)
+    pairs: dict[str, Pair] = {}
+    left_out: list[str] = []
+    carried = missing = lost = 0.0  # squared norms
+    for name, change in changes:
+        size = float(change.double().square().sum())
+        if size == 0:
+            continue
+        if change.ndim < 2 or not name.endswith(".weight"):
+            left_out.append(name)
+            lost += size
+            continue
+        pair = _decompose(change, rank, ENERGY if energy is None else energy)
+        pairs[name] = pair
+        carried += size
+        missing += float((change.double() - pair.change()).square().sum())
+    if not pairs:
+        raise UsageError(
+            "no weight matrix changed, so there is nothing that a LoRA could hold",
+            "export it as delta, compvis or diffusers",
+        )
+    whole = math.sqrt((missing + lost) / (carried + lost))
+    return Lora(pairs, math.sqrt(missing / carried), tuple(left_out), whole)
+
+
+def check_lora_size(rank: int | None, energy: float | None) -> None:
+    """Refuse what is no size of a LoRA.
+
+    Raises:
+        UsageError: rank or energy is outside its range, or both are given.
+    """
+    if rank is not None and energy is not None:
+        raise UsageError("--rank and --energy exclude each other", "give one of them")
+    if rank is not None and rank < 1:
+        raise UsageError(f"--rank is {rank}", "give 1 or more")
+    if energy is not None and not 0 < energy <= 1:
+        raise UsageError(f"--energy is {energy}", "give a share above 0, at most 1")
+
+
+def _decompose(change: torch.Tensor, rank: int | None, energy: float) -> Pair:
+    """The best approximation of a rank (Eckart and Young 1936), by the smaller Gram matrix.
+
+    With D = U S V', the eigenvectors of D D' are U and its eigenvalues S^2; U_r (U_r' D) is the
+    truncated decomposition. A convolution of 1280 x 11520 costs an eigenproblem of 1280.
+    """
+    matrix = change.flatten(1).double()  # (out, in * kh * kw)
+    is_wide = matrix.shape[0] <= matrix.shape[1]
+    side = matrix if is_wide else matrix.T  # (n, m), n <= m
+    squares, vectors = torch.linalg.eigh(side @ side.T)  # (n,) ascending, (n, n)
+    squares, vectors = squares.flip(0).clamp(min=0), vectors.flip(1)
+    kept = _rank(squares, energy) if rank is None else min(rank, len(squares))
+    basis = vectors[:, :kept]  # (n, r)
+    rest = basis.T @ side  # (r, m) = S V'
+    balance = squares[:kept].clamp(min=float(squares[0]) * 1e-12).pow(0.25)  # root of S
+    left, right = basis * balance, rest / balance[:, None]
+    up, down = (left, right) if is_wide else (right.T, left.T)
+    spatial = (1,) * (change.ndim - 2)
+    return Pair(
+        down.reshape(kept, *change.shape[1:]).float().contiguous(),
+        up.reshape(change.shape[0], kept, *spatial).float().contiguous(),
+    )
+
+
+def _rank(squares: torch.Tensor, energy: float) -> int:
+    """The least number of values that make up the share ``energy`` of the sum."""
+    if energy == 1:
+        return len(squares)
+    shares = squares.cumsum(0) / squares.sum()
+    return min(len(squares), int((shares < energy).sum()) + 1)
+
+
+def write_lora(
+    path: Path,
+    lora: Lora,
+    names: Iterable[str],
+    is_xl: bool,
+    about: Mapping[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a LoRA atomically.
+
+    Args:
+        path: a ``.safetensors`` file.
+        lora: the factors.
+        names: all parameters of the base's U-Net, under diffusers' names.
+        is_xl: whether it is SDXL, whose modules go by LDM's names.
+        about: strings for the metadata; ``format`` is added.
+        dtype: of the factors.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    modules = {weight: module for module, weight in kohya_modules(names, is_xl).items()}
+    alpha = float(max(pair.rank for pair in lora.pairs.values()))
+    content: dict[str, torch.Tensor] = {}
+    for name, pair in lora.pairs.items():
+        module = modules[name]
+        share = math.sqrt(pair.rank / alpha)  # each factor takes half of what alpha / r adds
+        content[module + DOWN] = (pair.down * share).to(dtype)
+        content[module + UP] = (pair.up * share).to(dtype)
+        content[module + ALPHA] = torch.tensor(alpha)
+    metadata = written_metadata({**about, "format": FORMAT})
+    write_with(path, lambda beside: save_file(content, beside, metadata))
+
+
+def kohya_modules(names: Iterable[str], is_xl: bool) -> dict[str, str]:
+    """kohya's module names -> the weights that they stand for, under diffusers' names.
+
+    Args:
+        names: parameters of the U-Net, under diffusers' names.
+        is_xl: whether to use LDM's names.
+    """
+    weights = [name for name in names if name.endswith(".weight")]
+    spelled: Mapping[str, str] = unet_to_compvis(weights) if is_xl else {n: n for n in weights}
+    modules = {name: spelled[name].removesuffix(".weight").replace(".", "_") for name in weights}
+    return {PREFIX + module: name for name, module in modules.items()}
+
+
+def is_lora(names: Iterable[str]) -> bool:
+    """Whether the tensors of a file are a LoRA's of kohya's form."""
+    found = list(names)
+    return bool(found) and all(name.startswith("lora_") for name in found)
+
+
+def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The changes that a LoRA stands for, in fp32.
+
+    Args:
+        file: a LoRA of the U-Net, with diffusers' or LDM's module names.
+        names: all parameters of the base's U-Net, under diffusers' names.
+
+    Returns:
+        Name of the weight -> what is added to it, in its own shape.
+
+    Raises:
+        InputError: a module is not the U-Net's, or lacks one of its factors.
+    """
+    names = list(names)
+    modules = {**kohya_modules(names, is_xl=True), **kohya_modules(names, is_xl=False)}
+    changes: dict[str, torch.Tensor] = {}
+    for key in file.infos:
+        if not key.endswith(DOWN):
+            continue
+        module = key.removesuffix(DOWN)
+        if module not in modules or module + UP not in file.infos:
+            raise InputError(
+                f"{file.path}: {module} is no module of this U-Net, or has no {UP[1:]}",
+                "use the base that the LoRA was made for; LoRAs of text encoders cannot be applied",
+            )
+        pair = Pair(file.read(key), file.read(module + UP))
+        alpha = float(file.read(module + ALPHA)) if module + ALPHA in file.infos else pair.rank
+        changes[modules[module]] = (pair.change() * (alpha / pair.rank)).float()
+    if not changes or any(
+        key.endswith(UP) and key[: -len(UP)] not in modules for key in file.infos
+    ):
+        raise InputError(f"{file.path} is no LoRA of a U-Net", "give one in kohya's form")
+    return changes

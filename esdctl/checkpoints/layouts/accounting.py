@@ -1,0 +1,173 @@
+"""Every tensor of a CompVis checkpoint is accounted for: used, left aside by a rule, or refused."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
+
+from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.ema import EMA
+from esdctl.checkpoints.layouts.key_map import PREFIXES, Part, Place, places
+from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
+from esdctl.checkpoints.layouts.skeleton import Shape, skeleton
+from esdctl.checkpoints.tensor_info import TensorInfo
+from esdctl.errors import InputError
+
+SHOWN = 10  # pairs of names in an error
+_COMPARED = 40  # missing names that are compared with all unexpected ones
+_FLOATING = ("F64", "F32", "F16", "BF16")
+
+# Tensors beside the model that no picture depends on. All others have to find a place.
+_BESIDE = (
+    re.compile(rf"(?:{'|'.join(sorted(SCHEDULE_BUFFERS))})"),
+    re.compile(r"logvar|lvlb_weights|scale_factor|denoiser\.sigmas"),  # LDM's and SGM's tables
+    re.compile(r".*\bposition_ids"),  # 0, 1, 2, ... in CLIP
+    re.compile(r".*\blogit_scale"),  # of CLIP's training
+    re.compile(
+        r"(?:cond_stage_model|conditioner\.embedders\.0)\.(?:transformer\.)?text_projection.*"
+    ),
+    re.compile(r"cond_stage_model\.model\.text_projection"),  # SD 2.x has no pooled embedding
+)
+_TRAINING = (
+    re.compile(rf"(?:\w+\.)?{re.escape(EMA)}.+"),  # averages; see ``ema``
+    re.compile(r"(?:first_stage_model\.)?(?:loss|discriminator)\..+"),
+)
+# Empty tensors by which XL models say how they were trained: what they predict; on which schedule.
+V_PREDICTION_MARK = "v_pred"
+_ZERO_SNR_MARK = "ztsnr"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where everything in a checkpoint belongs.
+
+    Args:
+        places: part -> canonical diffusers name -> where it lies in the file.
+        beside: tensors that belong to a complete checkpoint though no picture depends on them.
+    """
+
+    places: Mapping[Part, Mapping[str, Place]]
+    beside: tuple[str, ...]
+
+
+def account(
+    infos: Mapping[str, TensorInfo], architecture: Architecture, source: Path | None = None
+) -> Account:
+    """Find every tensor of a checkpoint, and a use for every tensor found.
+
+    Left aside: the noise schedule's tables, ``position_ids``, CLIP's ``logit_scale`` and unused
+    projection, OpenCLIP's last layer in SD 2.x, averaged weights (``model_ema.``), losses.
+
+    Args:
+        infos: the checkpoint's tensors.
+        architecture: what it should be.
+        source: the file, for messages.
+
+    Raises:
+        InputError: tensors are missing, unexpected or of another shape; it lists them.
+    """
+    if _ZERO_SNR_MARK in infos:
+        raise InputError(
+            f"{source or 'the checkpoint'} was trained with zero terminal SNR (it holds ztsnr)",
+            "this version has no such noise schedule; use a model without it",
+        )
+    expected = skeleton(architecture)
+    found = {part: places(architecture.family, part, shapes) for part, shapes in expected.items()}
+    allowed: dict[str, list[Shape]] = {}
+    for part, shapes in expected.items():
+        for name, place in found[part].items():
+            allowed[place.name] = _stored_shapes(shapes[name], place)
+    rest = [name for name in infos if name not in allowed]
+    beside = [name for name in rest if is_beside(name, architecture)]
+    known = {*beside, *(name for name in rest if _matches(_TRAINING, name))}
+    missing = [name for name in allowed if name not in infos]
+    unexpected = [name for name in rest if name not in known]
+    misfits = [
+        _misfit(name, infos[name], allowed[name])
+        for name in allowed
+        if name in infos and not _fits(infos[name], allowed[name])
+    ]
+    if missing or unexpected or misfits:
+        raise _refusal(missing, unexpected, misfits, architecture, source)
+    return Account(found, tuple(beside))
+
+
+def is_beside(name: str, architecture: Architecture) -> bool:
+    """Whether a tensor belongs to a complete checkpoint, but no picture depends on it."""
+    if architecture.family == "sd2":
+        last = architecture.text_encoder["num_hidden_layers"]
+        prefix = PREFIXES["sd2", "text_encoder"][0]
+        if name.startswith(f"{prefix}transformer.resblocks.{last}."):
+            return True
+    return name == V_PREDICTION_MARK or _matches(_BESIDE, name)
+
+
+def _matches(rules: Iterable[re.Pattern[str]], name: str) -> bool:
+    return any(rule.fullmatch(name) for rule in rules)
+
+
+def _stored_shapes(shape: Shape, place: Place) -> list[Shape]:
+    """The shapes in which a tensor may lie in CompVis' layout."""
+    if place.form == "transposed":
+        return [shape[::-1]]
+    if place.form in ("q", "k", "v"):
+        return [(3 * shape[0], *shape[1:])]
+    if place.form == "conv":  # some writers keep diffusers' linear layers
+        return [(*shape, 1, 1), shape]
+    return [shape]
+
+
+def _fits(info: TensorInfo, shapes: list[Shape]) -> bool:
+    return info.shape in shapes and info.dtype in _FLOATING
+
+
+def _misfit(name: str, info: TensorInfo, shapes: list[Shape]) -> str:
+    if info.shape in shapes:
+        return f"{name} has the type {info.dtype}"
+    return f"{name} is {_shown(info.shape)}, not {_shown(shapes[0])}"
+
+
+def _shown(shape: Shape) -> str:
+    return "x".join(str(side) for side in shape) or "a single number"
+
+
+def _refusal(
+    missing: list[str],
+    unexpected: list[str],
+    misfits: list[str],
+    architecture: Architecture,
+    source: Path | None,
+) -> InputError:
+    counts = (
+        f"{len(missing)} tensors missing, {len(unexpected)} unexpected, "
+        f"{len(misfits)} of another shape or type"
+    )
+    pairs = nearest_pairs(missing, unexpected)
+    paired = {name for pair in pairs for name in pair}
+    lines = [f"{source or 'the checkpoint'} is no {architecture.family} checkpoint: {counts}"]
+    lines += [f"  missing {ours}, unexpected {theirs}" for ours, theirs in pairs]
+    lines += _listed("missing", [name for name in missing if name not in paired])
+    lines += _listed("unexpected", [name for name in unexpected if name not in paired])
+    lines += _listed("misshapen", misfits)
+    return InputError(
+        "\n".join(lines),
+        "get a complete checkpoint of Stable Diffusion 1.x, 2.x or XL; --model-config-path names "
+        "the LDM config file of a model with other sizes",
+    )
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    lines = [f"  {what} {name}" for name in names[:SHOWN]]
+    more = len(names) - SHOWN
+    return [*lines, f"  and {more} more {what}"] if more > 0 else lines
+
+
+def nearest_pairs(missing: list[str], unexpected: list[str]) -> list[tuple[str, str]]:
+    """Missing names beside the unexpected ones that look most like them, the likest first."""
+    pairs: list[tuple[float, str, str]] = []
+    for name in missing[:_COMPARED]:
+        for near in get_close_matches(name, unexpected[:1000], n=1, cutoff=0.8):
+            pairs.append((SequenceMatcher(None, name, near).ratio(), name, near))
+    pairs.sort(key=lambda pair: -pair[0])
+    return [(name, near) for _, name, near in pairs[:SHOWN]]

@@ -1,0 +1,185 @@
+"""CompVis checkpoints: a whole model in one file, read as and written from diffusers' parts."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from esdctl.checkpoints.layouts.accounting import V_PREDICTION_MARK, Account, account
+from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.key_map import PREFIXES, Part, Place, family_parts, places
+from esdctl.checkpoints.layouts.key_rows import Form
+from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
+from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.tensor_file import TensorFile
+from esdctl.errors import InputError
+
+__all__ = ["Account", "CompvisModel", "account", "compvis_tensors", "read_compvis"]
+
+LOGIT_SCALE = 4.6052  # ln 100, where CLIP's training ends; nothing in Stable Diffusion reads it
+
+
+class LazyTensors(Mapping[str, torch.Tensor]):
+    """Tensors by their new names, each read from the file when it is asked for, never kept."""
+
+    def __init__(self, file: TensorFile, places: Mapping[str, Place]) -> None:
+        self._file = file
+        self._places = places
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        place = self._places[name]
+        return from_compvis(self._file.read(place.name), place.form)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
+    """The parts of a checkpoint under canonical diffusers names.
+
+    Args:
+        file: the checkpoint.
+        found: where everything lies in it.
+    """
+
+    def __init__(self, file: TensorFile, found: Account) -> None:
+        self._parts = {part: LazyTensors(file, rows) for part, rows in found.places.items()}
+        beside = {name: Place(name) for name in found.beside}
+        self.beside: Mapping[str, torch.Tensor] = LazyTensors(file, beside)
+
+    def __getitem__(self, part: Part) -> Mapping[str, torch.Tensor]:
+        return self._parts[part]
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def read_compvis(file: TensorFile, architecture: Architecture) -> CompvisModel:
+    """The parts of a checkpoint, lazily: nothing is read until a tensor is asked for.
+
+    Args:
+        file: the checkpoint.
+        architecture: what it is.
+
+    Returns:
+        Part -> canonical diffusers name -> tensor, mostly views into the file. ``beside`` holds
+        what diffusers has no place for, for ``compvis_tensors``.
+
+    Raises:
+        InputError: a tensor is missing, unexpected or misshapen.
+    """
+    return CompvisModel(file, account(file.infos, architecture, file.path))
+
+
+def compvis_tensors(
+    parts: Mapping[Part, Mapping[str, torch.Tensor]],
+    architecture: Architecture,
+    beside: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """A complete checkpoint under CompVis names.
+
+    What CompVis' layout has and diffusers' lacks is made: the schedule's tables, position numbers,
+    and for SD 2.x OpenCLIP's last layer, which nothing reads: of zeros, so that it hands on what
+    it gets.
+
+    Args:
+        parts: every part under canonical diffusers names.
+        architecture: what they are.
+        beside: as ``CompvisModel.beside``; kept as it is, in place of what would be made.
+
+    Raises:
+        InputError: a part is missing, or a tensor of it.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for part in family_parts(architecture.family):
+        _check_part(part, parts, architecture)
+        tensors |= _part_tensors(part, parts[part], architecture)
+    tensors |= _made(tensors, architecture)
+    return tensors | dict(beside or {})
+
+
+def from_compvis(tensor: torch.Tensor, form: Form) -> torch.Tensor:
+    """A tensor as diffusers has it; a view where that is possible."""
+    if form == "conv":
+        return tensor.reshape(tensor.shape[:2])  # (O, I, 1, 1) -> (O, I)
+    if form == "transposed":
+        return tensor.T.contiguous()
+    if form in ("q", "k", "v"):
+        return tensor.chunk(3)["qkv".index(form)]  # (3D, ...) -> (D, ...)
+    return tensor
+
+
+def _part_tensors(
+    part: Part, tensors: Mapping[str, torch.Tensor], architecture: Architecture
+) -> dict[str, torch.Tensor]:
+    stored: dict[str, torch.Tensor] = {}
+    fused: dict[str, dict[str, torch.Tensor]] = {}
+    for name, place in places(architecture.family, part, tensors).items():
+        tensor = tensors[name]
+        if place.form in ("q", "k", "v"):
+            fused.setdefault(place.name, {})[place.form] = tensor
+        elif place.form == "conv":
+            stored[place.name] = tensor.reshape(*tensor.shape, 1, 1)
+        elif place.form == "transposed":
+            stored[place.name] = tensor.T.contiguous()
+        else:
+            stored[place.name] = tensor
+    for name, thirds in fused.items():
+        stored[name] = torch.cat([thirds["q"], thirds["k"], thirds["v"]])
+    return stored
+
+
+def _made(
+    tensors: Mapping[str, torch.Tensor], architecture: Architecture
+) -> dict[str, torch.Tensor]:
+    """What a complete checkpoint has beside the parts' tensors."""
+    made: dict[str, torch.Tensor] = {}
+    family = architecture.family
+    for part in family_parts(family):
+        prefix, table = PREFIXES[family, part]
+        if table == "clip":
+            count = architecture.text_encoder.get("max_position_embeddings", 77)
+            made[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(count)[
+                None
+            ]  # (1, 77)
+        elif table == "open_clip":
+            made[f"{prefix}logit_scale"] = torch.tensor(LOGIT_SCALE)
+    if family == "sd2":
+        made |= _last_layer(tensors, architecture.text_encoder["num_hidden_layers"])
+    if family != "sdxl":  # SGM's checkpoints carry no schedule
+        made |= schedule_buffers(architecture.scheduler)
+    elif architecture.prediction_type == "v_prediction":
+        made[V_PREDICTION_MARK] = torch.empty(0)
+    return made
+
+
+def _last_layer(tensors: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    """OpenCLIP's last layer, which adds nothing, and its projection, which changes nothing."""
+    prefix = PREFIXES["sd2", "text_encoder"][0]
+    before = f"{prefix}transformer.resblocks.{index - 1}."
+    layer = {
+        f"{prefix}transformer.resblocks.{index}.{name.removeprefix(before)}": torch.zeros_like(like)
+        for name, like in tensors.items()
+        if name.startswith(before)
+    }
+    width = tensors[f"{prefix}positional_embedding"]  # (77, D)
+    projection = torch.eye(width.shape[1], dtype=width.dtype)  # (D, D)
+    return {**layer, f"{prefix}text_projection": projection}
+
+
+def _check_part(
+    part: Part, parts: Mapping[Part, Mapping[str, torch.Tensor]], architecture: Architecture
+) -> None:
+    expected = skeleton(architecture)[part]
+    held = parts.get(part, {})
+    wrong = [name for name in {**expected, **held} if (name in expected) != (name in held)]
+    if wrong:
+        raise InputError(
+            f"the {part} does not have the tensors of its architecture: {', '.join(wrong[:10])}",
+            "a complete checkpoint needs every part of the model",
+        )

@@ -1,0 +1,112 @@
+"""An architecture as an LDM config file, which other tools read beside a CompVis checkpoint."""
+
+from typing import Any
+
+import yaml
+
+from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
+
+
+def ldm_yaml(architecture: Architecture) -> str:
+    """The LDM config file of a model; below ``esdctl`` it holds the exact architecture as well.
+
+    Args:
+        architecture: of the checkpoint that the file goes with.
+
+    Returns:
+        YAML, for ``NAME.yaml`` beside ``NAME.ckpt``.
+    """
+    params: dict[str, Any] = {
+        "linear_start": architecture.scheduler.get("beta_start", 0.00085),
+        "linear_end": architecture.scheduler.get("beta_end", 0.012),
+        "timesteps": architecture.scheduler.get("num_train_timesteps", 1000),
+        "parameterization": "v" if architecture.prediction_type == "v_prediction" else "eps",
+        "scale_factor": architecture.vae.get("scaling_factor", 0.18215),
+        "unet_config": {
+            "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
+            "params": _unet(architecture),
+        },
+        "first_stage_config": {
+            "target": "ldm.models.autoencoder.AutoencoderKL",
+            "params": {"embed_dim": _channels(architecture), "ddconfig": _vae(architecture)},
+        },
+        **_text(architecture),
+    }
+    document = {
+        "model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params},
+        "esdctl": {"format": FORMAT, "architecture": _plain(architecture.document())},
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _unet(architecture: Architecture) -> dict[str, Any]:
+    unet = architecture.unet
+    widths = unet["block_out_channels"]
+    depth = unet.get("transformer_layers_per_block", 1)
+    with_attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
+    heads = unet.get("attention_head_dim", 8)
+    params: dict[str, Any] = {
+        "in_channels": unet.get("in_channels", 4),
+        "out_channels": unet.get("out_channels", 4),
+        "model_channels": widths[0],
+        "channel_mult": [_multiple(width, widths[0]) for width in widths],
+        "num_res_blocks": unet.get("layers_per_block", 2),
+        "attention_resolutions": [2**i for i, has in enumerate(with_attention) if has][::-1],
+        "use_spatial_transformer": True,
+        "transformer_depth": depth if isinstance(depth, int) else list(depth),
+        "context_dim": unet["cross_attention_dim"],
+        "use_linear_in_transformer": bool(unet.get("use_linear_projection")),
+    }
+    if isinstance(heads, int):
+        params["num_heads"] = heads
+    else:
+        params["num_head_channels"] = widths[-1] // heads[-1]
+    if unet.get("addition_embed_type") == "text_time":
+        added = unet["projection_class_embeddings_input_dim"]
+        params |= {"num_classes": "sequential", "adm_in_channels": added}
+    return params
+
+
+def _vae(architecture: Architecture) -> dict[str, Any]:
+    vae = architecture.vae
+    widths = vae["block_out_channels"]
+    return {
+        "double_z": True,
+        "z_channels": _channels(architecture),
+        "resolution": vae.get("sample_size", 256),
+        "in_channels": vae.get("in_channels", 3),
+        "out_ch": vae.get("out_channels", 3),
+        "ch": widths[0],
+        "ch_mult": [_multiple(width, widths[0]) for width in widths],
+        "num_res_blocks": vae.get("layers_per_block", 2),
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+
+
+def _text(architecture: Architecture) -> dict[str, Any]:
+    if architecture.family == "sd1":
+        return {"cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}}
+    open_clip = {"layer": "penultimate", "freeze": True}
+    if architecture.family == "sd2":
+        target = "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder"
+        return {"cond_stage_config": {"target": target, "params": open_clip}}
+    target = "sgm.modules.GeneralConditioner"
+    return {"conditioner_config": {"target": target}}
+
+
+def _channels(architecture: Architecture) -> int:
+    channels: int = architecture.vae.get("latent_channels", 4)
+    return channels
+
+
+def _multiple(width: int, first: int) -> int | float:
+    """LDM's files hold whole numbers; pocket's second level is 1.5 times as wide as its first."""
+    return width // first if width % first == 0 else width / first
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which YAML's safe form needs."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

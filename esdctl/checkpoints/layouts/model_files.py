@@ -1,0 +1,190 @@
+"""A whole model on disk, in either layout, read part by part under the same names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from esdctl.checkpoints.layouts.architecture import (
+    Architecture,
+    architecture_of_compvis,
+    architecture_of_folder,
+)
+from esdctl.checkpoints.layouts.compvis import read_compvis
+from esdctl.checkpoints.layouts.ema import with_ema_as_unet
+from esdctl.checkpoints.layouts.key_map import Part, family_parts
+from esdctl.checkpoints.layouts.weight_files import FolderTensors, find_weights
+from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
+from esdctl.checkpoints.tensor_file import open_tensors
+from esdctl.errors import InputError
+from esdctl.progress import Reporter, Silent
+
+Layout = Literal["compvis", "diffusers"]
+
+# CLIP's vocabulary, the same in every Stable Diffusion, lies in the embedded model. What fills a
+# prompt up differs: OpenAI's CLIP takes the end mark, OpenCLIP token 0, which is "!".
+_PACKAGE = Path(__file__).parents[2]
+_CLIP = _PACKAGE / "pocket" / "weights" / "tokenizer"
+_OPEN_CLIP_CONFIG = _PACKAGE / "models" / "assets" / "open_clip" / "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """A tokenizer on disk.
+
+    Args:
+        folder: what ``CLIPTokenizer.from_pretrained`` reads.
+        padding: the token that fills a prompt up; None leaves it to the folder.
+        files: file name -> file, for a copy that needs no ``padding``.
+    """
+
+    folder: Path
+    padding: str | None
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFiles:
+    """A model's files; tensors are read when they are asked for.
+
+    Args:
+        path: the checkpoint or the pipeline folder.
+        layout: how the files name their tensors.
+        architecture: the config of each part.
+        tokenizers: one for each text encoder.
+        files: every file that holds weights.
+        tensors: part -> canonical name -> tensor, mapped from the files.
+        beside: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
+    """
+
+    path: Path
+    layout: Layout
+    architecture: Architecture
+    tokenizers: tuple[TokenizerFiles, ...]
+    files: tuple[Path, ...]
+    tensors: Mapping[Part, Mapping[str, torch.Tensor]] = field(repr=False)
+    beside: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The U-Net, the VAE, and the text encoder or both."""
+        return parts_of(self.architecture)
+
+    def read(self, part: Part) -> Mapping[str, torch.Tensor]:
+        """A part's tensors: diffusers' names, CLIP's without ``text_model.``; lazy and mapped.
+
+        Raises:
+            IntegrityError: when a tensor is asked for, and holds NaN or infinity.
+        """
+        return self.tensors[part]
+
+    def digest(self) -> str:
+        """sha256 of all weights, the same in both layouts; see ``model_digest``."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        known = remembered_digest(self.files)
+        if known is None:
+            known = digest_of({part: self.read(part) for part in self.parts})
+            remember_digest(self.files, known)
+        return known
+
+
+def open_model(
+    path: Path,
+    *,
+    model_config: Path | None = None,
+    prediction_type: str | None = None,
+    variant: str | None = None,
+    reporter: Reporter = Silent(),  # noqa: B008
+) -> ModelFiles:
+    """Open a CompVis checkpoint or a diffusers folder; what it is, its content says.
+
+    Args:
+        path: ``.ckpt``, ``.pth``, ``.safetensors`` of CompVis form, or a pipeline folder.
+        model_config: an LDM config file, for a checkpoint whose shapes do not say all.
+        prediction_type: ``epsilon`` or ``v_prediction``, where the files do not say it.
+        variant: of a folder's files, such as ``fp16``.
+        reporter: told of a slow first reading.
+
+    Returns:
+        The model's files; no tensor is read yet.
+
+    Raises:
+        InputError: something is missing, damaged, or of another kind of model.
+        IntegrityError: a file lies about its content, or would run code.
+        UsageError: there is no such prediction type.
+    """
+    if path.is_dir():
+        return _open_folder(path, prediction_type, variant, reporter)
+    if not path.exists():
+        raise InputError(f"no such file or folder: {path}", "check the path of the model")
+    file = with_ema_as_unet(open_tensors(path, reporter))
+    architecture = architecture_of_compvis(
+        file.infos, file.metadata, path, model_config, prediction_type
+    )
+    model = read_compvis(file, architecture)
+    return ModelFiles(
+        path=path,
+        layout="compvis",
+        architecture=architecture,
+        tokenizers=clip_tokenizers(architecture),
+        files=(path,),
+        tensors=model,
+        beside=model.beside,
+    )
+
+
+def parts_of(architecture: Architecture) -> tuple[Part, ...]:
+    """The parts that a model of this architecture has, in a fixed order."""
+    return family_parts(architecture.family)
+
+
+def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
+    """The tokenizers of a checkpoint, which carries none: CLIP's, each with its padding."""
+    files = {path.name: path for path in sorted(_CLIP.iterdir())}
+    clip = TokenizerFiles(_CLIP, None, files)
+    open_clip = TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
+    return {"sd1": (clip,), "sd2": (open_clip,), "sdxl": (clip, open_clip)}[architecture.family]
+
+
+def _open_folder(
+    folder: Path, prediction_type: str | None, variant: str | None, reporter: Reporter
+) -> ModelFiles:
+    if not (folder / "model_index.json").is_file():
+        raise InputError(
+            f"{folder} is no pipeline folder: it lacks model_index.json",
+            "give the folder that holds model_index.json, unet, vae and text_encoder",
+        )
+    architecture = architecture_of_folder(folder, prediction_type)
+    found = {
+        part: find_weights(folder, part, variant) for part in family_parts(architecture.family)
+    }
+    return ModelFiles(
+        path=folder,
+        layout="diffusers",
+        architecture=architecture,
+        tokenizers=_folder_tokenizers(folder, architecture),
+        files=tuple(path for files in found.values() for path in files),
+        tensors=FolderTensors(found, reporter),
+    )
+
+
+def _folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[TokenizerFiles, ...]:
+    names: Sequence[str] = ("tokenizer",)
+    if architecture.text_encoder_2 is not None:
+        names = ("tokenizer", "tokenizer_2")
+    return tuple(_folder_tokenizer(folder, name) for name in names)
+
+
+def _folder_tokenizer(folder: Path, name: str) -> TokenizerFiles:
+    files = {path.name: path for path in sorted((folder / name).glob("*")) if path.is_file()}
+    if not files.keys() & {"vocab.json", "tokenizer.json"}:
+        raise InputError(
+            f"the model in {folder} lacks {name}/vocab.json", "download or unpack it again"
+        )
+    return TokenizerFiles(folder / name, None, files)

@@ -1,0 +1,228 @@
+"""The config of each part of a CompVis checkpoint, told from names and shapes alone."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from esdctl.checkpoints.layouts.ldm_config import LdmConfig
+from esdctl.errors import InputError
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+GROUPS = 32  # of LDM's group norms, wherever the channels allow it
+CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
+HEADS_OF_SD1 = 8
+SCALE = 0.18215  # of the latents: v1-inference.yaml, v2-inference.yaml
+SCALE_XL = 0.13025  # sd_xl_base.yaml
+
+
+class HasShape(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+Shapes = Mapping[str, HasShape]
+
+
+def family_of(infos: Shapes, source: Path) -> str:
+    """``sd1``, ``sd2`` or ``sdxl``, by the text encoders that lie beside the U-Net.
+
+    Raises:
+        InputError: it is none of them, or a part is missing.
+    """
+    if not any(name.startswith(UNET) for name in infos):
+        _refuse(source, "it holds no U-Net under model.diffusion_model.")
+    if not any(name.startswith(VAE) for name in infos):
+        _refuse(source, "it holds no VAE under first_stage_model.")
+    marks = {
+        "sdxl": "conditioner.embedders.1.model.",
+        "sd2": "cond_stage_model.model.",
+        "sd1": "cond_stage_model.transformer.",
+    }
+    for family, prefix in marks.items():
+        if any(name.startswith(prefix) for name in infos):
+            return family
+    if any(name.startswith("conditioner.embedders.0.model.") for name in infos):
+        _refuse(source, "it is SDXL's refiner, which no text-to-image training suits")
+    _refuse(source, "it holds no text encoder of Stable Diffusion 1.x, 2.x or XL")
+
+
+def unet_config(infos: Shapes, source: Path, ldm: LdmConfig) -> dict[str, Any]:
+    """The U-Net's config.json but for ``sample_size``, which no shape tells.
+
+    Args:
+        infos: the checkpoint's tensors.
+        source: for messages.
+        ldm: says the heads, where the user has an LDM config file.
+    """
+    levels = _levels(infos, source)
+    widths = [level["width"] for level in levels]
+    first = _shape(infos, f"{UNET}input_blocks.0.0.weight", source)
+    linear = len(_shape(infos, f"{UNET}middle_block.1.proj_in.weight", source)) == 2
+    to_k = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+    is_xl = f"{UNET}label_emb.0.0.weight" in infos
+    config: dict[str, Any] = {
+        "_class_name": "UNet2DConditionModel",
+        "in_channels": first[1],
+        "out_channels": _shape(infos, f"{UNET}out.2.weight", source)[0],
+        "block_out_channels": widths,
+        "layers_per_block": levels[0]["layers"],
+        "down_block_types": [
+            "CrossAttnDownBlock2D" if level["depth"] else "DownBlock2D" for level in levels
+        ],
+        "up_block_types": [
+            "CrossAttnUpBlock2D" if level["depth"] else "UpBlock2D" for level in reversed(levels)
+        ],
+        "transformer_layers_per_block": _depths(infos, levels),
+        "cross_attention_dim": _shape(infos, to_k, source)[1],
+        "attention_head_dim": _heads(ldm, widths, linear),
+        "use_linear_projection": linear,
+        "norm_num_groups": math.gcd(GROUPS, *widths),
+    }
+    if is_xl:
+        pooled = _shape(infos, "conditioner.embedders.1.model.text_projection", source)[1]
+        added = _shape(infos, f"{UNET}label_emb.0.0.weight", source)[1]
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": (added - pooled) // 6,  # six time ids
+            "projection_class_embeddings_input_dim": added,
+        }
+    return config
+
+
+def vae_config(infos: Shapes, source: Path, is_xl: bool, scale: float | None) -> dict[str, Any]:
+    """The VAE's config.json but for ``sample_size``."""
+    widths, level = [], 0
+    while (name := f"{VAE}encoder.down.{level}.block.0.conv2.weight") in infos:
+        widths.append(infos[name].shape[0])
+        level += 1
+    conv_in = _shape(infos, f"{VAE}encoder.conv_in.weight", source)
+    if not widths:
+        _refuse(source, "its VAE has no levels")
+    layers = _count(infos, rf"{re.escape(VAE)}encoder\.down\.0\.block\.(\d+)\.")
+    config: dict[str, Any] = {
+        "_class_name": "AutoencoderKL",
+        "in_channels": conv_in[1],
+        "out_channels": _shape(infos, f"{VAE}decoder.conv_out.weight", source)[0],
+        "latent_channels": _shape(infos, f"{VAE}decoder.conv_in.weight", source)[1],
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "layers_per_block": layers,
+        "norm_num_groups": math.gcd(GROUPS, *widths),
+        "scaling_factor": scale or (SCALE_XL if is_xl else SCALE),
+    }
+    return {**config, "force_upcast": True} if is_xl else config
+
+
+def clip_config(infos: Shapes, prefix: str, source: Path) -> dict[str, Any]:
+    """The config.json of OpenAI's CLIP text encoder below ``prefix``."""
+    vocabulary, width = _shape(infos, f"{prefix}embeddings.token_embedding.weight", source)
+    layers = _count(infos, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.")
+    inner = _shape(infos, f"{prefix}encoder.layers.0.mlp.fc1.weight", source)[0]
+    tokens = _shape(infos, f"{prefix}embeddings.position_embedding.weight", source)[0]
+    return {
+        **_clip(vocabulary, width, layers, inner, tokens, "quick_gelu"),
+        "architectures": ["CLIPTextModel"],
+        "projection_dim": width,
+    }
+
+
+def open_clip_config(infos: Shapes, prefix: str, source: Path, is_second: bool) -> dict[str, Any]:
+    """The config.json of OpenCLIP's text encoder below ``prefix``.
+
+    SD 2.x reads the last layer but one, so its last layer is left out, as in its published
+    folders; SDXL's second encoder keeps it for the pooled output.
+    """
+    vocabulary, width = _shape(infos, f"{prefix}token_embedding.weight", source)
+    layers = _count(infos, rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
+    block = f"{prefix}transformer.resblocks.0."
+    inner = _shape(infos, f"{block}mlp.c_fc.weight", source)[0]
+    tokens = _shape(infos, f"{prefix}positional_embedding", source)[0]
+    if is_second:
+        projected = _shape(infos, f"{prefix}text_projection", source)[1]
+        kind = "CLIPTextModelWithProjection"
+    else:
+        layers, projected, kind = layers - 1, width, "CLIPTextModel"
+    return {
+        **_clip(vocabulary, width, layers, inner, tokens, "gelu"),
+        "architectures": [kind],
+        "projection_dim": projected,
+    }
+
+
+def _clip(
+    vocabulary: int, width: int, layers: int, inner: int, tokens: int, activation: str
+) -> dict[str, Any]:
+    return {
+        "model_type": "clip_text_model",
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, width // CHANNELS_A_HEAD),
+        "max_position_embeddings": tokens,
+        "hidden_act": activation,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1 if activation == "quick_gelu" else 0,
+    }
+
+
+def _levels(infos: Shapes, source: Path) -> list[dict[str, int]]:
+    """The way down: each level's width, number of resnets, and depth of its transformers."""
+    levels: list[dict[str, int]] = [{"width": 0, "layers": 0, "depth": 0}]
+    blocks = _count(infos, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")
+    for index in range(1, blocks):
+        block = f"{UNET}input_blocks.{index}."
+        if f"{block}0.op.weight" in infos:
+            levels.append({"width": 0, "layers": 0, "depth": 0})
+            continue
+        levels[-1]["width"] = _shape(infos, f"{block}0.in_layers.2.weight", source)[0]
+        levels[-1]["layers"] += 1
+        depth = _count(infos, rf"{re.escape(block)}1\.transformer_blocks\.(\d+)\.")
+        levels[-1]["depth"] = max(levels[-1]["depth"], depth)
+    if blocks < 2 or not all(level["layers"] for level in levels):
+        _refuse(source, "its U-Net's input blocks are not those of Stable Diffusion")
+    return levels
+
+
+def _depths(infos: Shapes, levels: list[dict[str, int]]) -> int | list[int]:
+    """Transformer blocks of each level; one number where all agree."""
+    middle = _count(infos, rf"{re.escape(UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
+    depths = [level["depth"] or 1 for level in levels]
+    if levels[-1]["depth"] == 0 and middle:  # no transformer there, so the middle's depth counts
+        depths[-1] = middle
+    return depths[0] if len(set(depths)) == 1 else depths
+
+
+def _heads(ldm: LdmConfig, widths: list[int], linear: bool) -> int | list[int]:
+    """diffusers calls the number of heads ``attention_head_dim``, in every Stable Diffusion."""
+    if ldm.heads is not None:
+        return ldm.heads
+    if ldm.channels_a_head is None and not linear:
+        return HEADS_OF_SD1
+    channels = ldm.channels_a_head or CHANNELS_A_HEAD
+    return [max(1, width // channels) for width in widths]
+
+
+def _count(infos: Shapes, pattern: str) -> int:
+    """One more than the largest number that the pattern finds in a name; 0 without any."""
+    found = (re.match(pattern, name) for name in infos)
+    return max((int(match.group(1)) + 1 for match in found if match), default=0)
+
+
+def _shape(infos: Shapes, name: str, source: Path) -> tuple[int, ...]:
+    if name not in infos:
+        _refuse(source, f"it lacks {name}")
+    return infos[name].shape
+
+
+def _refuse(source: Path, reason: str) -> NoReturn:
+    raise InputError(
+        f"{source} is no complete Stable Diffusion checkpoint: {reason}",
+        "give a checkpoint with U-Net, VAE and text encoder (SD 1.x, 2.x or XL)",
+    )

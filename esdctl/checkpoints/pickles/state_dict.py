@@ -1,0 +1,91 @@
+"""Where the weights lie in what was pickled: bare, under ``state_dict`` or under ``model``."""
+
+from dataclasses import dataclass
+
+from esdctl.checkpoints.pickles.stored_tensor import StoredTensor
+from esdctl.checkpoints.pickles.values import Inert, Items, PickleFault, Row, Table, describe
+from esdctl.checkpoints.refusal import shown
+
+# Lightning and CompVis; diffusers' and other trainers; judges of pictures.
+_KEYS = ("state_dict", "model", "model_state_dict")
+_KEPT = ("global_step", "epoch", "esdctl")
+_NAMED = 40  # of what was dropped, by name
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """The weights, and what lay beside them.
+
+    Args:
+        tensors: by name.
+        metadata: ``global_step``, ``epoch`` and ``esdctl`` where they are there, and ``dropped``.
+    """
+
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str]
+
+
+def find_state_dict(root: object) -> StateDict:
+    """Find the weights in a pickle's value.
+
+    Raises:
+        PickleFault: there are none.
+    """
+    dropped: list[str] = []
+    metadata: dict[str, str] = {}
+    prefix = ""
+    while isinstance(root, Table) and (key := _way_down(root)):
+        metadata = _kept(root) | metadata
+        dropped += [prefix + name for name in root if name != key and name not in metadata]
+        prefix += f"{key}."
+        root = root[key]
+    if not isinstance(root, Table):
+        raise PickleFault(f"it holds {_what(root)}, not a table of weights", is_other_kind=True)
+    metadata = _kept(root) | metadata
+    tensors: dict[str, StoredTensor] = {}
+    for name, value in root.items():
+        if isinstance(value, StoredTensor):
+            tensors[name] = value
+        elif isinstance(value, Inert) and str(value.made_by).startswith("torch._utils._rebuild_"):
+            fault = f"{shown(name)} is a tensor of a kind that is not read"
+            raise PickleFault(f"{fault} ({value.made_by})", is_other_kind=True)
+        elif name not in metadata:
+            dropped.append(prefix + name)
+    if not tensors:
+        raise PickleFault(f"it holds no weights{_instead(root)}", is_other_kind=True)
+    if dropped:
+        metadata["dropped"] = _listing(dropped)
+    return StateDict(tensors, metadata)
+
+
+def _way_down(table: Table) -> str:
+    """The key under which the weights lie; empty when they lie here or nowhere."""
+    return next((key for key in _KEYS if isinstance(table.get(key), Table) and table[key]), "")
+
+
+def _kept(table: Table) -> dict[str, str]:
+    """Plain facts that later readers want."""
+    values = {key: table[key] for key in _KEPT if key in table}
+    return {key: str(value) for key, value in values.items() if type(value) in (int, str)}
+
+
+def _what(value: object) -> str:
+    if isinstance(value, StoredTensor):
+        return "a single tensor"
+    if isinstance(value, Inert):
+        return f"a pickled object ({describe(value)})"
+    if isinstance(value, Items | Row):
+        return "a list" if isinstance(value, Items) else "a tuple"
+    return f"the value {describe(value)}"
+
+
+def _instead(table: Table) -> str:
+    """What lies where the weights should: a whole pickled model, mostly."""
+    found = next((key for key in _KEYS if isinstance(table.get(key), Inert)), "")
+    return f": {found!r} is a pickled object ({describe(table[found])})" if found else ""
+
+
+def _listing(names: list[str]) -> str:
+    shown = [ascii(name[:100])[1:-1] for name in names[:_NAMED]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,0 +1,160 @@
+"""How long a command will take and how much memory, told before it starts."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from esdctl.esd.batch_size import fitting_batch_size
+from esdctl.esd.before_after import sheet_batch_size, sheet_pictures
+from esdctl.esd.memory_advice import memory_advice
+from esdctl.esd.plan import ErasePlan
+from esdctl.esd.prepare import prepare
+from esdctl.esd.run_folder import RunFolder
+from esdctl.evaluation.evaluate import missing_pictures
+from esdctl.evaluation.judge import picture_of
+from esdctl.evaluation.plan import EvaluationPlan
+from esdctl.models.devices import find_devices
+from esdctl.models.memory import telling_of_memory
+from esdctl.models.precision import find_dtype, name_of
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.progress import Reporter, Silent
+from esdctl.sampling.plan import BatchSize, Picture, default_guidance
+from esdctl.sampling.sample import auto_batch_size
+from esdctl.timing.isolated import peak_memory
+from esdctl.timing.sampling_cost import sampling_seconds
+from esdctl.timing.training_cost import measure_training
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Time and memory of a command.
+
+    Args:
+        seconds: from the command's start to its end.
+        peak_memory_bytes: the most at once, of the CUDA device or resident.
+        device: where.
+        parts: how the seconds are made up.
+    """
+
+    seconds: float
+    peak_memory_bytes: int
+    device: str
+    parts: dict[str, float]
+
+    def document(self) -> dict[str, object]:
+        """As a JSON document."""
+        return {
+            "seconds": round(self.seconds, 2),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "device": self.device,
+            "parts": {name: round(seconds, 4) for name, seconds in self.parts.items()},
+        }
+
+
+def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Estimate:
+    """Open the model, measure one step, and count what is left of the run.
+
+    With ``until`` it is what the run takes at the most. Nothing is written.
+
+    Args:
+        plan: the run.
+        began: when the command started, by ``time.perf_counter``.
+        reporter: told of the batch size where it is measured.
+
+    Raises:
+        DeviceError: there is no such device, or its memory does not suffice for a step.
+    """
+    config, run = plan.config, RunFolder(plan.output)
+    devices = find_devices(config.devices)
+    dtype = find_dtype(config.dtype, devices[0])
+    model = load(plan.pipeline, devices[0], dtype)
+    with telling_of_memory(devices[0], memory_advice(config, run, name_of(dtype), False)):
+        ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+        batch_size = config.batch_size
+        if batch_size == "auto":
+            batch_size = fitting_batch_size(
+                ready.student, model.schedule, ready.embeddings, config, ready.latent, reporter
+            )
+        opening = time.perf_counter() - began
+        cost = measure_training(ready, model.schedule, config, batch_size)
+        sheet = _sheet_seconds(plan, model) if config.contact_sheet else 0.0
+    steps = config.iterations - run.saved_steps()
+    parts = {
+        "opening": opening,
+        "training": steps * cost.seconds_a_step,
+        "contact_sheet": sheet,
+    }
+    more = {"a_step": cost.seconds_a_step, "a_pair": cost.seconds_a_pair}
+    total = sum(parts.values())
+    return Estimate(total, peak_memory(devices[0]), str(devices[0]), {**parts, **more})
+
+
+def _sheet_seconds(plan: ErasePlan, model: StableDiffusion) -> float:
+    guidance = default_guidance(plan.pipeline)
+    _, pictures = sheet_pictures(model, plan.concept, plan.catalogue, guidance)
+    return 2 * sampling_seconds(model, pictures, sheet_batch_size(model))
+
+
+def estimate_sampling(
+    pipeline: Pipeline,
+    pictures: Sequence[Picture],
+    batch_size: BatchSize,
+    device: torch.device,
+    began: float,
+) -> Estimate:
+    """Open the model and measure a short batch of each kind of picture.
+
+    Args:
+        pipeline: the model.
+        pictures: what is to be made; at least one.
+        batch_size: at most so many at once.
+        device: where.
+        began: when the command started, by ``time.perf_counter``.
+
+    Raises:
+        DeviceError: the device's memory does not suffice for a batch.
+    """
+    model = load(pipeline, device)
+    for part in model.files.parts:
+        getattr(model, part)  # loads it
+    size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
+    opening = time.perf_counter() - began
+    parts = {"opening": opening, "sampling": sampling_seconds(model, pictures, size)}
+    return Estimate(sum(parts.values()), peak_memory(device), str(device), parts)
+
+
+def estimate_evaluation(
+    plan: EvaluationPlan, folder: Path, batch_size: BatchSize, device: torch.device, began: float
+) -> Estimate:
+    """Measure a short batch and a verdict, and count the pictures that are not judged yet.
+
+    Args:
+        plan: what to evaluate.
+        folder: where predictions are looked up.
+        batch_size, device, began: as in ``estimate_sampling``.
+
+    Raises:
+        DeviceError: the device's memory does not suffice for a batch.
+        InputError: a file of predictions is damaged, or the classifier.
+        IntegrityError: the classifier's file is damaged.
+    """
+    missing = missing_pictures(plan, folder)
+    classify = plan.classifier.load(device, Silent())  # beside the model, as in an evaluation
+    side = plan.settings.image_size
+    for _ in range(2):  # the first call is slower than all others
+        start = time.perf_counter()
+        classify(np.zeros((1, side, side, 3), np.uint8))
+        verdict = time.perf_counter() - start
+    pictures = [picture_of(cell, plan.settings, "") for cell in plan.cells]
+    one = estimate_sampling(plan.pipeline, pictures, batch_size, device, began)
+    parts = {
+        "opening": one.parts["opening"] * max(1, sum(count > 0 for count in missing)),
+        "sampling": one.parts["sampling"] * sum(missing) / len(plan.cells),
+        "judging": verdict * sum(missing),
+    }
+    return replace(one, seconds=sum(parts.values()), parts=parts)

@@ -1,0 +1,99 @@
+"""``bench sample``: pictures a second at several batch sizes, beside diffusers' pipeline."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from esdctl.errors import UsageError
+from esdctl.models.devices import find_device
+from esdctl.models.resolve import resolve_model
+from esdctl.models.stable_diffusion import load
+from esdctl.progress import Reporter
+from esdctl.sampling.plan import default_guidance
+from esdctl.storage.workspace import Workspace
+from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with
+from esdctl.timing.isolated import isolated, peak_memory
+from esdctl.timing.report import Case, Report, report
+from esdctl.timing.sampling_cost import measure_sampling, some_pictures
+from esdctl.timing.stopwatch import seconds_of
+
+TASK = "cases"
+
+
+def bench_sampling(
+    model: str,
+    root: Path,
+    batch_sizes: Sequence[int],
+    steps: int,
+    device: str | None,
+    reporter: Reporter,
+) -> Report:
+    """Measure diffusers at the largest batch size, then ours at each; a process each.
+
+    Args:
+        model: as the user names it.
+        root: the workspace.
+        batch_sizes: pictures at once.
+        steps: of DDIM.
+        device: or None for the best one.
+        reporter: told of each case.
+    """
+    largest = max(batch_sizes)
+    reporter.started(TASK, 1 + len(batch_sizes), "cases")
+    theirs = isolated(diffusers_figures, model, root, largest, steps, device).value
+    rows = [Case(f"diffusers, batch {largest}", theirs)]
+    reporter.advanced(TASK, 1)
+    for size in batch_sizes:
+        ours = isolated(our_figures, model, root, size, steps, device).value
+        rows.append(Case(f"esdctl, batch {size}", ours))
+        reporter.advanced(TASK, len(rows))
+    reporter.finished(TASK)
+    return report(f"A picture of {steps} DDIM steps", rows, ("s a picture", "peak memory, MB"))
+
+
+def parse_batch_sizes(text: str) -> list[int]:
+    """Read ``1,4,16``.
+
+    Raises:
+        UsageError: a part is no number from 1 on.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--batch-sizes {text!r} names no batch sizes", "write 1,4,16")
+    return [int(part) for part in parts]
+
+
+def our_figures(
+    name: str, root: Path, batch_size: int, steps: int, device: str | None
+) -> dict[str, float | None]:
+    """By short batches of few steps and of more."""
+    place = find_device(device)
+    pipeline = resolve_model(name, Workspace(root))
+    model = load(pipeline, place)
+    pictures = some_pictures(model, batch_size, default_guidance(pipeline))
+    cost = measure_sampling(model, pictures)
+    return _figures(cost.seconds_a_picture(steps), place)
+
+
+def diffusers_figures(
+    name: str, root: Path, batch_size: int, steps: int, device: str | None
+) -> dict[str, float | None]:
+    """The same through diffusers' own pipeline on the same weights."""
+    place = find_device(device)
+    pipeline = resolve_model(name, Workspace(root))
+    model = load(pipeline, place)
+    pictures = some_pictures(model, batch_size, default_guidance(pipeline))
+    pipe = diffusers_pipeline(model)
+    few, more = (seconds_of(place, partial(sample_with, pipe, pictures, count)) for count in (1, 4))
+    step = max(0.0, more - few) / 3
+    return _figures((few + step * (steps - 1)) / batch_size, place)
+
+
+def _figures(seconds: float, place: torch.device) -> dict[str, float | None]:
+    return {
+        "s a picture": seconds,
+        "pictures a second": 1 / seconds,
+        "peak memory, MB": peak_memory(place) / 1e6,
+    }

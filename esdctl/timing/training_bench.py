@@ -1,0 +1,161 @@
+"""``bench train``: what a training pair costs under given settings, beside the reference's."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from esdctl.errors import UsageError
+from esdctl.esd.compiled import compiled
+from esdctl.esd.config import TrainConfig
+from esdctl.esd.plan import ErasePlan, plan_erase
+from esdctl.esd.prepare import Prepared, prepare
+from esdctl.esd.run_folder import RunFolder
+from esdctl.esd.trackers import open_tracker
+from esdctl.esd.trainer import train
+from esdctl.esd.warm_start import start_warm
+from esdctl.evaluation.probe import new_probe, plan_probe
+from esdctl.models.devices import find_devices
+from esdctl.models.memory import telling_of_memory
+from esdctl.models.precision import find_dtype
+from esdctl.models.stable_diffusion import load
+from esdctl.progress import Reporter, Silent
+from esdctl.storage.atomic import read_jsonl
+from esdctl.storage.workspace import Workspace
+from esdctl.timing.isolated import isolated, peak_memory
+from esdctl.timing.report import Case, Report, report
+from esdctl.timing.training_cost import measure_training
+
+TASK = "cases"
+PROBED_EVERY = 5  # steps, where the time to an end is measured
+# The seed system's structure, which is the paper's: one picture a step, 50 DDIM steps, and nothing
+# is retained.
+REFERENCE: Mapping[str, object] = {
+    "trajectory": "exact",
+    "batch_size": 1,
+    "ddim_steps": 50,
+    "retain_all": False,
+    "retain": (),
+}
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """Settings to measure.
+
+    Args:
+        name: what the table calls them.
+        settings: TrainConfig's keys; what is not named is the preset's.
+        preset: or None for the one that suits the model.
+    """
+
+    name: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    preset: str | None = None
+
+
+def bench_training(
+    cases: Sequence[TrainingCase], root: Path, until: str | None, reporter: Reporter
+) -> Report:
+    """Measure each case in a process of its own.
+
+    Args:
+        cases: the first one is what the others are compared with.
+        root: the workspace.
+        until: also train each case until then, and tell how long it took; None does not.
+        reporter: told of each case.
+
+    Raises:
+        UsageError: a setting makes no sense, or there is no case.
+        DeviceError: the memory does not suffice.
+    """
+    if not cases:
+        raise UsageError("nothing to measure", "name at least one case")
+    reporter.started(TASK, len(cases), "cases")
+    rows = []
+    for done, case in enumerate(cases, start=1):
+        figures = isolated(figures_of, case, root).value
+        if until is not None:
+            figures |= isolated(seconds_until, case, until, root).value
+        rows.append(Case(case.name, figures))
+        reporter.advanced(TASK, done, case.name)
+    reporter.finished(TASK)
+    compared = ["s a pair", "forwards a pair", "peak memory, MB"]
+    return report("A training pair", rows, [*compared, *([f"s to {until}"] if until else [])])
+
+
+def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
+    """Open the model as ``train`` does, and measure each kind of pass of its steps."""
+    plan = plan_erase(dict(case.settings), {}, None, case.preset, None, Workspace(root))
+    config = plan.config
+    devices = find_devices(config.devices)
+    model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
+    with telling_of_memory(devices[0], ["measure a smaller --batch-size or --image-size"]):
+        ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+        ready, compiling = _compiled(ready, config, _batch_size(plan))
+        cost = measure_training(ready, model.schedule, config, _batch_size(plan))
+    unet = sum(p.numel() * p.element_size() for p in model.unet_values.values())
+    selected = sum(p.numel() for p in ready.student.selected.values())
+    return {
+        "s a pair": cost.seconds_a_pair,
+        "forwards a pair": cost.passes.forwards_a_pair,
+        "s a step": cost.seconds_a_step,
+        "pairs a step": float(cost.passes.pairs),
+        "peak memory, MB": peak_memory(devices[0]) / 1e6,
+        "U-Net on disk, MB": unet / 1e6,
+        "selected, million": selected / 1e6,
+        **({"s to compile": compiling} if config.compile else {}),
+    }
+
+
+def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float | None]:
+    """Train until a probe measures ``until``; the probes' own time is left out.
+
+    The figures are None where the settings' iterations do not get there.
+    """
+    settings = {"probe_every": PROBED_EVERY, **case.settings, "until": until}
+    workspace = Workspace(root)
+    plan = plan_erase(settings, {}, None, case.preset, None, workspace)
+    config = plan.config
+    devices = find_devices(config.devices)
+    model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
+    pictures = plan_probe(plan.pipeline, plan.concept.name, workspace.models)
+    probe = new_probe(pictures, model)
+    ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+    ready, _ = _compiled(ready, config, _batch_size(plan))
+    shape = (_batch_size(plan), *ready.latent)
+    with TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))
+        if config.warm_start:
+            start_warm(ready, config.negative_guidance, run.log, Silent())
+        nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
+        train(
+            ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
+            run.log, nobody, Silent(), lambda: False, probe,
+        )  # fmt: skip
+        rows = read_jsonl(run.log)
+    is_reached = any(row.get("is_reached") for row in rows)
+    seconds = [float(str(row["seconds"])) for row in rows if "probe" not in row]
+    return {
+        f"s to {until}": sum(seconds) if is_reached else None,
+        f"steps to {until}": float(sum("loss" in row for row in rows)) if is_reached else None,
+    }
+
+
+def _compiled(
+    ready: Prepared, config: TrainConfig, batch_size: int
+) -> tuple[Prepared, float | None]:
+    """With a compiled U-Net and the seconds that it took; None where the plain one is used."""
+    if not config.compile:
+        return ready, None
+    began = time.perf_counter()
+    student = compiled(ready, config, batch_size, Silent())
+    seconds = time.perf_counter() - began
+    return replace(ready, student=student), None if student.compiled is None else seconds
+
+
+def _batch_size(plan: ErasePlan) -> int:
+    if plan.config.batch_size == "auto":
+        raise UsageError("an automatic batch cannot be compared", "name it: --batch-size 4")
+    return plan.config.batch_size
