@@ -11,7 +11,7 @@ from esdctl.progress import Reporter
 from esdctl.storage.disk_errors import guard_disk
 from esdctl.storage.lock import target_lock
 from esdctl.storage.manifest import FileEntry, Manifest
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
 from esdctl.transfer.meter import Meter
 from esdctl.transfer.options import TransferOptions
@@ -24,10 +24,10 @@ from esdctl.transfer.plan import (
 )
 from esdctl.transfer.ranges import fetch_files
 from esdctl.transfer.remote_file import NoRanges, RemoteFile, SourceChanged
-from esdctl.transfer.remote_zip import unpack, unpack_and_prove
 from esdctl.transfer.spool import spool_archive
 from esdctl.transfer.staging import Staging, check_replaceable, check_space
 from esdctl.transfer.survey import Found, FoundTree, FoundZip, journal_source, source_of
+from esdctl.transfer.zip.remote import unpack, unpack_and_prove
 
 
 def fetch(

@@ -11,10 +11,10 @@ import httpx
 
 from esdctl.catalog.artifacts import TreeSource
 from esdctl.errors import InputError, IntegrityError, NetworkError
-from esdctl.transfer.http import Http, spoken
+from esdctl.transfer.client import Http, spoken
 from esdctl.transfer.options import DEFAULT_ENDPOINT
 from esdctl.transfer.retry import Transient
-from esdctl.transfer.zip_rules import check_names
+from esdctl.transfer.zip.rules import check_names
 
 MAX_ANSWER = 32 * 2**20  # bytes of one page of a listing
 MAX_FILES = 1_000_000

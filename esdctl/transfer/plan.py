@@ -8,7 +8,7 @@ from esdctl.catalog.artifacts import Artifact
 from esdctl.errors import NetworkError
 from esdctl.progress import Reporter
 from esdctl.storage.manifest import FileEntry, Manifest
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Known, read_journal
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.remote_file import SourceChanged

@@ -11,12 +11,12 @@ from esdctl.errors import IntegrityError
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.disk_errors import guard_disk
 from esdctl.storage.manifest import FileEntry
-from esdctl.transfer.crew import run_crew
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.journal import DurableRange, Journal, holds
 from esdctl.transfer.meter import Meter
 from esdctl.transfer.partial_file import PartialFile
 from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile
+from esdctl.transfer.thread_group import run_crew
 
 PIECE = 32 * 2**20  # bytes of one request; less at the end, so that connections end together
 SMALLEST_PIECE = 2**20

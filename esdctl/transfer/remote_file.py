@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from esdctl.errors import NetworkError
-from esdctl.transfer.http import Answer, Expired, Http, OutOfRange, spoken
+from esdctl.transfer.client import Answer, Expired, Http, OutOfRange, spoken
 from esdctl.transfer.retry import Transient
 
 MAX_REFUSALS = 2  # with 403; some content networks refuse every Range so, whatever the address

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.crew import run_crew
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.retry import Stopped
+from esdctl.transfer.thread_group import run_crew
 
 LARGEST_SEGMENT = 3 * 2**20
 SMALLEST_SEGMENT = 256 * 1024

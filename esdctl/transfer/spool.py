@@ -7,14 +7,14 @@ from pathlib import Path
 
 from esdctl.catalog.artifacts import Artifact, ZipSource
 from esdctl.progress import Reporter
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
 from esdctl.transfer.meter import Meter
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.ranges import WantedFile, fetch_files
-from esdctl.transfer.remote_zip import read_contents
 from esdctl.transfer.staging import Staging, check_space
 from esdctl.transfer.survey import FoundZip, check_contents, journal_source
+from esdctl.transfer.zip.remote import read_contents
 
 ARCHIVE = "archive.zip"
 BLOCK = 2**20

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.errors import IntegrityError, NetworkError
 from esdctl.storage.manifest import MANIFEST_NAME
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.hub import at_endpoint, file_address, list_files
 from esdctl.transfer.journal import Source
 from esdctl.transfer.ranges import WantedFile
 from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile, look
-from esdctl.transfer.remote_zip import read_contents
-from esdctl.transfer.unpacking import ZipContents
+from esdctl.transfer.zip.remote import read_contents
+from esdctl.transfer.zip.unpacking import ZipContents
 
 
 @dataclass(frozen=True)

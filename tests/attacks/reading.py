@@ -1,6 +1,6 @@
 """Read a ZIP in memory by the rules, as the transfer engine reads it from a server."""
 
-from esdctl.transfer.zip_rules import (
+from esdctl.transfer.zip.rules import (
     TAIL_SIZE,
     Limits,
     Member,

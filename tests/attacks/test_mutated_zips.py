@@ -8,7 +8,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 import pytest
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.zip_rules import Member
+from esdctl.transfer.zip.rules import Member
 from tests.attacks.reading import read_archive
 from tests.attacks.zip_builder import DEFLATED, DESCRIPTOR, FOLDER, Archive, Entry, unicode_path
 

@@ -213,7 +213,7 @@ def _write_catalog(path: Path, endpoint: str) -> None:
 
 
 def _print_table(best: dict[str, Measured], unpacked: int) -> None:
-    from esdctl.transfer.inflate import inflater_name
+    from esdctl.transfer.zip.inflate import inflater_name
 
     ours = best["esdctl"].seconds
     print(f"\nesdctl inflates with {inflater_name()}; zlib {zlib.ZLIB_RUNTIME_VERSION}\n")

@@ -8,10 +8,12 @@ from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.cli.exit_codes import exit_code
 from esdctl.errors import EsdctlError
 from esdctl.progress import Silent
-from esdctl.transfer import inflate, ranges, remote_zip, resumption, segments
+from esdctl.transfer import ranges, segments
 from esdctl.transfer.fetch import fetch
 from esdctl.transfer.options import Proof, TransferOptions
 from esdctl.transfer.plan import plan_transfer
+from esdctl.transfer.zip import inflate, resumption
+from esdctl.transfer.zip import remote as remote_zip
 
 SMALL = 128 * 1024
 

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from esdctl.transfer.deflate_boundary import WINDOW, find_boundary
-from esdctl.transfer.inflate import new_inflater
+from esdctl.transfer.zip.deflate_boundary import WINDOW, find_boundary
+from esdctl.transfer.zip.inflate import new_inflater
 
 KIB = 1024
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from esdctl.errors import NetworkError, UsageError
-from esdctl.transfer.http import Http, spoken
+from esdctl.transfer.client import Http, spoken
 from esdctl.transfer.options import TransferOptions, options_from_environment
 from tests.hub_faults import Fault
 from tests.hub_server import HubServer

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.transfer import resumption
 from esdctl.transfer.plan import plan_transfer
+from esdctl.transfer.zip import resumption
 from tests.conftest import REPOSITORY
 from tests.hub_faults import Fault
 from tests.hub_server import HubServer

@@ -3,7 +3,7 @@
 import pytest
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.zip_rules import check_name, check_names
+from esdctl.transfer.zip.rules import check_name, check_names
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.zip_rules import (
+from esdctl.transfer.zip.rules import (
     TAIL_SIZE,
     Limits,
     check_local_header,

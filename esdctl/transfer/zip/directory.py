@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from esdctl.transfer.refusal import refusal, shown
-from esdctl.transfer.zip_end_record import DirectoryPlace
-from esdctl.transfer.zip_extra import Fields, read_extra, unicode_name, widen
-from esdctl.transfer.zip_limits import (
+from esdctl.transfer.zip.end_record import DirectoryPlace
+from esdctl.transfer.zip.extra import Fields, read_extra, unicode_name, widen
+from esdctl.transfer.zip.limits import (
     DEFAULT_LIMITS,
     DEFLATED,
     STORED,
@@ -21,7 +21,7 @@ from esdctl.transfer.zip_limits import (
     check_size,
     check_total,
 )
-from esdctl.transfer.zip_names import NameTree
+from esdctl.transfer.zip.names import NameTree
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")  # 4.3.12
 _ENTRY_SIGNATURE = b"PK\1\2"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from esdctl.errors import IntegrityError
 from esdctl.storage.disk_errors import guard_disk
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
-from esdctl.transfer.member_sink import MemberSink
 from esdctl.transfer.meter import Meter
 from esdctl.transfer.segments import (
     LARGEST_SEGMENT,
@@ -19,8 +18,9 @@ from esdctl.transfer.segments import (
     Sink,
     stream_intervals,
 )
-from esdctl.transfer.unpacking import ZipContents, ZipUnpacking
-from esdctl.transfer.zip_rules import TAIL_SIZE, Member, check_names, find_directory, read_directory
+from esdctl.transfer.zip.member_sink import MemberSink
+from esdctl.transfer.zip.rules import TAIL_SIZE, Member, check_names, find_directory, read_directory
+from esdctl.transfer.zip.unpacking import ZipContents, ZipUnpacking
 
 WORKERS = 4  # threads that inflate, at most; fewer on fewer cores
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from esdctl.transfer.refusal import refusal
-from esdctl.transfer.zip_names import MAX_NAMES
+from esdctl.transfer.zip.names import MAX_NAMES
 
 STORED = 0
 DEFLATED = 8

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.storage.manifest import FileEntry
-from esdctl.transfer.inflate import new_inflater
 from esdctl.transfer.journal import Journal, MemberMark
 from esdctl.transfer.meter import Meter
-from esdctl.transfer.resumption import Resumption, resume_member
 from esdctl.transfer.segments import ByteSource
-from esdctl.transfer.zip_rules import Member
+from esdctl.transfer.zip.inflate import new_inflater
+from esdctl.transfer.zip.resumption import Resumption, resume_member
+from esdctl.transfer.zip.rules import Member
 
 
 @dataclass(frozen=True)

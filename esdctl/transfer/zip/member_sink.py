@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Protocol
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.inflate import Mark, MemberFile
 from esdctl.transfer.journal import MemberMark
-from esdctl.transfer.resumption import Resumption
-from esdctl.transfer.zip_rules import (
+from esdctl.transfer.zip.inflate import Mark, MemberFile
+from esdctl.transfer.zip.resumption import Resumption
+from esdctl.transfer.zip.rules import (
     Member,
     check_descriptor,
     check_local_header,

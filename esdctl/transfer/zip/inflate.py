@@ -13,8 +13,8 @@ from typing import Protocol
 
 from esdctl.errors import IntegrityError
 from esdctl.transfer.drain import Drain
-from esdctl.transfer.resumption import Resumption
-from esdctl.transfer.zip_rules import Member
+from esdctl.transfer.zip.resumption import Resumption
+from esdctl.transfer.zip.rules import Member
 
 INPUT_SLICE = 256 * 1024  # what the decompressor holds back is copied at each call
 OUTPUT_BLOCK = 512 * 1024  # unpacked bytes in memory at once, whatever the ratio

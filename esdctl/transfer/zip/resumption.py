@@ -14,7 +14,7 @@ from esdctl.transfer.segments import ByteSource
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-    from esdctl.transfer.deflate_boundary import Inflater
+    from esdctl.transfer.zip.deflate_boundary import Inflater
 
 PACKED_WINDOW = 512 * 1024  # packed bytes before the mark in which a block has to begin
 UNPACKED_WINDOW = 4 * 2**20  # unpacked bytes before the mark that are looked at
@@ -74,7 +74,7 @@ def resume_member(
             start = max(0, mark.unpacked - UNPACKED_WINDOW)
             file.seek(start)
             unpacked = file.read(mark.unpacked - start)
-        from esdctl.transfer.deflate_boundary import WINDOW, find_boundary  # loads numpy
+        from esdctl.transfer.zip.deflate_boundary import WINDOW, find_boundary  # loads numpy
 
         first = max(0, mark.packed - PACKED_WINDOW)
         boundary = find_boundary(_read(source, first, mark.packed), unpacked, new_inflater)

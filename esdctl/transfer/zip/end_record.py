@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from esdctl.transfer.refusal import refusal
-from esdctl.transfer.zip_limits import DEFAULT_LIMITS, Limits
+from esdctl.transfer.zip.limits import DEFAULT_LIMITS, Limits
 
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _END_SIGNATURE = b"PK\5\6"

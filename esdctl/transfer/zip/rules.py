@@ -38,15 +38,15 @@ extensible data in ZIP64's end record, ZIP64 fields in the directory longer than
 with content, and every method but stored and deflated.
 """
 
-from esdctl.transfer.zip_directory import Member, read_directory
-from esdctl.transfer.zip_end_record import TAIL_SIZE, DirectoryPlace, find_directory
-from esdctl.transfer.zip_limits import Limits
-from esdctl.transfer.zip_local_header import (
+from esdctl.transfer.zip.directory import Member, read_directory
+from esdctl.transfer.zip.end_record import TAIL_SIZE, DirectoryPlace, find_directory
+from esdctl.transfer.zip.limits import Limits
+from esdctl.transfer.zip.local_header import (
     check_descriptor,
     check_local_header,
     local_header_length,
 )
-from esdctl.transfer.zip_names import check_name, check_names
+from esdctl.transfer.zip.names import check_name, check_names
 
 __all__ = [
     "TAIL_SIZE",

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from esdctl.transfer.http import Http
+from esdctl.transfer.client import Http
 from esdctl.transfer.retry import Stopped
 
 SECONDS_TO_END = 5.0  # what a thread that waits for a server may take after the first error
