@@ -11,7 +11,7 @@ from esdctl.cli.output import print_json, print_line
 from esdctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from esdctl.esd.explain import Explanation
+    from esdctl.erasing.explain import Explanation
 
 app = typer.Typer(
     name="config", help="Explain a settings file, or bring it up to date.", no_args_is_help=True
@@ -27,7 +27,7 @@ def check(file: FileArgument, json: JsonOption = False) -> None:
 
     The exit status is 2 when something in it is wrong.
     """
-    from esdctl.esd.explain import explain
+    from esdctl.erasing.explain import explain
 
     explanation = explain(file)
     if json:
@@ -45,7 +45,7 @@ def migrate(file: FileArgument) -> None:
 
     Example: esdctl config migrate train_config.yaml > train.yaml
     """
-    from esdctl.esd.explain import migrate as migrated
+    from esdctl.erasing.explain import migrate as migrated
 
     print_line(migrated(file).rstrip("\n"))
 

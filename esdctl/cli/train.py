@@ -28,9 +28,9 @@ from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from esdctl.esd.erase import Prober
-    from esdctl.esd.plan import ErasePlan
-    from esdctl.esd.run_folder import RunFolder
+    from esdctl.erasing.erase import Prober
+    from esdctl.erasing.plan import ErasePlan
+    from esdctl.erasing.run_folder import RunFolder
     from esdctl.progress import Reporter
 
 # Parameters of the command that are no setting.
@@ -140,7 +140,7 @@ def _plan(
     is_seed_line: bool,
     reporter: "Reporter",
 ) -> "ErasePlan":
-    from esdctl.esd.plan import plan_erase, plan_resume
+    from esdctl.erasing.plan import plan_erase, plan_resume
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
@@ -159,8 +159,8 @@ def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder,
     with reporting(quiet) as reporter:
         for note in plan.notes:
             reporter.notice(note)
-        from esdctl.esd.erase import erase
-        from esdctl.esd.whole_model import whole_model_path, write_whole_model
+        from esdctl.erasing.erase import erase
+        from esdctl.erasing.whole_model import whole_model_path, write_whole_model
 
         whole_model_path(plan)  # a name that cannot be used is told before the training
         prober = _prober(plan, root)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from esdctl.erasing.until import Probe, Probed
 from esdctl.errors import UsageError
-from esdctl.esd.until import Probe, Probed
 from esdctl.evaluation.classifiers.classifier import Classify
 from esdctl.evaluation.judge import classified, picture_of
 from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation

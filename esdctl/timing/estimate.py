@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from esdctl.esd.batch_size import fitting_batch_size
-from esdctl.esd.before_after import sheet_batch_size, sheet_pictures
-from esdctl.esd.memory_advice import memory_advice
-from esdctl.esd.plan import ErasePlan
-from esdctl.esd.prepare import prepare
-from esdctl.esd.run_folder import RunFolder
+from esdctl.erasing.before_after import sheet_batch_size, sheet_pictures
+from esdctl.erasing.esd.batch_size import fitting_batch_size
+from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.memory_advice import memory_advice
+from esdctl.erasing.plan import ErasePlan
+from esdctl.erasing.run_folder import RunFolder
 from esdctl.evaluation.evaluate import missing_pictures
 from esdctl.evaluation.judge import picture_of
 from esdctl.evaluation.plan import EvaluationPlan

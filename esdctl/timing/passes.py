@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from esdctl.diffusion.schedule import Schedule
-from esdctl.esd.config import TrainConfig
-from esdctl.esd.step import Embeddings, step_loss
-from esdctl.esd.student import Student
-from esdctl.esd.trajectory import open_trajectory
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd.step import Embeddings, step_loss
+from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.progress import Silent
 
 COUNTED = 300  # steps; the others are like them

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.editing.closed_form import start_warm
+from esdctl.erasing.esd.compiled import compiled
+from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.prepare import Prepared, prepare
+from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.trackers import open_tracker
 from esdctl.errors import UsageError
-from esdctl.esd.compiled import compiled
-from esdctl.esd.config import TrainConfig
-from esdctl.esd.plan import ErasePlan, plan_erase
-from esdctl.esd.prepare import Prepared, prepare
-from esdctl.esd.run_folder import RunFolder
-from esdctl.esd.trackers import open_tracker
-from esdctl.esd.trainer import train
-from esdctl.esd.warm_start import start_warm
 from esdctl.evaluation.probe import new_probe, plan_probe
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory

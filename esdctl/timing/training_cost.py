@@ -6,9 +6,9 @@ from functools import partial
 import torch
 
 from esdctl.diffusion.schedule import Schedule
-from esdctl.esd.config import TrainConfig
-from esdctl.esd.prepare import Prepared
-from esdctl.esd.update import Update
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd.prepare import Prepared
+from esdctl.erasing.esd.update import Update
 from esdctl.timing.passes import Pass, Passes, count_passes
 from esdctl.timing.stopwatch import seconds_of
 

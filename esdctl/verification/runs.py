@@ -11,7 +11,7 @@ from esdctl.verification.soundness import fault_of_picture, fault_of_safetensors
 
 def verify_run(path: Path) -> Report:
     """Check what ``esdctl train`` left behind."""
-    from esdctl.esd.run_folder import RunFolder, open_run
+    from esdctl.erasing.run_folder import RunFolder, open_run
 
     run = RunFolder(path)
     record: dict[str, object] = {}

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from esdctl.cli.app import run
-from esdctl.esd.config import TrainConfig
-from esdctl.esd.meanings import MEANINGS
-from esdctl.esd.preset import load_preset, preset_names
-from tests.esd.seed_files import SEED_FILE
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.meanings import MEANINGS
+from esdctl.erasing.preset import load_preset, preset_names
+from tests.erasing.seed_files import SEED_FILE
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from esdctl.cli.app import run
-from esdctl.esd.until import Probed
+from esdctl.erasing.until import Probed
 from esdctl.evaluation.probe import new_probe, plan_probe
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load

@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from esdctl.esd.plan import plan_erase
-from esdctl.esd.prepare import prepare
-from esdctl.esd.trackers import open_tracker
-from esdctl.esd.train_methods import select
-from esdctl.esd.trainer import train
+from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.plan import plan_erase
+from esdctl.erasing.trackers import open_tracker
+from esdctl.erasing.train_methods import select
 from esdctl.models.precision import DTYPES
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load

@@ -23,8 +23,8 @@ from esdctl.storage.provenance import collect
 ESDCTL = """
 import sys, torch
 from pathlib import Path
-from esdctl.esd.student import new_student
-from esdctl.esd.train_methods import select
+from esdctl.erasing.esd.student import new_student
+from esdctl.erasing.train_methods import select
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts

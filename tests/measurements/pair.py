@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from esdctl.esd.plan import plan_erase
-from esdctl.esd.prepare import prepare
-from esdctl.esd.step import step_loss
-from esdctl.esd.trajectory import open_trajectory
+from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.esd.step import step_loss
+from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
+from esdctl.erasing.plan import plan_erase
 from esdctl.models.precision import find_dtype
 from esdctl.models.resolve import POCKET
 from esdctl.models.stable_diffusion import load

@@ -9,7 +9,7 @@ import torch
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.cli.app import run
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.esd.train_methods import select
+from esdctl.erasing.train_methods import select
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.workspace import Workspace

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 
-from esdctl.esd.train_methods import RULES, select
+from esdctl.erasing.train_methods import RULES, select
 from esdctl.evaluation.classifiers.pocket import load_classifier
 from esdctl.models.resolve import POCKET, resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load

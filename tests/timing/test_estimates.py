@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from esdctl.cli.app import run
-from esdctl.esd.plan import plan_erase
-from esdctl.esd.prepare import prepare
+from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.plan import plan_erase
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.sampling import sample as sampling

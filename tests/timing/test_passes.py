@@ -5,9 +5,9 @@ import torch
 
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import scaled_linear
-from esdctl.esd.config import TrainConfig
-from esdctl.esd.exact import draw
-from esdctl.esd.step import Embeddings
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd.step import Embeddings
+from esdctl.erasing.esd.trajectories.exact import draw
 from esdctl.timing.passes import Pass, Passes, count_passes
 
 SHAPE = (4, 4, 8, 8)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from esdctl.checkpoints.changes.delta import write_delta
-from esdctl.esd.run_folder import RunFolder
+from esdctl.erasing.run_folder import RunFolder
 from esdctl.storage.manifest import MANIFEST_NAME
 from esdctl.verification.runs import verify_run
 

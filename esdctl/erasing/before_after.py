@@ -1,0 +1,90 @@
+"""The before/after contact sheet of a run: the base model above, the erased one below."""
+
+from PIL import Image
+
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.erasing.concepts import Catalogue, Concept
+from esdctl.erasing.esd.student import Student
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.progress import Reporter
+from esdctl.sampling.contact_sheet import contact_sheet
+from esdctl.sampling.plan import DEFAULT_STEPS, Picture
+from esdctl.sampling.sample import sample_in_memory
+
+SEED = 188  # the benchmark's first
+COLUMNS = 9
+AT_ONCE = 2 * 512 * 512  # pixels; sampling must fit where training did
+LARGE = 256  # pixels a side; a CPU takes minutes for each such picture
+FEW_STEPS = 8  # of DDIM, where each takes seconds
+
+
+def before_after(
+    model: StableDiffusion,
+    student: Student,
+    concept: Concept,
+    catalogue: Catalogue,
+    guidance: float,
+    reporter: Reporter,
+) -> Image.Image:
+    """Sample both models on the same prompts and seeds.
+
+    Args:
+        model: holds the student's values.
+        student: gives the frozen values of the same U-Net.
+        concept: what was erased; its prompts come first.
+        catalogue: where the other styles and objects come from.
+        guidance: scale of the sampler.
+        reporter: told of the progress.
+    """
+    prompts, pictures = sheet_pictures(model, concept, catalogue, guidance)
+    if pictures[0].steps < DEFAULT_STEPS:
+        reporter.notice("the contact sheet has two columns: this model samples slowly on a CPU")
+    at_once = sheet_batch_size(model)
+    erased = sample_in_memory(model, pictures, reporter, at_once)
+    student.restore()
+    base = sample_in_memory(model, pictures, reporter, at_once)
+    rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
+    return contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
+
+
+def sheet_pictures(
+    model: StableDiffusion, concept: Concept, catalogue: Catalogue, guidance: float
+) -> tuple[list[tuple[str, str]], list[Picture]]:
+    """Labels and prompts of the sheet's columns, and the pictures that either model makes."""
+    prompts, steps = sheet_prompts(concept, catalogue), DEFAULT_STEPS
+    side = model.image_size
+    if model.device.type == "cpu" and side > LARGE:
+        prompts, steps = [prompts[0], prompts[-1]], FEW_STEPS
+    return prompts, [
+        Picture(f"{i}.png", prompt, SEED + i, guidance, steps, side, side)
+        for i, (_, prompt) in enumerate(prompts)
+    ]
+
+
+def sheet_batch_size(model: StableDiffusion) -> int:
+    """So few pictures at once that they fit where training did."""
+    return max(1, min(COLUMNS, AT_ONCE // model.image_size**2))
+
+
+def sheet_prompts(concept: Concept, catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Labels and prompts: three of the concept, then others that should stay."""
+    styles = [name for name in catalogue.styles if name != concept.name]
+    objects = [name for name in catalogue.objects if name != concept.name]
+    plain = "Seed_Images" if "Seed_Images" in styles else styles[0]
+    kept_styles = [plain, *(name for name in styles if name != plain)]
+    if concept.name in catalogue.styles:
+        pairs = [(concept.name, name) for name in objects[4:7]]
+    elif concept.name in catalogue.objects:
+        pairs = [(style, concept.name) for style in kept_styles[:3]]
+    else:
+        named = [(prompt, prompt) for prompt in concept.prompts[:3]]
+        return [*named, *((name, f"An image of {name}.") for name in objects[:3])]
+    count = COLUMNS - len(pairs)
+    kept = [
+        (kept_styles[(2 * i) % len(kept_styles)], objects[(3 * i) % len(objects)])
+        for i in range(count)
+    ]
+    return [
+        (f"{style}, {name}".replace("_", " "), evaluation_prompt(style, name))
+        for style, name in [*pairs, *kept]
+    ]

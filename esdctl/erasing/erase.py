@@ -1,0 +1,197 @@
+"""Plan -> run folder: what ``esdctl train`` does."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+
+import torch
+import yaml
+
+from esdctl import __version__
+from esdctl.checkpoints.changes.delta import write_delta
+from esdctl.diffusion.schedule import Schedule
+from esdctl.erasing.before_after import before_after
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.editing.closed_form import start_warm
+from esdctl.erasing.esd.batch_size import fitting_batch_size
+from esdctl.erasing.esd.compiled import compiled
+from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.prepare import Prepared, prepare
+from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
+from esdctl.erasing.memory_advice import memory_advice
+from esdctl.erasing.plan import ErasePlan
+from esdctl.erasing.run_folder import RunFolder, claim, open_run
+from esdctl.erasing.settings_digest import CHANGEABLE
+from esdctl.erasing.trackers import open_tracker
+from esdctl.erasing.until import Probe
+from esdctl.errors import UsageError
+from esdctl.models.devices import find_devices
+from esdctl.models.memory import telling_of_memory
+from esdctl.models.precision import find_dtype, name_of
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.progress import Reporter
+from esdctl.sampling.plan import default_guidance
+from esdctl.storage.atomic import write_json, write_text, write_with
+from esdctl.storage.lock import target_lock
+from esdctl.storage.provenance import collect
+
+# Given the model whose U-Net is the student: what measures it.
+Prober = Callable[[StableDiffusion], Probe]
+
+
+def erase(
+    plan: ErasePlan,
+    command_line: Sequence[str],
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    prober: Prober | None = None,
+) -> RunFolder:
+    """Train, or go on training, until the run folder holds the delta and the sheet.
+
+    A finished run with the same plan is left as it is.
+
+    Args:
+        plan: what to do.
+        command_line: for the record.
+        reporter: told of the progress.
+        stop: asked after each step; True saves the state and ends with Interrupted.
+        prober: measures the student where the settings say ``until``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: the output folder belongs to something else, or nothing measures ``until``.
+        CheckFailed: the loss became infinite or NaN.
+        Interrupted: ``stop`` said so.
+        DeviceError: this machine has no such device, or its memory does not suffice.
+        StorageError: the disk is full or not writable.
+    """
+    devices = find_devices(plan.config.devices)
+    dtype = find_dtype(plan.config.dtype, devices[0])
+    run = claim(plan.output)
+    with target_lock(plan.output, reporter):
+        computed = {"devices": [str(d) for d in devices], "dtype": name_of(dtype)}
+        _write_or_compare_record(run, plan, computed, command_line)
+        if run.has_all(plan.config.contact_sheet):
+            reporter.notice(f"nothing to do: {run.path} is finished")
+            return run
+        model = load(plan.pipeline, devices[0], dtype)
+        with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
+            student = _train(model, plan, run, devices[1:], reporter, stop, prober)
+            _write_delta(run, plan, student)
+            if plan.config.contact_sheet:
+                _write_contact_sheet(run, plan, model, student, reporter)
+        run.seal(plan.concept.name, plan.digest)
+    return run
+
+
+def _train(
+    model: StableDiffusion,
+    plan: ErasePlan,
+    run: RunFolder,
+    second: Sequence[torch.device],
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    prober: Prober | None,
+) -> Student:
+    """The trained student; while it trains, the U-Net alone is in the device's memory."""
+    config = plan.config
+    ready = prepare(model, plan.pipeline, plan.concept, config, second)
+    batch_size = _batch_size(run, ready, model.schedule, config, reporter)
+    if config.compile:
+        ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
+    if config.warm_start:
+        start_warm(ready, config.negative_guidance, run.log, reporter)
+    probe = None if prober is None else prober(model)
+    with closing(open_tracker(config, run.path, reporter)) as tracker:
+        train(
+            ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
+            run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
+        )  # fmt: skip
+    return ready.student
+
+
+def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:
+    """Where this run's frozen trajectories are kept, if anywhere."""
+    config, student = plan.config, ready.student
+    if config.pool is None:
+        return None
+    computed = (student.device.type, name_of(student.dtype))
+    digest = pool_digest(config, plan.concept, plan.base_digest, computed, ready.latent)
+    return PoolFolder(config.pool, digest)
+
+
+def _batch_size(
+    run: RunFolder, ready: Prepared, schedule: Schedule, config: TrainConfig, reporter: Reporter
+) -> int:
+    """The number that the settings name, or what fits, which a resumed run finds in its folder."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    if not run.batch_size.exists():
+        size = fitting_batch_size(
+            ready.student, schedule, ready.embeddings, config, ready.latent, reporter
+        )
+        write_json(run.batch_size, {"batch_size": size})
+    return int(json.loads(run.batch_size.read_bytes())["batch_size"])
+
+
+def _advice(
+    config: TrainConfig, run: RunFolder, devices: Sequence[torch.device], dtype: torch.dtype
+) -> list[str]:
+    is_another_free = devices[0].type == "cuda" and len(devices) == 1 < torch.cuda.device_count()
+    return memory_advice(config, run, name_of(dtype), is_another_free)
+
+
+def _write_or_compare_record(
+    run: RunFolder, plan: ErasePlan, computed: Mapping[str, object], command_line: Sequence[str]
+) -> None:
+    if run.record.exists():
+        _, record = open_run(run.path)
+        if record["settings_digest"] != plan.digest:
+            raise UsageError(
+                f"{run.path} holds a run with other settings",
+                "choose another --output, or go on with that run: esdctl train --resume",
+            )
+        return
+    settings = plan.config.model_dump(mode="json")
+    write_text(run.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    write_json(
+        run.record,
+        {
+            "settings": settings,
+            "settings_digest": plan.digest,
+            "preset": plan.preset.name,
+            "concept": asdict(plan.concept),
+            "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},
+            "computed": computed,
+            "provenance": collect(command_line),
+        },
+    )
+
+
+def _write_contact_sheet(
+    run: RunFolder, plan: ErasePlan, model: StableDiffusion, student: Student, reporter: Reporter
+) -> None:
+    guidance = default_guidance(plan.pipeline)
+    sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, reporter)
+    write_with(run.contact_sheet, lambda beside: sheet.save(beside))
+
+
+def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:
+    config: TrainConfig = plan.config
+    write_delta(
+        run.delta,
+        dict(student.selected),
+        {
+            "base": plan.pipeline.name,
+            "base_digest": plan.base_digest,
+            "concept": plan.concept.name,
+            "concept_kind": plan.concept.template,
+            "train_method": config.train_method,
+            "settings": json.dumps(config.model_dump(mode="json", exclude=CHANGEABLE)),
+            "version": __version__,
+        },
+    )

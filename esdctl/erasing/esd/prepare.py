@@ -1,0 +1,90 @@
+"""What training starts from: embeddings of all prompts, and the student beside its frozen copy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.erasing.concepts import Concept
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd.step import Embeddings
+from esdctl.erasing.esd.student import Student, new_student
+from esdctl.erasing.train_methods import select
+from esdctl.models.memory import return_freed_memory
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.text import encode_prompts
+
+LARGE = 1e9  # bytes of a U-Net; beside its passes the system's clearing of memory is nothing
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A student that can be trained.
+
+    Args:
+        student: on its device.
+        embeddings: of all prompts, in the machine's memory.
+        latent: shape of one latent, (4, h, w).
+    """
+
+    student: Student
+    embeddings: Embeddings
+    latent: tuple[int, int, int]
+
+
+def prepare(
+    model: StableDiffusion,
+    pipeline: Pipeline,
+    concept: Concept,
+    config: TrainConfig,
+    second: Sequence[torch.device] = (),
+) -> Prepared:
+    """Encode each prompt once, and split the U-Net; no text encoder stays in memory.
+
+    Args:
+        model: its U-Net becomes the student's.
+        pipeline: the model's files, for the text encoders and for a second U-Net.
+        concept: gives the prompts.
+        config: gives train method, image size and gradient checkpointing.
+        second: that device; none where the two share one.
+
+    Raises:
+        UsageError: the train method selects nothing.
+    """
+    if model.device.type == "cpu" and _bytes_of(model.unet) >= LARGE:
+        return_freed_memory()
+    side = config.image_size or model.image_size
+    embeddings = _embeddings(pipeline, model.device, concept, side)
+    copy = load(pipeline, second[0], model.dtype).unet if second else None
+    names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
+    student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
+    if config.gradient_checkpointing:
+        model.unet.enable_gradient_checkpointing()
+    height = width = side // model.vae_factor
+    channels = int(model.architecture.unet.get("in_channels", 4))  # left out where it is diffusers'
+    return Prepared(student, embeddings, (channels, height, width))
+
+
+def _bytes_of(unet: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
+
+
+def _embeddings(
+    pipeline: Pipeline, device: torch.device, concept: Concept, side: int
+) -> Embeddings:
+    # Opened for this alone: mapped pages stay in memory as long as their file is open.
+    model = load(replace(pipeline), device)
+
+    def encode(prompts: Sequence[str]) -> Conditioning:
+        return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
+
+    embeddings = Embeddings(
+        prompts=encode(concept.prompts),
+        erase_from=encode([concept.erase_from]) if concept.erase_from else None,
+        retained=encode(concept.retained) if concept.retained else None,
+        empty=encode([""]),
+    )
+    model.drop("text_encoder", "text_encoder_2")
+    return embeddings

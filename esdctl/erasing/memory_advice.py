@@ -1,0 +1,40 @@
+"""What to change when a run's memory does not suffice, the mildest change first."""
+
+from collections.abc import Iterator
+
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.run_folder import RunFolder
+
+
+def memory_advice(config: TrainConfig, run: RunFolder, dtype: str, more_devices: bool) -> list[str]:
+    """What may help, the mildest first; the run itself is kept.
+
+    Args:
+        config: what the run does.
+        run: where it is.
+        dtype: what it computes in: fp32, bf16 or fp16.
+        more_devices: whether a second device is there and not in use.
+    """
+    going_on = list(_without_another_result(config, more_devices))
+    other = list(_with_another_result(config, dtype))
+    resume = f"esdctl train --resume {run.path}"
+    advice = [f"go on with: {resume} {flag}" for flag in going_on]
+    if other:
+        advice.append(f"start another run with {', '.join(other)}")
+    return advice or [f"free memory, then go on with: {resume}"]
+
+
+def _without_another_result(config: TrainConfig, more_devices: bool) -> Iterator[str]:
+    if not config.gradient_checkpointing:
+        yield "--gradient-checkpointing"
+    if more_devices:
+        yield "--devices 0,1"
+
+
+def _with_another_result(config: TrainConfig, dtype: str) -> Iterator[str]:
+    if config.batch_size != 1:
+        yield f"--batch-size 1 (now {config.batch_size})"
+    if dtype == "fp32":
+        yield "--dtype bf16 (now fp32)"
+    size = "the model's own" if config.image_size is None else str(config.image_size)
+    yield f"a smaller --image-size (now {size})"

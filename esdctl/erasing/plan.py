@@ -1,0 +1,278 @@
+"""From the layers of settings to one typed plan of an erasure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from esdctl.datasets import unlearn_canvas
+from esdctl.erasing.concepts import (
+    Catalogue,
+    Concept,
+    describe_concept,
+    read_catalogue,
+    template_of,
+)
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.preset import Preset, load_preset
+from esdctl.erasing.run_folder import open_run
+from esdctl.erasing.seed_rules import check_names
+from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
+from esdctl.erasing.sources import Sources, read_sources
+from esdctl.erasing.train_methods import moves_keys_and_values
+from esdctl.errors import InputError, UsageError
+from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
+from esdctl.progress import Reporter, Silent
+from esdctl.settings.legacy import translate
+from esdctl.settings.resolve import Resolved
+from esdctl.storage.workspace import Workspace
+
+_NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
+
+
+@dataclass(frozen=True)
+class ErasePlan:
+    """What a run will do.
+
+    Args:
+        config: every setting.
+        origins: where each setting comes from.
+        preset: the preset in use.
+        concept: what is erased and kept.
+        catalogue: the names that the model knows.
+        pipeline: the base model's files.
+        base_digest: sha256 of the base model.
+        digest: sha256 over all that decides the result.
+        output: the run folder.
+        notes: what was inferred; for the user.
+    """
+
+    config: TrainConfig
+    origins: Mapping[str, str]
+    preset: Preset
+    concept: Concept
+    catalogue: Catalogue
+    pipeline: Pipeline
+    base_digest: str
+    digest: str
+    output: Path
+    notes: tuple[str, ...]
+
+
+def plan_erase(
+    flags: Mapping[str, object | None],
+    environment: Mapping[str, str],
+    config_file: Path | None,
+    preset_name: str | None,
+    output: Path | None,
+    workspace: Workspace,
+    is_seed_line: bool = False,
+    reporter: Reporter = Silent(),  # noqa: B008
+    unset: Collection[str] = (),
+) -> ErasePlan:
+    """Resolve settings, concept and model.
+
+    Args:
+        flags: of the command line, by the present keys or the seed system's; None where not given.
+        environment: ``ESDCTL_TRAIN_...``.
+        config_file: a YAML file of TrainConfig's keys or the seed system's, or None.
+        preset_name: or None for the one that suits file, model and template.
+        output: the run folder, or None for one below the workspace's outputs.
+        workspace: where models and outputs lie.
+        is_seed_line: whether the flags are spelt as the seed system's; then what is named nowhere
+            has its defaults, the concept too.
+        reporter: told of a slow first reading of the model.
+        unset: settings that the preset leaves alone.
+
+    Raises:
+        UsageError: a setting or a name makes no sense.
+        InputError: the model or the file is missing.
+    """
+    sources = read_sources(flags, environment, config_file)
+    said = sources.resolve(None)
+    first = said.value
+    is_bare = not (first.concept or first.prompt or config_file)
+    is_seed = sources.is_seed or (is_seed_line and is_bare)
+    pipeline, notes = _find_model(first, is_seed, workspace, reporter)
+    chosen = preset_name or _preset_of(said, is_seed, pipeline)
+    preset = load_preset(chosen, template_of(first), first.erase_from is not None)
+    preset = replace(preset, values={k: v for k, v in preset.values.items() if k not in unset})
+    resolved = sources.resolve(preset)
+    config = _settled(resolved, pipeline, workspace)
+    catalogue = read_catalogue(pipeline.folder) or Catalogue(
+        unlearn_canvas.STYLES, unlearn_canvas.OBJECTS
+    )
+    concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
+    if sources.is_seed and config.concept:
+        check_names((sources.file, sources.flags), concept.template, concept.name)
+    _check_warm_start(config, concept)
+    if first.template is None:
+        notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
+    notes += _more_notes(config, preset, sources)
+    notes += pipeline.files.architecture.notes
+    base_digest = pipeline.digest()
+    digest = settings_digest(config, concept, base_digest)
+    label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
+    default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
+    return ErasePlan(
+        config, resolved.origins, preset, concept, catalogue, pipeline, base_digest, digest,
+        output or default, tuple(notes),
+    )  # fmt: skip
+
+
+def _check_warm_start(config: TrainConfig, concept: Concept) -> None:
+    if config.warm_start and not concept.retained:
+        raise UsageError(
+            "warm_start without anything to keep takes half of all other concepts with it",
+            "add --retain-all, or --retain NAME for each that matters",
+        )
+
+
+def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> bool:
+    """Whether a prompt, or a data set of any names, makes an unknown concept known."""
+    own_prompts = first.prompt or [p for p in config.prompt if "{concept}" not in p]
+    return bool(own_prompts) or "generic" in (sources.file.dataset_type, sources.flags.dataset_type)
+
+
+def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[str]:
+    notes = []
+    if preset.note:
+        notes.append(f"preset {preset.name}: {preset.note}")
+    if sources.unused:
+        notes.append(f"not used any more: {', '.join(sources.unused)}")
+    if config.format == "delta" and (config.output_dir or config.output_name):
+        notes.append("output_dir and output_name are not used: the delta stays in the run folder")
+    if config.pool is not None and config.trajectory != "frozen":
+        notes.append(f"--pool is not used: {config.trajectory} trajectories are the student's own")
+    return notes
+
+
+def _find_model(
+    config: TrainConfig, is_seed: bool, workspace: Workspace, reporter: Reporter
+) -> tuple[Pipeline, list[str]]:
+    """The base model, and what the user should know about the choice."""
+    notes = []
+    name = _located(config.model, workspace) if config.model else default_model(workspace)
+    if config.model is None:
+        notes.append(f"model: {name} (choose another with --model)")
+    architecture = config.model_config_path
+    if architecture is not None:
+        architecture = Path(_located(str(architecture), workspace))
+        if not architecture.is_file() and not is_seed:
+            raise InputError(
+                f"model_config_path {architecture} does not exist",
+                "leave it out; the checkpoint's own tensors say what it is",
+            )
+        if not architecture.is_file():  # the seed system's lies in its own package
+            notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
+            architecture = None
+    pipeline = resolve_model(
+        name, workspace, model_config=architecture, prediction_type=config.prediction_type,
+        reporter=reporter,
+    )  # fmt: skip
+    return pipeline, notes
+
+
+def _located(path: str, workspace: Workspace) -> str:
+    """A relative path that is not here is meant below the workspace's root."""
+    if Path(path).exists():
+        return path
+    if Path(path) == Path("models") / COMPVIS:
+        return "compvis"  # the seed system's default; its name knows where to get it
+    below = workspace.root / path
+    return str(below) if "/" in path and below.exists() else path
+
+
+def _settled(
+    resolved: Resolved[TrainConfig], pipeline: Pipeline, workspace: Workspace
+) -> TrainConfig:
+    """The settings with what depends on the model, and paths that hold from anywhere."""
+    config = resolved.value
+    changes: dict[str, object] = {
+        "model": pipeline.name,
+        "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
+        "template": template_of(config),
+    }
+    if config.pool is not None:
+        changes["pool"] = config.pool.resolve()
+    if config.output_dir is not None and resolved.origins["output_dir"] != "flag":
+        changes["output_dir"] = workspace.root / config.output_dir
+    if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
+        changes["image_size"] = None  # the preset's is for a full-size model
+    return config.model_copy(update=changes)
+
+
+def _preset_of(said: Resolved[TrainConfig], is_seed: bool, pipeline: Pipeline) -> str:
+    """The preset for what is said without one."""
+    if is_seed:
+        return "seed"
+    if pipeline.name == "pocket":
+        return _preset_of_pocket(said)
+    return {"style": "style", "object": "object"}.get(template_of(said.value), "nudity")
+
+
+def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
+    """The usual one starts with an edit of keys and values, which needs prompts to keep."""
+    config, named = said.value, {key for key, origin in said.origins.items() if origin != "default"}
+    if "train_method" in named and not moves_keys_and_values(config.train_method):
+        return "pocket-noxattn"
+    keeps_nothing = "retain_all" in named and not (config.retain_all or config.retain)
+    is_cold = "warm_start" in named and not config.warm_start
+    return "pocket-cold" if is_cold or keeps_nothing else "pocket"
+
+
+def plan_resume(
+    path: Path,
+    flags: Mapping[str, object | None],
+    workspace: Workspace,
+    reporter: Reporter = Silent(),  # noqa: B008
+) -> ErasePlan:
+    """The plan of an existing run.
+
+    Args:
+        path: the run folder.
+        flags: of the command line; only those of ``CHANGEABLE`` may be given.
+        workspace: where the model lies.
+        reporter: told of a slow first reading of the model.
+
+    Raises:
+        UsageError: a flag would change what comes out, or the base model is another one now.
+        InputError: the folder is no run, or its record is damaged.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    wanted = translate(given, {*TrainConfig.model_fields, *_NO_SETTINGS}, "flag").values
+    changed = [key for key in wanted if key not in CHANGEABLE]
+    if changed:
+        raise UsageError(
+            f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
+            "leave it out, or start another run",
+        )
+    _, record = open_run(path)
+    recorded = _mapping(record["settings"], path)
+    unset = {key for key, value in recorded.items() if value is None}
+    named = {key: value for key, value in recorded.items() if value is not None}
+    kept = translate(named, TrainConfig.model_fields, str(path))
+    # A setting that is younger than the run has its default, whatever the preset says today.
+    younger = {
+        key: field.default
+        for key, field in TrainConfig.model_fields.items()
+        if key not in kept.values and field.default is not None
+    }
+    settings = {**younger, **kept.values, **wanted}
+    name = str(record.get("preset", ""))
+    plan = plan_erase(
+        settings, {}, None, name or None, path, workspace, reporter=reporter, unset=unset
+    )
+    if plan.digest != record["settings_digest"]:
+        raise UsageError(
+            f"{path} cannot go on: its base model or its settings are not what they were",
+            "start another run",
+        )
+    return replace(plan, notes=(f"going on with {path}",))
+
+
+def _mapping(value: object, path: Path) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path / 'run.json'} is damaged: its settings are no mapping", "train again"
+        )
+    return {str(key): item for key, item in value.items()}

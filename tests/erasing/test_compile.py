@@ -1,0 +1,245 @@
+"""A compiled U-Net is used where it gives what the plain one gives, and nowhere else.
+
+The programs of one model are compiled once, into a cache that all runs here share.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd.compiled import (
+    CompiledUNet,
+    Passes,
+    accepted,
+    largest_difference,
+    passes_of,
+)
+from esdctl.erasing.esd.prepare import Prepared
+from esdctl.erasing.plan import plan_erase
+from esdctl.progress import Silent
+from esdctl.storage.atomic import read_jsonl
+from esdctl.storage.workspace import Workspace
+from tests.erasing.families import Case, embeddings_of, sha256
+
+PASSES = Passes(trained=2, sampled=1, frozen=3)
+
+
+class Notices(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with the smallest U-Net that has cross-attention."""
+    folder = tmp_path_factory.mktemp("models") / "smallest"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("unet"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=8, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4,
+            down_block_types=("CrossAttnDownBlock2D",), up_block_types=("UpBlock2D",),
+            mid_block_type=None, cross_attention_dim=16, attention_head_dim=2,
+        )  # fmt: skip
+    unet.save_pretrained(folder / "unet")
+    return folder
+
+
+@pytest.fixture
+def ready(model: Path) -> Prepared:
+    return Prepared(Case(model).student(), embeddings_of(model), (4, 8, 8))
+
+
+def test_the_plain_network_is_no_different_from_itself_and_nothing_is_left_behind(
+    ready: Prepared,
+) -> None:
+    before, state = sha256(ready.student), torch.get_rng_state()
+    assert largest_difference(ready, ready.student.unet.forward, PASSES, seed=0) == 0.0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled()
+    assert all(p.grad is None for p in ready.student.unet.parameters())
+    assert sha256(ready.student) == before
+
+
+def test_a_network_with_wrong_gradients_is_refused_and_the_notice_says_how_far_off(
+    ready: Prepared,
+) -> None:
+    unet, told = ready.student.unet, Notices()
+
+    def without_gradients(*arguments: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
+        (prediction,) = unet(*arguments, **named)
+        scaled = 0.2 * prediction + 0.8 * prediction.detach()  # right, with a fifth of the gradient
+        return (scaled,)
+
+    difference = largest_difference(ready, without_gradients, PASSES, seed=0)
+    assert difference == pytest.approx(0.8, rel=1e-3)
+    assert accepted(ready.student, without_gradients, difference, 1.0, told) is ready.student
+    assert "80.0% off" in told.texts[-1]
+    assert "training without --compile" in told.texts[-1]
+
+
+@pytest.mark.parametrize("rows", [PASSES.trained, PASSES.sampled, PASSES.frozen])
+def test_a_wrong_prediction_of_any_kind_of_pass_is_noticed(rows: int, ready: Prepared) -> None:
+    unet = ready.student.unet
+
+    def wrong(latents: torch.Tensor, *others: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
+        (prediction,) = unet(latents, *others, **named)
+        return (prediction + 1.0 * (len(latents) == rows),)
+
+    assert largest_difference(ready, wrong, PASSES, seed=0) > 0.05
+
+
+def test_a_prediction_that_is_no_number_is_refused(ready: Prepared) -> None:
+    unet, told = ready.student.unet, Notices()
+
+    def broken(*arguments: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
+        return (unet(*arguments, **named)[0] * torch.nan,)
+
+    difference = largest_difference(ready, broken, PASSES, seed=0)
+    assert accepted(ready.student, broken, difference, 1.0, told) is ready.student
+    assert "nan% off" in told.texts[-1]
+
+
+def test_the_frozen_predictions_of_a_compiled_network_come_from_the_frozen_values(
+    ready: Prepared,
+) -> None:
+    plain = ready.student
+    other = replace(plain, compiled=CompiledUNet(plain.unet, plain.unet.forward))
+    latents, t = torch.ones(1, *ready.latent), torch.tensor([5])
+    before = plain.denoise_frozen(latents, t, ready.embeddings.prompts)
+    with torch.no_grad():
+        for parameter in plain.selected.values():
+            parameter.add_(0.5)
+    assert torch.equal(other.denoise_frozen(latents, t, ready.embeddings.prompts), before)
+    assert not torch.equal(other.denoise(latents, t, ready.embeddings.prompts), before)
+
+
+def test_what_a_trajectory_asks_again_and_again_is_compared(ready: Prepared) -> None:
+    found = {
+        trajectory: passes_of(
+            TrainConfig(concept="Rust", trajectory=trajectory),
+            replace(ready.embeddings, retained=ready.embeddings.prompts),
+            4,
+        )
+        for trajectory in ("exact", "rolling", "frozen")
+    }
+    assert found == {
+        "exact": Passes(trained=8, sampled=8, frozen=12),
+        "rolling": Passes(trained=8, sampled=4, frozen=12),
+        "frozen": Passes(trained=8),
+    }
+
+
+def test_only_a_run_that_is_compiled_has_another_digest(model: Path, tmp_path: Path) -> None:
+    plain, not_compiled, is_compiled = (
+        plan_erase(
+            {"concept": "Rust", "model": str(model), "compile": value},
+            {}, None, "reference", None, Workspace(tmp_path),
+        ).digest
+        for value in (None, False, True)
+    )  # fmt: skip
+    assert plain == not_compiled != is_compiled
+
+
+def train(
+    model: Path, run: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """``esdctl train`` in a process of its own; a pool of frozen trajectories needs one program."""
+    command = [
+        sys.executable, "-m", "esdctl", "train", "--model", str(model), "--concept", "Rust",
+        "--preset", "reference", "--trajectory", "frozen", "--pool-size", "2", "--ddim-steps", "2",
+        "--iterations", "4", "--save-every", "2", "--lr", "1e-3", "--device", "cpu",
+        "--output", str(run), *arguments,
+    ]  # fmt: skip
+    inherited = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+    return subprocess.run(
+        command, env=inherited | environment, cwd=run.parent, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+
+
+def stop_after(run: Path, steps: int) -> None:
+    """Make a finished run one that was killed after a checkpoint."""
+    for later in (run / "checkpoints").glob("step-*.pt"):
+        if int(later.stem.removeprefix("step-")) > steps:
+            later.unlink()
+    for result in ("delta.safetensors", "contact_sheet.png", "manifest.json"):
+        (run / result).unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_compiled_runs_agree_with_plain_ones_find_the_cache_and_resume_bit_equal(
+    model: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    own = {"ESDCTL_CACHE_DIR": str(cache)}
+    train(model, tmp_path / "plain", **own)
+    first = train(model, tmp_path / "first", "--compile", **own)
+    assert "off the plain U-Net" in first.stderr
+    assert "Warning" not in first.stderr
+    libraries = set((cache / "compiled").rglob("*.so"))
+    assert libraries
+    plain, compiled = (
+        load_file(tmp_path / name / "delta.safetensors") for name in ("plain", "first")
+    )
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
+
+    second = train(model, tmp_path / "second", "--compile", **own)
+    assert "off the plain U-Net" in second.stderr
+    assert set((cache / "compiled").rglob("*.so")) == libraries
+    delta = (tmp_path / "first/delta.safetensors").read_bytes()
+    assert (tmp_path / "second/delta.safetensors").read_bytes() == delta
+
+    stop_after(tmp_path / "second", 2)
+    train(model, tmp_path / "second", "--compile", **own)
+    assert (tmp_path / "second/delta.safetensors").read_bytes() == delta
+    steps = [row["step"] for row in read_jsonl(tmp_path / "second/log.jsonl")]
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_without_a_compiler_a_notice_says_so_and_the_result_is_the_plain_one(
+    model: Path, tmp_path: Path
+) -> None:
+    own = {"ESDCTL_CACHE_DIR": str(tmp_path / "cache")}
+    train(model, tmp_path / "plain", **own)
+    told = train(model, tmp_path / "run", "--compile", CXX="/nonexistent", **own).stderr
+    assert "training without --compile: " in told
+    assert "/nonexistent" in told or "compiler" in told
+    assert "Traceback" not in told
+    plain, other = (load_file(tmp_path / name / "delta.safetensors") for name in ("plain", "run"))
+    assert plain.keys() == other.keys()
+    assert all(torch.equal(other[name], value) for name, value in plain.items())
+
+
+@pytest.mark.slow
+def test_a_benchmark_says_where_nothing_could_be_compiled(model: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "esdctl", "bench", "train", "--model", str(model), "--concept",
+        "Rust", "--preset", "reference", "--devices", "cpu", "--compile", "--json", "--quiet",
+    ]  # fmt: skip
+    own = {"ESDCTL_CACHE_DIR": str(tmp_path / "cache"), "CXX": "/nonexistent"}
+    found = json.loads(
+        subprocess.run(
+            command, env=os.environ | own, cwd=tmp_path, stdout=subprocess.PIPE, check=True
+        ).stdout
+    )
+    for case in found["cases"]:
+        assert case["s to compile"] is None
+        assert case["s a pair"] > 0

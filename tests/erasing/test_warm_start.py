@@ -1,0 +1,169 @@
+"""The closed-form edit: what it solves, what it keeps, and what it spares training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.erasing.concepts import Concept
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.editing import closed_form as module
+from esdctl.erasing.editing.closed_form import warm_start
+from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.esd.step import Embeddings
+from esdctl.erasing.esd.student import Student
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import load
+from esdctl.storage.atomic import read_jsonl
+from tests.checkpoints.tiny_models import FAMILIES, Family, tiny_folder
+
+Train = Callable[..., int]
+D = 16
+NAME = "block.attn2.to_k.weight"
+
+
+def random_rows(count: int, seed: int) -> Conditioning:
+    return Conditioning(torch.randn(count, 3, D, generator=torch.Generator().manual_seed(seed)))
+
+
+def embeddings(retained: int = 2, erase_from: bool = False) -> Embeddings:
+    return Embeddings(
+        prompts=random_rows(2, 0),
+        erase_from=random_rows(1, 1) if erase_from else None,
+        retained=random_rows(retained, 2) if retained else None,
+        empty=random_rows(1, 3),
+    )
+
+
+def student() -> Student:
+    weight = nn.Parameter(torch.randn(5, D, generator=torch.Generator().manual_seed(4)))
+    other = nn.Parameter(torch.ones(5, D))
+    selected = {NAME: weight, "block.attn2.to_q.weight": other}
+    return Student(nn.Identity(), selected, {k: v.detach().clone() for k, v in selected.items()})
+
+
+def objective(new: torch.Tensor, old: torch.Tensor, given: Embeddings, eta: float) -> torch.Tensor:
+    """What the edit minimises, written from the paper's sums, token by token."""
+    empty = given.empty.embeddings
+    source = empty if given.erase_from is None else given.erase_from.embeddings
+    c = given.prompts.embeddings
+    asked = c if given.erase_from is None else source.expand_as(c)
+    wanted = source - eta * (c - empty)
+    kept = torch.cat([part.embeddings for part in (given.empty, given.retained) if part]).double()
+    lengths = [rows.flatten(0, 1).square().sum(1).mean() for rows in (asked.double(), kept)]
+    ridge = module.RIDGE * (lengths[0] + module.KEEP_WEIGHT * lengths[1]) / D
+    return (
+        (asked.double() @ new.T - wanted.double() @ old.T).square().sum(-1).mean()
+        + module.KEEP_WEIGHT * (kept @ (new - old).T).square().sum(-1).mean()
+        + ridge * (new - old).square().sum()
+    )
+
+
+@pytest.mark.parametrize("erase_from", [False, True])
+def test_no_other_matrix_is_better(erase_from: bool) -> None:
+    given, one = embeddings(erase_from=erase_from), student()
+    assert warm_start(one, given, eta=1.0) == 1
+    new = one.selected[NAME].detach().double().requires_grad_()
+    old = one.frozen[NAME].double()
+    (gradient,) = torch.autograd.grad(objective(new, old, given, 1.0), new)
+    (before,) = torch.autograd.grad(objective(old.requires_grad_(), old.detach(), given, 1.0), old)
+    assert gradient.norm() < 1e-5 * before.norm()
+
+
+def test_tokens_of_the_concept_become_what_is_wanted_and_kept_ones_stay() -> None:
+    given, one = embeddings(), student()
+    warm_start(one, given, eta=0.0)
+    new, old = one.selected[NAME], one.frozen[NAME]
+
+    def moved(rows: Conditioning) -> float:
+        return float((rows.embeddings @ (new - old).T).norm() / (rows.embeddings @ old.T).norm())
+
+    c, empty = given.prompts.embeddings, given.empty.embeddings
+    missed = (c @ new.T - empty @ old.T).norm() / (c @ old.T - empty @ old.T).norm()
+    assert missed < 0.1
+    assert moved(given.empty) < 0.05
+    assert given.retained is not None
+    assert moved(given.retained) < 0.05
+
+
+def test_keys_and_values_alone_move_and_the_frozen_copy_stays() -> None:
+    one = student()
+    before = {name: value.clone() for name, value in one.frozen.items()}
+    warm_start(one, embeddings(), 1.0)
+    assert torch.equal(one.selected["block.attn2.to_q.weight"], torch.ones(5, D))
+    assert all(torch.equal(one.frozen[name], value) for name, value in before.items())
+
+
+def test_tokens_that_a_kept_prompt_shares_are_not_erased() -> None:
+    """Such as those of "An image of" before the concept's name."""
+    given = embeddings(retained=0)
+    shared = Embeddings(given.prompts, None, given.prompts, given.empty)
+    one = student()
+    warm_start(one, shared, 1.0)
+    torch.testing.assert_close(one.selected[NAME].detach(), one.frozen[NAME])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_block_with_a_prompt_is_edited_in_every_family(family: Family, tmp_path: Path) -> None:
+    pipeline = Pipeline("tiny", tiny_folder(family, tmp_path / "model"))
+    concept = Concept("Rust", "style", ("rust style",), None, ("a dog",))
+    model = load(pipeline, torch.device("cpu"))
+    ready = prepare(model, pipeline, concept, TrainConfig(train_method="esd-x-strict"))
+    assert warm_start(ready.student, ready.embeddings, 1.0) == len(ready.student.selected)
+    changed = {
+        name
+        for name, value in ready.student.selected.items()
+        if not torch.equal(value, ready.student.frozen[name])
+    }
+    assert changed == set(ready.student.selected)
+    assert all(bool(value.isfinite().all()) for value in ready.student.selected.values())
+
+
+def test_a_run_of_the_edit_alone_is_a_finished_run(train: Train, tmp_path: Path) -> None:
+    assert train("--warm-start", "--retain", "Dogs", "--iterations", "0", "--output", "run") == 0
+    (row,) = read_jsonl(tmp_path / "run/log.jsonl")
+    assert row["step"] == 0
+    assert row["warm_start"] == 32
+    assert (tmp_path / "run/delta.safetensors").is_file()
+
+
+def test_training_goes_on_from_the_edit(train: Train, tmp_path: Path) -> None:
+    assert train("--warm-start", "--retain", "Dogs", "--output", "warm") == 0
+    assert train("--retain", "Dogs", "--output", "cold") == 0
+    warm, cold = (
+        [
+            float(str(row["loss"]))
+            for row in read_jsonl(tmp_path / f"{name}/log.jsonl")
+            if "loss" in row
+        ]
+        for name in ("warm", "cold")
+    )
+    assert len(warm) == len(cold) == 4
+    assert warm != cold
+
+
+def test_an_older_run_without_the_setting_has_the_same_digest(train: Train, tmp_path: Path) -> None:
+    assert train("--output", "one") == 0
+    record = json.loads((tmp_path / "one/run.json").read_bytes())
+    assert train("--no-warm-start", "--output", "other") == 0
+    other = json.loads((tmp_path / "other/run.json").read_bytes())
+    assert record["settings_digest"] == other["settings_digest"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--warm-start", "--train-method", "noxattn"), "noxattn moves none"),
+        (("--iterations", "0"), "unless warm_start"),
+        (("--warm-start",), "without anything to keep"),
+    ],
+)
+def test_what_would_do_nothing_or_too_much_is_refused(
+    flags: tuple[str, ...], said: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*flags) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
