@@ -25,7 +25,7 @@ from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
     from esdctl.evaluation.evaluate import Report
-    from esdctl.evaluation.intervals import Percent
+    from esdctl.evaluation.metrics.intervals import Percent
     from esdctl.evaluation.plan import EvaluationPlan, Request
     from esdctl.sampling.plan import BatchSize
 
@@ -177,7 +177,7 @@ def _request(
     classifier: str | None,
 ) -> "Request":
     from esdctl.evaluation import plan
-    from esdctl.evaluation.classifiers.find import parse_classifier
+    from esdctl.evaluation.judges.find import parse_classifier
     from esdctl.sampling.plan import parse_scheduler, parse_seeds
 
     return plan.Request(

@@ -14,8 +14,8 @@ from esdctl.erasing.seed_rules import check_names
 from esdctl.erasing.sources import SECTION, Sources, read_sources
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
-from esdctl.settings.legacy import ONLY_OF_THE_SEED, RENAMED, RULES, UNUSED, translate
 from esdctl.settings.resolve import read_yaml, resolve
+from esdctl.settings.unlearn_diff.keys import ONLY_OF_THE_SEED, RENAMED, RULES, UNUSED, translate
 
 SEED = "seed"
 

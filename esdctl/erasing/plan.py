@@ -22,8 +22,8 @@ from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
 from esdctl.progress import Reporter, Silent
-from esdctl.settings.legacy import translate
 from esdctl.settings.resolve import Resolved
+from esdctl.settings.unlearn_diff.keys import translate
 from esdctl.storage.workspace import Workspace
 
 _NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from esdctl.datasets import unlearn_canvas
 from esdctl.datasets.i2p import CATEGORIES
 from esdctl.errors import UsageError
-from esdctl.settings.legacy import DatasetType, Translated
+from esdctl.settings.unlearn_diff.keys import DatasetType, Translated
 
 # What the sample data sets hold.
 SAMPLE = {"style": "Abstractionism", "object": "Architectures", "i2p": "self-harm"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from esdctl.checkpoints.changes.delta import read_delta_metadata
-from esdctl.evaluation.accuracy import (
+from esdctl.evaluation.judging import Judge
+from esdctl.evaluation.metrics.accuracy import (
     Accuracy,
     Retention,
     Target,
@@ -16,7 +17,6 @@ from esdctl.evaluation.accuracy import (
     measure_retention,
     measure_unlearning,
 )
-from esdctl.evaluation.judge import Judge
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.evaluation.predictions import Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline

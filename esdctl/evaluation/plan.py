@@ -9,9 +9,9 @@ from pathlib import Path
 from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.datasets.prompts import MAX_SEED
 from esdctl.errors import UsageError
-from esdctl.evaluation.accuracy import Target
-from esdctl.evaluation.classifiers.classifier import Classifier
-from esdctl.evaluation.classifiers.find import ClassifierName, find_classifier
+from esdctl.evaluation.judges.find import ClassifierName, find_classifier
+from esdctl.evaluation.judges.judge import Classifier
+from esdctl.evaluation.metrics.accuracy import Target
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.plan import (

@@ -12,8 +12,8 @@ import torch
 
 from esdctl.erasing.until import Probe, Probed
 from esdctl.errors import UsageError
-from esdctl.evaluation.classifiers.classifier import Classify
-from esdctl.evaluation.judge import classified, picture_of
+from esdctl.evaluation.judges.judge import Classify
+from esdctl.evaluation.judging import classified, picture_of
 from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation
 from esdctl.evaluation.predictions import Cell
 from esdctl.models.resolve import Pipeline

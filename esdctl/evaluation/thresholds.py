@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from esdctl.errors import CheckFailed, UsageError
 from esdctl.evaluation.evaluate import Report
-from esdctl.evaluation.intervals import Percent
+from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.plan import EvaluationPlan
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from esdctl.evaluation.classifiers.pocket import PocketClassifier
+from esdctl.evaluation.judges.pocket import PocketClassifier
 from esdctl.pocket.autoencoder import to_tensor
 from esdctl.pocket.stage import Stage, run_stage
 

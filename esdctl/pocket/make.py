@@ -24,7 +24,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from esdctl.diffusion.schedule import scaled_linear
-from esdctl.evaluation.classifiers.pocket import PocketClassifier
+from esdctl.evaluation.judges.pocket import PocketClassifier
 from esdctl.pocket.autoencoder import (
     decode,
     encode,

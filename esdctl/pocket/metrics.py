@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
-from esdctl.evaluation.classifiers.pocket import PocketClassifier, load_classifier
+from esdctl.evaluation.judges.pocket import PocketClassifier, load_classifier
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.pocket.autoencoder import to_tensor

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel
 
-from esdctl.evaluation.classifiers.pocket import PocketClassifier, save_classifier
+from esdctl.evaluation.judges.pocket import PocketClassifier, save_classifier
 
 Part = TypeVar("Part", bound=nn.Module)
 

@@ -15,15 +15,15 @@ from esdctl.diffusion.conditioning import Conditioning, concatenate, unet_argume
 from esdctl.diffusion.ddim import Predict
 from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.errors import InputError
-from esdctl.models.inference_unet import inference_unet
+from esdctl.models.cpu.unet import inference_unet
 from esdctl.models.memory import keep_freed_memory, telling_of_memory
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
-from esdctl.sampling.ahead import ahead
 from esdctl.sampling.batch_size import fitting_batch_size
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import BatchSize, Picture
+from esdctl.sampling.prefetch import ahead
 from esdctl.sampling.side_by_side import side_by_side
 from esdctl.sampling.solvers import solve
 

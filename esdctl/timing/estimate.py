@@ -15,7 +15,7 @@ from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.evaluation.evaluate import missing_pictures
-from esdctl.evaluation.judge import picture_of
+from esdctl.evaluation.judging import picture_of
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import telling_of_memory

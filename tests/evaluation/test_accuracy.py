@@ -2,13 +2,13 @@
 
 import pytest
 
-from esdctl.evaluation.accuracy import (
+from esdctl.evaluation.metrics.accuracy import (
     Target,
     measure_accuracy,
     measure_retention,
     measure_unlearning,
 )
-from esdctl.evaluation.intervals import Percent
+from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.predictions import Prediction
 
 Seen = tuple[str, str]

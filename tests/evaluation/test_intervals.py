@@ -2,7 +2,7 @@
 
 import pytest
 
-from esdctl.evaluation.intervals import paired_ratio, share
+from esdctl.evaluation.metrics.intervals import paired_ratio, share
 
 
 def hits(k: int, n: int) -> list[bool]:

@@ -6,7 +6,7 @@ import pytest
 
 from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
-from esdctl.evaluation.accuracy import Target
+from esdctl.evaluation.metrics.accuracy import Target
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from esdctl.errors import InputError
-from esdctl.evaluation.classifiers.pocket import (
+from esdctl.evaluation.judges.pocket import (
     PocketClassifier,
     load_classifier,
     save_classifier,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from esdctl.cli.app import run
 from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import IntegrityError
-from esdctl.evaluation.classifiers.style50 import load_transformer, open_style50
+from esdctl.evaluation.judges.style50 import load_transformer, open_style50
 from esdctl.progress import Silent
 from tests.evaluation.timm_vit import SIDE, logits_by_hand, random_weights, write_judges
 

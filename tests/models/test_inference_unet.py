@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch.nn import functional as F
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.models.inference_unet import inference_unet
+from esdctl.models.cpu.unet import inference_unet
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import encode_prompts

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 
 from esdctl.erasing.train_methods import RULES, select
-from esdctl.evaluation.classifiers.pocket import load_classifier
+from esdctl.evaluation.judges.pocket import load_classifier
 from esdctl.models.resolve import POCKET, resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw

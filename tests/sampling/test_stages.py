@@ -14,8 +14,8 @@ from esdctl.errors import UsageError
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling import batch_size as fitting
 from esdctl.sampling import sample as sampler
-from esdctl.sampling.ahead import ahead
 from esdctl.sampling.plan import SamplePlan, parse_batch_size
+from esdctl.sampling.prefetch import ahead
 from esdctl.sampling.sample import sample
 
 CPU = torch.device("cpu")

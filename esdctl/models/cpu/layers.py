@@ -16,8 +16,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.nn import functional as F
 
-from esdctl.models.inference_attention import Attention, CrossAttention
-from esdctl.models.onednn import Linear, product, sum_with
+from esdctl.models.cpu.attention import Attention, CrossAttention
+from esdctl.models.cpu.onednn import Linear, product, sum_with
 
 
 class ResidualBlock(nn.Module):

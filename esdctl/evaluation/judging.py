@@ -9,7 +9,7 @@ import torch
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import Interrupted
-from esdctl.evaluation.classifiers.classifier import Classifier, Classify
+from esdctl.evaluation.judges.judge import Classifier, Classify
 from esdctl.evaluation.predictions import Cell, Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load

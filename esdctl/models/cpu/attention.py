@@ -15,7 +15,7 @@ from diffusers.models import attention_processor
 from torch import nn
 from torch.nn import functional as F
 
-from esdctl.models.onednn import product, sum_with
+from esdctl.models.cpu.onednn import product, sum_with
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]  # (B, heads, N, d) each
 Mix = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # y, residual -> (B, N, C)

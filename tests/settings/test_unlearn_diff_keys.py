@@ -3,7 +3,7 @@
 import pytest
 
 from esdctl.errors import UsageError
-from esdctl.settings.legacy import Translated, translate
+from esdctl.settings.unlearn_diff.keys import Translated, translate
 
 KNOWN = ("model", "concept", "lr", "separator", "tracker", "tracker_project", "devices")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from esdctl.errors import InputError
-from esdctl.evaluation.classifiers.classifier import Classifier
-from esdctl.evaluation.classifiers.pocket import open_pocket
-from esdctl.evaluation.classifiers.style50 import open_style50
+from esdctl.evaluation.judges.judge import Classifier
+from esdctl.evaluation.judges.pocket import open_pocket
+from esdctl.evaluation.judges.style50 import open_style50
 from esdctl.models.resolve import Pipeline
 from esdctl.settings.choice import one_of
 

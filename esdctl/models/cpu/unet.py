@@ -16,8 +16,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
-from esdctl.models.inference_layers import Halved, ResidualBlock, Transformer
-from esdctl.models.onednn import Linear, has_onednn
+from esdctl.models.cpu.layers import Halved, ResidualBlock, Transformer
+from esdctl.models.cpu.onednn import Linear, has_onednn
 
 _EXCHANGED = (Transformer2DModel, ResnetBlock2D)
 

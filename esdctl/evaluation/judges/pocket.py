@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esdctl.errors import InputError
-from esdctl.evaluation.classifiers.classifier import Classify, Habits, Verdict, verdicts
+from esdctl.evaluation.judges.judge import Classify, Habits, Verdict, verdicts
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import DEFAULT_STEPS, POCKET_GUIDANCE
 from esdctl.storage.atomic import write_with

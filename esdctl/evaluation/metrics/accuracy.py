@@ -12,7 +12,7 @@ Every concept is asked for equally often, so a mean over concepts is a share of 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from esdctl.evaluation.intervals import Percent, paired_ratio, share
+from esdctl.evaluation.metrics.intervals import Percent, paired_ratio, share
 from esdctl.evaluation.predictions import Kind, Prediction
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from esdctl.checkpoints.tensor_file import TensorInfo, open_tensors, peek_tensors
 from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import InputError
-from esdctl.evaluation.classifiers.classifier import Classify, Habits, Verdict, verdicts
-from esdctl.evaluation.classifiers.vision_transformer import HEAD, Sizes, VisionTransformer
+from esdctl.evaluation.judges.judge import Classify, Habits, Verdict, verdicts
+from esdctl.evaluation.judges.vision_transformer import HEAD, Sizes, VisionTransformer
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
 
