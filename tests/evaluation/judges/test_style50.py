@@ -16,7 +16,7 @@ from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import IntegrityError
 from esdctl.evaluation.judges.style50 import load_transformer, open_style50
 from esdctl.progress import Silent
-from tests.evaluation.timm_vit import SIDE, logits_by_hand, random_weights, write_judges
+from tests.evaluation.judges.timm_vit import SIDE, logits_by_hand, random_weights, write_judges
 
 Captured = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
