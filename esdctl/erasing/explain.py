@@ -10,14 +10,20 @@ from esdctl.erasing.concepts import template_of
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.meanings import MEANINGS
 from esdctl.erasing.preset import load_preset, preset_keys
-from esdctl.erasing.seed_rules import check_names
 from esdctl.erasing.sources import SECTION, Sources, read_sources
+from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
 from esdctl.settings.resolve import read_yaml, resolve
-from esdctl.settings.unlearn_diff.keys import ONLY_OF_THE_SEED, RENAMED, RULES, UNUSED, translate
+from esdctl.settings.unlearn_diff.keys import (
+    ONLY_OF_UNLEARN_DIFF,
+    RENAMED,
+    RULES,
+    UNUSED,
+    translate,
+)
 
-SEED = "seed"
+PRESET = "unlearn-diff"
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,13 @@ class Explanation:
     """A whole file.
 
     Args:
-        is_seed: whether it was written for the seed system.
+        is_unlearn_diff: whether it was written for unlearn_diff.
         rows: a row a key, in the file's order.
         defaults: what holds for keys that the file leaves out, by present key.
         faults: all that is wrong; of single keys and of what they say together.
     """
 
-    is_seed: bool
+    is_unlearn_diff: bool
     rows: tuple[Explained, ...]
     defaults: Mapping[str, object]
     faults: tuple[str, ...]
@@ -63,19 +69,19 @@ def explain(path: Path) -> Explanation:
     """
     rows = tuple(_explained(key, value, path) for key, value in read_yaml(path).items())
     faults = [row.fault for row in rows if row.fault]
-    is_seed = any(row.key in ONLY_OF_THE_SEED for row in rows)
+    is_unlearn_diff = any(row.key in ONLY_OF_UNLEARN_DIFF for row in rows)
     if faults:
-        return Explanation(is_seed, rows, {}, tuple(faults))
+        return Explanation(is_unlearn_diff, rows, {}, tuple(faults))
     try:
         sources = read_sources({}, {}, path)
         config = _settled(sources)
     except UsageError as error:
-        return Explanation(is_seed, rows, {}, (_told(error),))
-    is_seed = sources.is_seed
+        return Explanation(is_unlearn_diff, rows, {}, (_told(error),))
+    is_unlearn_diff = sources.is_unlearn_diff
     said = {RENAMED.get(row.key, row.key) for row in rows}
     written = config.model_dump(mode="json", exclude_none=True)
     left_out = {key: value for key, value in written.items() if key not in said and value != []}
-    return Explanation(is_seed, rows, left_out if is_seed else {}, ())
+    return Explanation(is_unlearn_diff, rows, left_out if is_unlearn_diff else {}, ())
 
 
 def migrate(path: Path) -> str:
@@ -89,11 +95,11 @@ def migrate(path: Path) -> str:
     config = _settled(sources)
     notes = [f"without effect: {key} ({UNUSED[key]})" for key in sources.unused]
     architecture = config.model_config_path
-    if sources.is_seed and architecture is not None and not architecture.is_file():
+    if sources.is_unlearn_diff and architecture is not None and not architecture.is_file():
         notes.append(f"not here: model_config_path {architecture}")
         config = config.model_copy(update={"model_config_path": None})
     written = config.model_dump(mode="json")
-    if sources.is_seed:
+    if sources.is_unlearn_diff:
         kept = {*sources.file.values, "template", *preset_keys()}
     else:
         kept = set(sources.file.values)
@@ -107,14 +113,14 @@ def migrate(path: Path) -> str:
 
 
 def _settled(sources: Sources) -> TrainConfig:
-    """The file's settings, over the seed system's defaults if it is one of its files.
+    """The file's settings, over unlearn_diff's defaults if it is one of its files.
 
     Raises:
         UsageError: a value is not allowed, or the name is none of the data set's.
     """
-    if not sources.is_seed:
+    if not sources.is_unlearn_diff:
         return sources.resolve(None).value
-    config = sources.resolve(load_preset(SEED, "style", False)).value
+    config = sources.resolve(load_preset(PRESET, "style", False)).value
     template = template_of(config)
     check_names([sources.file], template, str(config.concept))
     return config.model_copy(update={"template": template})

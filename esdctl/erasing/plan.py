@@ -15,10 +15,10 @@ from esdctl.erasing.concepts import (
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.preset import Preset, load_preset
 from esdctl.erasing.run_folder import open_run
-from esdctl.erasing.seed_rules import check_names
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.sources import Sources, read_sources
 from esdctl.erasing.train_methods import moves_keys_and_values
+from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
 from esdctl.progress import Reporter, Silent
@@ -65,21 +65,21 @@ def plan_erase(
     preset_name: str | None,
     output: Path | None,
     workspace: Workspace,
-    is_seed_line: bool = False,
+    is_unlearn_diff_line: bool = False,
     reporter: Reporter = Silent(),  # noqa: B008
     unset: Collection[str] = (),
 ) -> ErasePlan:
     """Resolve settings, concept and model.
 
     Args:
-        flags: of the command line, by the present keys or the seed system's; None where not given.
+        flags: of the command line, by the present keys or unlearn_diff's; None where not given.
         environment: ``ESDCTL_TRAIN_...``.
-        config_file: a YAML file of TrainConfig's keys or the seed system's, or None.
+        config_file: a YAML file of TrainConfig's keys or unlearn_diff's, or None.
         preset_name: or None for the one that suits file, model and template.
         output: the run folder, or None for one below the workspace's outputs.
         workspace: where models and outputs lie.
-        is_seed_line: whether the flags are spelt as the seed system's; then what is named nowhere
-            has its defaults, the concept too.
+        is_unlearn_diff_line: whether the flags are spelt as unlearn_diff's; then what is named
+            nowhere has its defaults, the concept too.
         reporter: told of a slow first reading of the model.
         unset: settings that the preset leaves alone.
 
@@ -91,9 +91,9 @@ def plan_erase(
     said = sources.resolve(None)
     first = said.value
     is_bare = not (first.concept or first.prompt or config_file)
-    is_seed = sources.is_seed or (is_seed_line and is_bare)
-    pipeline, notes = _find_model(first, is_seed, workspace, reporter)
-    chosen = preset_name or _preset_of(said, is_seed, pipeline)
+    is_unlearn_diff = sources.is_unlearn_diff or (is_unlearn_diff_line and is_bare)
+    pipeline, notes = _find_model(first, is_unlearn_diff, workspace, reporter)
+    chosen = preset_name or _preset_of(said, is_unlearn_diff, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     preset = replace(preset, values={k: v for k, v in preset.values.items() if k not in unset})
     resolved = sources.resolve(preset)
@@ -102,7 +102,7 @@ def plan_erase(
         unlearn_canvas.STYLES, unlearn_canvas.OBJECTS
     )
     concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
-    if sources.is_seed and config.concept:
+    if sources.is_unlearn_diff and config.concept:
         check_names((sources.file, sources.flags), concept.template, concept.name)
     _check_warm_start(config, concept)
     if first.template is None:
@@ -147,7 +147,7 @@ def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[s
 
 
 def _find_model(
-    config: TrainConfig, is_seed: bool, workspace: Workspace, reporter: Reporter
+    config: TrainConfig, is_unlearn_diff: bool, workspace: Workspace, reporter: Reporter
 ) -> tuple[Pipeline, list[str]]:
     """The base model, and what the user should know about the choice."""
     notes = []
@@ -157,12 +157,12 @@ def _find_model(
     architecture = config.model_config_path
     if architecture is not None:
         architecture = Path(_located(str(architecture), workspace))
-        if not architecture.is_file() and not is_seed:
+        if not architecture.is_file() and not is_unlearn_diff:
             raise InputError(
                 f"model_config_path {architecture} does not exist",
                 "leave it out; the checkpoint's own tensors say what it is",
             )
-        if not architecture.is_file():  # the seed system's lies in its own package
+        if not architecture.is_file():  # unlearn_diff's lies in its own package
             notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
             architecture = None
     pipeline = resolve_model(
@@ -177,7 +177,7 @@ def _located(path: str, workspace: Workspace) -> str:
     if Path(path).exists():
         return path
     if Path(path) == Path("models") / COMPVIS:
-        return "compvis"  # the seed system's default; its name knows where to get it
+        return "compvis"  # unlearn_diff's default; its name knows where to get it
     below = workspace.root / path
     return str(below) if "/" in path and below.exists() else path
 
@@ -201,10 +201,10 @@ def _settled(
     return config.model_copy(update=changes)
 
 
-def _preset_of(said: Resolved[TrainConfig], is_seed: bool, pipeline: Pipeline) -> str:
+def _preset_of(said: Resolved[TrainConfig], is_unlearn_diff: bool, pipeline: Pipeline) -> str:
     """The preset for what is said without one."""
-    if is_seed:
-        return "seed"
+    if is_unlearn_diff:
+        return "unlearn-diff"
     if pipeline.name == "pocket":
         return _preset_of_pocket(said)
     return {"style": "style", "object": "object"}.get(template_of(said.value), "nudity")

