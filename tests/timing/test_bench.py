@@ -23,7 +23,7 @@ def test_the_reference_costs_more_forwards_a_pair_than_frozen_trajectories(
     reference = figures_of(TrainingCase("exact", {**settings, **REFERENCE}, "reference"), tmp_path)
     frozen = {"trajectory": "frozen", "ddim_steps": 4, "pool_size": 4, "batch_size": 4}
     ours = figures_of(TrainingCase("frozen", {**settings, **frozen}, "reference"), tmp_path)
-    assert ours["forwards a pair"] == 5
+    assert 4 < ours["forwards a pair"] <= 5
     assert (reference["forwards a pair"] or 0) > 30
     assert ours["pairs a step"] == 4
     assert list(tmp_path.iterdir()) == []

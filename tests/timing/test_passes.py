@@ -37,13 +37,15 @@ def test_an_exact_step_samples_with_the_student_then_asks_the_frozen_copy_then_t
     assert found.forwards_a_pair == pytest.approx(2 * sum(guided) / 20 + 2 + 3)
 
 
-def test_a_frozen_pair_costs_two_forwards_and_a_trained_one() -> None:
-    assert counted(config("frozen", pool_size=8)).forwards_a_pair == pytest.approx(2 + 3)
+def test_a_frozen_pair_costs_at_most_two_forwards_and_a_trained_one() -> None:
+    whole = config("frozen", pool_size=8, iterations=200, pool_uses=40)
+    assert 4.5 < counted(config("frozen", pool_size=8)).forwards_a_pair <= 2 + 3
+    assert counted(whole).forwards_a_pair == pytest.approx(3 + 2 / 20)  # what nobody takes is free
 
 
 def test_a_pool_that_is_used_twice_costs_half() -> None:
     found = counted(config("frozen", pool_size=8, pool_uses=2))
-    assert found.forwards_a_pair == pytest.approx(1 + 3)
+    assert 3.8 < found.forwards_a_pair <= 1 + 3
 
 
 def test_a_rolling_pair_costs_three_forwards_and_a_trained_one() -> None:

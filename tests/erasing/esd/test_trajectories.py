@@ -15,6 +15,7 @@ from esdctl.erasing.esd.loop import train
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.frozen import FrozenTrajectory
+from esdctl.erasing.esd.trajectories.pool import Pool
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder
 from esdctl.erasing.esd.trajectories.pooled_draw import pooled_draw
 from esdctl.erasing.esd.trajectories.rolling import RollingTrajectory
@@ -147,12 +148,41 @@ def test_a_pooled_trajectory_depends_on_seed_and_number_alone_and_has_a_timestep
     assert {min(times), max(times)} <= {*range(10), *range(990, 1000)}
 
 
+def whole_pool(trajectory: FrozenTrajectory, step: int) -> Pool:
+    rows = torch.arange(trajectory.config.pool_size)
+    return trajectory._pool_of(step, rows, torch.full_like(rows, trajectory.config.ddim_steps - 1))
+
+
+def test_a_pool_is_sampled_no_further_than_a_step_needs_and_gives_the_same_pairs(
+    student: Student, schedule: Schedule, embeddings: Embeddings
+) -> None:
+    class Passes(Silent):
+        done = 0
+
+        def advanced(self, task: str, done: int, details: str = "") -> None:
+            self.done = done
+
+    told = Passes()
+    at_once, one = (
+        FrozenTrajectory(student, schedule, embeddings, config, (1, *SHAPE[1:]), reporter)
+        for config in [CONFIG.model_copy(update={"trajectory": "frozen", "pool_size": 8})]
+        for reporter in (Silent(), told)
+    )
+    whole_pool(at_once, 0)
+    for step in range(8):
+        _, bins = one._rows(step)
+        assert torch.equal(one.pairs(step).x_t, at_once.pairs(step).x_t)
+        if step == 0:
+            assert told.done == 2 * (int(bins) + 1)  # a quarter of the pool, down to this t
+    assert told.done < 8 * CONFIG.ddim_steps
+
+
 def test_x_t_of_a_pool_is_the_frozen_models_guided_sample(
     student: Student, schedule: Schedule, embeddings: Embeddings
 ) -> None:
     trajectory = opened("frozen", student, schedule, replace(embeddings, erase_from=None))
     assert isinstance(trajectory, FrozenTrajectory)
-    pool = trajectory._pool_of(0)
+    pool = whole_pool(trajectory, 0)
     drawn = pooled_draw(CONFIG.seed, 2, 4, 2, 3, SHAPE[1:])
     concept, x_t = embeddings.prompts[drawn.prompt], drawn.noise[None]
     for place, t in enumerate(drawn.timesteps):
@@ -181,10 +211,10 @@ def test_a_pool_is_replaced_when_its_pairs_are_used_and_its_memory_is_bounded(
 ) -> None:
     trajectory = opened("frozen", student, schedule, embeddings, pool_uses=2)
     assert isinstance(trajectory, FrozenTrajectory)
-    first = trajectory._pool_of(0)
+    first = whole_pool(trajectory, 0)
     last_step = round(5 * 4 * 2 / 3) - 1  # trajectories x steps x uses / rows
-    assert trajectory._pool_of(last_step) is first
-    second = trajectory._pool_of(last_step + 1)
+    assert whole_pool(trajectory, last_step).x_t is first.x_t
+    second = whole_pool(trajectory, last_step + 1)
     assert not torch.equal(first.x_t, second.x_t)
     assert first.x_t.shape == second.x_t.shape == (5, 4, *SHAPE[1:])
 

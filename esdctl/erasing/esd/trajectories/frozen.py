@@ -1,12 +1,12 @@
 """The frozen trajectory: each guided step of the frozen U-Net is a complete training pair.
 
 A guided step computes eps*(x_t, t, 0) and eps*(x_t, t, c), which are the terms of the target at
-that very x_t. N trajectories of S steps are sampled side by side, kept as N S pairs, used some
-times over, and replaced by the next N. A mini-batch takes its rows from different trajectories and
-evenly over t.
+that very x_t. N trajectories of S steps are sampled as far as training takes from them, kept as
+pairs, used some times over, and replaced by the next N. A mini-batch takes its rows from different
+trajectories and evenly over t.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, Frozen, Pairs, ask_frozen, conditions_of
 from esdctl.erasing.esd.student import Student
-from esdctl.erasing.esd.trajectories.pool import Pool, join, pool_of_steps
+from esdctl.erasing.esd.trajectories.pool import Pool, PoolInSampling
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder
 from esdctl.erasing.esd.trajectories.pooled_draw import PooledDraw, pooled_draw
 from esdctl.erasing.randomness import generator_at
@@ -25,6 +25,7 @@ from esdctl.progress import Reporter
 
 TASK = "pool"
 AT_ONCE = 2 * 64 * 64  # latent pixels sampled side by side: two pictures of 512 px, 32 of 128 px
+PARTS = 4  # of a pool: the first step waits for one of them, and only down to its own t
 _STREAM = 2  # of the choice of rows
 
 
@@ -50,12 +51,12 @@ class FrozenTrajectory:
     folder: PoolFolder | None = None
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     _number: int = -1
-    _pool: Pool | None = None
+    _pool: Pool | PoolInSampling | None = None
 
     def pairs(self, step: int) -> Pairs:
         """Rows of the pool that this step belongs to."""
-        pool = self._pool_of(step)
         rows, bins = self._rows(step)
+        pool = self._pool_of(step, rows, bins)
         device = self.student.device
 
         def pick(kept: torch.Tensor) -> torch.Tensor:
@@ -72,19 +73,28 @@ class FrozenTrajectory:
         )
         return Pairs(pick(pool.x_t), pick(pool.timesteps), conditions, lambda: frozen)
 
-    def _pool_of(self, step: int) -> Pool:
-        """The pool in use at a step, sampled or read when it is first needed."""
+    def _pool_of(self, step: int, rows: torch.Tensor, bins: torch.Tensor) -> Pool:
+        """The pool in use at a step, sampled as far as the step's rows; read if it was kept."""
         config = self.config
         pairs = config.pool_size * config.ddim_steps * config.pool_uses
         number = step // max(1, round(pairs / self.latent_shape[0]))
         if self._pool is None or self._number != number:
             self._pool = None  # give its memory back before the next one is made
-            kept = None if self.folder is None else self.folder.read(number)
-            self._pool = kept or self._sample(number)
+            self._pool = self._kept(number) or self._begin(number)
             self._number = number
-            if self.folder is not None and kept is None:
-                self.folder.write(number, self._pool)
-        return self._pool
+        if isinstance(self._pool, Pool):
+            return self._pool
+        return self._pool.down_to(rows, bins)
+
+    def _kept(self, number: int) -> Pool | None:
+        """A pool of the folder, sampled whole for it where it is not there; None without one."""
+        if self.folder is None:
+            return None
+        kept = self.folder.read(number)
+        if kept is None:
+            kept = self._begin(number).whole()
+            self.folder.write(number, kept)
+        return kept
 
     def _rows(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which trajectories and bins a step takes, (B,) each: a function of (seed, step).
@@ -99,8 +109,8 @@ class FrozenTrajectory:
         bins = (places * steps).long().clamp(max=steps - 1)
         return rows, bins
 
-    def _sample(self, number: int) -> Pool:
-        """The trajectories of one pool, a few side by side."""
+    def _begin(self, number: int) -> PoolInSampling:
+        """A pool of which nothing is sampled yet; a few trajectories go side by side."""
         config, size = self.config, self.config.pool_size
         drawn = [
             pooled_draw(
@@ -110,20 +120,18 @@ class FrozenTrajectory:
             )
             for index in range(size)
         ]  # fmt: skip
-        at_once = max(1, AT_ONCE // (self.latent_shape[2] * self.latent_shape[3]))
+        fitting = AT_ONCE // (self.latent_shape[2] * self.latent_shape[3])
+        at_once = max(1, min(fitting, size // PARTS))
+        groups = [drawn[start : start + at_once] for start in range(0, size, at_once)]
         self.reporter.started(TASK, size * config.ddim_steps, "pairs")
-        pools: list[Pool] = []
-        for start in range(0, size, at_once):
-            few = drawn[start : start + at_once]
-            steps = []
-            for made in self._follow(few):
-                steps.append(made)
-                self.reporter.advanced(TASK, start * config.ddim_steps + len(steps) * len(few))
-            pools.append(pool_of_steps(few, steps))
-        self.reporter.finished(TASK)
-        return join(pools)
+        return PoolInSampling(groups, self._follow, self._told)
 
-    def _follow(self, drawn: list[PooledDraw]) -> Iterator[tuple[torch.Tensor, Frozen]]:
+    def _told(self, pairs: int) -> None:
+        self.reporter.advanced(TASK, pairs)
+        if pairs == self.config.pool_size * self.config.ddim_steps:
+            self.reporter.finished(TASK)
+
+    def _follow(self, drawn: Sequence[PooledDraw]) -> Iterator[tuple[torch.Tensor, Frozen]]:
         """x_t and the frozen predictions there, at each step of M trajectories side by side."""
         config, device = self.config, self.student.device
         keeps = config.retain_weight > 0

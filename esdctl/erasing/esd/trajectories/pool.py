@@ -1,6 +1,10 @@
-"""A pool: N trajectories of S steps each, complete training pairs, in the machine's memory."""
+"""A pool: N trajectories of S steps each, complete training pairs, in the machine's memory.
 
-from collections.abc import Sequence
+It may still be in sampling: then its trajectories, in groups that are sampled side by side, go down
+to the noisiest t that nobody has asked for yet, when somebody asks.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,35 +52,68 @@ def pool_of_tensors(tensors: dict[str, torch.Tensor]) -> Pool:
     )
 
 
-def pool_of_steps(
-    drawn: Sequence[PooledDraw], steps: Sequence[tuple[torch.Tensor, Frozen]]
-) -> Pool:
-    """What was sampled side by side, put together.
+class PoolInSampling:
+    """A pool whose pairs are sampled when they are first taken.
+
+    What is sampled side by side does not depend on what is taken, so neither do the pairs.
 
     Args:
-        drawn: the trajectories' choices, M of them.
-        steps: x_t and the frozen predictions there, (M, 4, h, w) each, one a step.
+        groups: the choices of the trajectories that are sampled side by side, N in all.
+        follow: samples a group of M: x_t and the frozen predictions there, (M, 4, h, w) each, one
+            step after another.
+        told: is given the number of pairs that there are, whenever it grows.
     """
 
-    def stack(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-        found = [tensor.cpu() for tensor in tensors if tensor is not None]
-        return torch.stack(found, dim=1) if found else None  # (M, S, 4, h, w)
+    def __init__(
+        self,
+        groups: Sequence[Sequence[PooledDraw]],
+        follow: Callable[[Sequence[PooledDraw]], Iterator[tuple[torch.Tensor, Frozen]]],
+        told: Callable[[int], None],
+    ) -> None:
+        drawn = [one for group in groups for one in group]
+        self._sizes = [len(group) for group in groups]
+        self._group_of = [index for index, group in enumerate(groups) for _ in group]
+        self._samplers = [follow(group) for group in groups]
+        self._done = [0] * len(groups)  # steps of each group
+        self._told = told
+        self._tensors: dict[str, torch.Tensor] = {
+            "timesteps": torch.tensor([one.timesteps for one in drawn]),
+            "prompts": torch.tensor([one.prompt for one in drawn]),
+            "retained": torch.tensor([one.retained for one in drawn]),
+        }
 
-    return Pool(
-        x_t=torch.stack([x_t.cpu() for x_t, _ in steps], dim=1),
-        timesteps=torch.tensor([one.timesteps for one in drawn]),
-        prompts=torch.tensor([one.prompt for one in drawn]),
-        retained=torch.tensor([one.retained for one in drawn]),
-        empty=torch.stack([frozen.empty.cpu() for _, frozen in steps], dim=1),
-        concept=torch.stack([frozen.concept.cpu() for _, frozen in steps], dim=1),
-        source=stack([frozen.source for _, frozen in steps]),
-        kept=stack([frozen.retained for _, frozen in steps]),
-    )
+    def down_to(self, rows: torch.Tensor, steps: torch.Tensor) -> Pool:
+        """The pool, in which the pairs of these trajectories at these steps are there.
 
+        Args:
+            rows: of trajectories, (B,), 0..N-1.
+            steps: of each, (B,), 0..S-1.
+        """
+        for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
+            while self._done[self._group_of[row]] <= step:
+                self._advance(self._group_of[row])
+        return pool_of_tensors(self._tensors)
 
-def join(pools: Sequence[Pool]) -> Pool:
-    """All trajectories of pools of one kind, in their order."""
-    names = pools[0].tensors()
-    return pool_of_tensors(
-        {name: torch.cat([pool.tensors()[name] for pool in pools]) for name in names}
-    )
+    def whole(self) -> Pool:
+        """The pool with all its pairs."""
+        count, steps = self._tensors["timesteps"].shape
+        return self.down_to(torch.arange(count), torch.full((count,), steps - 1))
+
+    def _advance(self, group: int) -> None:
+        """One more step of a group."""
+        x_t, frozen = next(self._samplers[group])
+        made = {
+            "x_t": x_t, "empty": frozen.empty, "concept": frozen.concept,
+            "source": frozen.source, "kept": frozen.retained,
+        }  # fmt: skip
+        first = sum(self._sizes[:group])
+        rows = slice(first, first + self._sizes[group])
+        for name, values in made.items():
+            if values is None:
+                continue
+            if name not in self._tensors:
+                shape = (*self._tensors["timesteps"].shape, *values.shape[1:])
+                self._tensors[name] = torch.empty(shape, dtype=values.dtype)
+            self._tensors[name][rows, self._done[group]] = values.cpu()
+        self._done[group] += 1
+        self._told(sum(size * done for size, done in zip(self._sizes, self._done, strict=True)))
