@@ -1,6 +1,5 @@
 """The catalogue: from a name to where its bytes come from and where they land."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Literal
 
 from esdctl.catalog.entries import Entry, read_entries
 from esdctl.errors import InputError, UsageError
+from esdctl.names import nearest
 
 BUILT_IN = Path(__file__).with_name("artifacts.yaml")
 HUB_PREFIX = "hub:"
@@ -213,7 +213,7 @@ def _check_distinct(artifacts: tuple[Artifact, ...], path: Path) -> None:
 
 def _nearest(name: str, artifacts: tuple[Artifact, ...]) -> str:
     names = {known: entry.name for entry in artifacts for known in (entry.name, *entry.aliases)}
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    near = dict.fromkeys(names[known] for known in nearest(name, names))
     if near:
-        return f"did you mean {' or '.join(dict.fromkeys(names[known] for known in near))}?"
+        return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(dict.fromkeys(names.values()))}, or hub:OWNER/NAME"

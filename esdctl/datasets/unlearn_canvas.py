@@ -1,8 +1,9 @@
 """UnlearnCanvas (Zhang et al. 2024): its styles, its objects, and the prompts made from them."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
+
+from esdctl import names
 
 SEED_STYLE = "Seed_Images"  # the unstylised photos
 
@@ -57,7 +58,7 @@ def find(name: str) -> KnownConcept | None:
 
 def nearest(name: str, n: int = 3) -> list[str]:
     """The ``n`` known names most like ``name``, best first; fewer when few are like it."""
-    keys = difflib.get_close_matches(_key(name), list(_KNOWN), n=n + 1, cutoff=0.5)
+    keys = names.nearest(name, _KNOWN, n + 1)
     return list(dict.fromkeys(_KNOWN[key].name for key in keys))[:n]
 
 

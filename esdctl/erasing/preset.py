@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from esdctl.errors import UsageError
+from esdctl.names import did_you_mean
 from esdctl.settings.resolve import read_yaml
 
 FOLDER = Path(__file__).parent / "presets"
@@ -52,11 +52,7 @@ def load_preset(name: str, template: str, erase_from: bool) -> Preset:
         UsageError: there is no such preset.
     """
     if name not in preset_names():
-        near = get_close_matches(name, preset_names(), n=1)
-        known = f"known: {', '.join(preset_names())}"
-        raise UsageError(
-            f"no preset {name!r}", f"did you mean {near[0]}? {known}" if near else known
-        )
+        raise UsageError(f"no preset {name!r}", did_you_mean(name, preset_names()))
     values = read_yaml(FOLDER / f"{name}.yaml")
     values.pop("about", None)
     templates = values.pop("templates", {})

@@ -17,9 +17,9 @@ many tensors a method selects in a full-size U-Net (the tests state the paramete
 """
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 
 from esdctl.checkpoints.layouts.key_map import unet_to_compvis
+from esdctl.names import did_you_mean
 
 Rule = Callable[[str], bool]
 
@@ -69,9 +69,7 @@ def canonical_method(name: str) -> str:
     spelled = _SPELLINGS.get(spelled, spelled)
     if spelled in RULES:
         return spelled
-    near = get_close_matches(spelled, RULES, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"no such train method; known: {', '.join(RULES)}{meant}")
+    raise ValueError(f"no such train method; {did_you_mean(spelled, RULES)}")
 
 
 def select(method: str, names: Iterable[str]) -> list[str]:

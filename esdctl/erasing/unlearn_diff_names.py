@@ -4,11 +4,11 @@ unlearn_diff read ``template`` and ``template_name`` and compared them with noth
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from esdctl.datasets import unlearn_canvas
 from esdctl.datasets.i2p import CATEGORIES
 from esdctl.errors import UsageError
+from esdctl.names import did_you_mean
 from esdctl.settings.unlearn_diff.keys import DatasetType, Translated
 
 # What the sample data sets hold.
@@ -57,11 +57,7 @@ def _name_in_i2p(concept: str) -> str:
     for name in (*CATEGORIES, ALL_OF_I2P):
         if spelled in (name, name.replace("-", " ")):
             return name
-    near = get_close_matches(spelled, CATEGORIES, n=1)
-    known = f"I2P's categories: {', '.join(CATEGORIES)}"
-    raise UsageError(
-        f"I2P has no category {concept!r}", f"did you mean {near[0]}? {known}" if near else known
-    )
+    raise UsageError(f"I2P has no category {concept!r}", did_you_mean(spelled, CATEGORIES))
 
 
 def _name_in_canvas(concept: str, template: str) -> str:

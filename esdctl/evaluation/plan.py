@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from esdctl.checkpoints.changes.delta import read_delta_metadata
@@ -14,6 +13,7 @@ from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import Target
 from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
+from esdctl.names import nearest
 from esdctl.sampling.plan import (
     DDIM,
     DEFAULT_SEED,
@@ -179,7 +179,7 @@ def _known(wanted: str, names: Sequence[str], kind: str) -> str:
     by_key = {_key(name): name for name in names}
     if _key(wanted) in by_key:
         return by_key[_key(wanted)]
-    near = [by_key[key] for key in get_close_matches(_key(wanted), by_key, n=3, cutoff=0.5)]
+    near = nearest(wanted, names)
     hint = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(names)}"
     raise UsageError(f"the classifier knows no {kind} {wanted!r}", hint)
 

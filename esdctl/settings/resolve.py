@@ -4,7 +4,6 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from esdctl.errors import InputError, UsageError
+from esdctl.names import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -109,7 +109,7 @@ def _layer(model_class: type[BaseModel], values: Mapping[str, object], origin: s
     known = model_class.model_fields
     for key in values:
         if key not in known:
-            raise UsageError(f"{origin}: unknown key {key}", _nearest(key, known))
+            raise UsageError(f"{origin}: unknown key {key}", did_you_mean(key, sorted(known)))
     return {key: (value, origin) for key, value in values.items()}
 
 
@@ -124,7 +124,9 @@ def _environment_layer(
         key = name.removeprefix(prefix).lower()
         known = {f"{prefix}{field.upper()}": field for field in model_class.model_fields}
         if key not in known.values():
-            raise UsageError(f"environment: unknown variable {name}", _nearest(name, known))
+            raise UsageError(
+                f"environment: unknown variable {name}", did_you_mean(name, sorted(known))
+            )
         annotation = model_class.model_fields[key].annotation
         value = _split(text) if _is_sequence(annotation) else text
         layer[key] = (value, f"environment {name}")
@@ -143,13 +145,6 @@ def _is_sequence(annotation: object) -> bool:
         return True
     is_nested = origin is not None and origin is not typing.Literal
     return is_nested and any(_is_sequence(part) for part in typing.get_args(annotation))
-
-
-def _nearest(key: str, known: typing.Iterable[str]) -> str:
-    """A hint that names the known key nearest to ``key``, or all of them."""
-    names = sorted(known)
-    nearest = get_close_matches(key, names, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(names)}"
 
 
 def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
@@ -190,5 +185,4 @@ def _choice_hint(finding: ErrorDetails) -> str:
     if finding["type"] not in ("literal_error", "enum"):
         return ""
     words = re.findall(r"'([^']*)'", str(finding.get("ctx", {}).get("expected", "")))
-    nearest = get_close_matches(str(finding["input"]), words, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else ""
+    return did_you_mean(str(finding["input"]), words, otherwise="")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from esdctl.checkpoints.layouts.architecture import Architecture
@@ -13,6 +13,7 @@ from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.checkpoints.layouts.skeleton import Shape, skeleton
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError
+from esdctl.names import nearest
 
 SHOWN = 10  # pairs of names in an error
 _COMPARED = 40  # missing names that are compared with all unexpected ones
@@ -167,7 +168,7 @@ def nearest_pairs(missing: list[str], unexpected: list[str]) -> list[tuple[str, 
     """Missing names beside the unexpected ones that look most like them, the likest first."""
     pairs: list[tuple[float, str, str]] = []
     for name in missing[:_COMPARED]:
-        for near in get_close_matches(name, unexpected[:1000], n=1, cutoff=0.8):
+        for near in nearest(name, unexpected[:1000], n=1, cutoff=0.8):
             pairs.append((SequenceMatcher(None, name, near).ratio(), name, near))
     pairs.sort(key=lambda pair: -pair[0])
     return [(name, near) for _, name, near in pairs[:SHOWN]]

