@@ -12,6 +12,7 @@ from esdctl.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from esdctl.checkpoints.layouts.inspection import Inspection
+    from esdctl.storage.workspace import Workspace
 
 _LISTED = 3  # entries of a long list that are shown; JSON has all
 
@@ -32,13 +33,13 @@ def inspect(
     from esdctl.checkpoints.layouts.inspection import inspect as inspect_path
     from esdctl.storage.workspace import find_workspace
 
-    models = find_workspace(root).models
-    found = inspect_path(_place(path, models))
+    workspace = find_workspace(root)
+    found = inspect_path(_place(path, workspace))
     base = base_of(found)
     is_change = found.layout is None  # of another model; an exported model tells its own layout
-    if is_change and base is not None and _place(base, models).exists():
+    if is_change and base is not None and _place(base, workspace).exists():
         with suppress(InputError, IntegrityError):  # what is asked about is known all the same
-            found = with_base(found, _place(base, models))
+            found = with_base(found, _place(base, workspace))
     if json:
         return print_json(found.document())
     for key, value in _lines(found):
@@ -46,17 +47,18 @@ def inspect(
     return None
 
 
-def _place(name: str, models: Path) -> Path:
+def _place(name: str, workspace: "Workspace") -> Path:
     """The path of a named model, or the path itself; what exists comes first."""
-    from esdctl.models.resolve import COMPVIS, DIFFUSER, POCKET
+    from esdctl.models.named import COMPVIS, DIFFUSER, POCKET, run_path
     from esdctl.storage.manifest import MANIFEST_NAME
 
-    path = Path(name).expanduser()
+    path = run_path(Path(name), workspace)
     inside = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}.get(name)
     if path.exists() or (name != "pocket" and inside is None):
         return path
     if inside is None:
         return POCKET
+    models = workspace.models
     download = models / inside.parts[0]  # its manifest tells more than the model in it
     return download if (download / MANIFEST_NAME).is_file() else models / inside
 

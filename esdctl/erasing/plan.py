@@ -20,7 +20,8 @@ from esdctl.erasing.sources import Sources, read_sources
 from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import COMPVIS, Pipeline, default_model, resolve_model
+from esdctl.models.named import COMPVIS, default_model, run_path
+from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.settings.resolve import Resolved
 from esdctl.settings.unlearn_diff.keys import translate
@@ -229,7 +230,7 @@ def plan_resume(
     """The plan of an existing run.
 
     Args:
-        path: the run folder.
+        path: the run folder, or its name in the workspace.
         flags: of the command line; only those of ``CHANGEABLE`` may be given.
         workspace: where the model lies.
         reporter: told of a slow first reading of the model.
@@ -246,6 +247,7 @@ def plan_resume(
             f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
             "leave it out, or start another run",
         )
+    path = run_path(path, workspace)
     _, record = open_run(path)
     recorded = _mapping(record["settings"], path)
     unset = {key for key, value in recorded.items() if value is None}

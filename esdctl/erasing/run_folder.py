@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import DELTA_NAME
+from esdctl.models.named import DELTA_NAME, RECORD_NAME
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, Manifest, write_manifest
@@ -25,7 +25,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        return self.path / "run.json"
+        return self.path / RECORD_NAME
 
     @property
     def log(self) -> Path:

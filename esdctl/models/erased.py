@@ -10,7 +10,8 @@ import torch
 from esdctl.checkpoints.changes.apply import add_changes, open_change, refuse_another_base
 from esdctl.checkpoints.changes.export import Parts
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import DELTA_NAME, Pipeline, resolve_model
+from esdctl.models.named import DELTA_NAME, run_path
+from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
@@ -101,7 +102,7 @@ def apply_all(
         IntegrityError: one was made from another base, or does not fit.
         UsageError: no base is named.
     """
-    changes = [open_change(_delta_file(Path(name).expanduser())) for name in names]
+    changes = [open_change(_delta_file(run_path(Path(name), workspace))) for name in names]
     named = base_name or _common_base([c.about for c in changes])
     base = resolve_model(named, workspace, reporter=reporter)
     if base.delta is not None:

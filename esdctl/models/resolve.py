@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from esdctl.catalog.artifacts import HUB_FOLDER, HUB_PREFIX, hub_artifact
+from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
 from esdctl.checkpoints.changes.apply import add_changes, open_change
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora import is_lora
@@ -17,24 +17,22 @@ from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import InputError, IntegrityError, UsageError
+from esdctl.models.named import (
+    COMPVIS,
+    DELTA_NAME,
+    DIFFUSER,
+    POCKET,
+    RECORD_NAME,
+    find_run,
+    hint_for_model,
+)
 from esdctl.progress import Reporter, Silent
-from esdctl.storage.digest import sha256_file, sha256_files
+from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
-
-POCKET = Path(__file__).parent.parent / "pocket" / "weights"
-DELTA_NAME = "delta.safetensors"
-COMPVIS = Path("compvis", "style50", "compvis.ckpt")  # below the workspace's models
-DIFFUSER = Path("diffuser", "style50")
 
 # What tells a whole CompVis checkpoint, and a U-Net's tensors under diffusers' names.
 _WHOLE = ("model.diffusion_model.", "first_stage_model.", "model_ema.", "conditioner.")
 _UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_embedding.", "add_embedding.")
-# The digest of a base in deltas of version 0.1 was that of these files.
-_FORMER_WEIGHTS = (
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/diffusion_pytorch_model.safetensors",
-    "text_encoder/model.safetensors",
-)
 
 
 @dataclass(frozen=True)
@@ -136,13 +134,6 @@ class _Wish:
     reporter: Reporter
 
 
-def default_model(workspace: Workspace) -> str:
-    """The base that ``train`` uses when none is named: ``compvis``, ``diffuser``, else pocket."""
-    if (workspace.models / COMPVIS).is_file():
-        return "compvis"
-    return "diffuser" if (workspace.models / DIFFUSER / "model_index.json").is_file() else "pocket"
-
-
 def resolve_model(
     name: str,
     workspace: Workspace,
@@ -156,7 +147,8 @@ def resolve_model(
 
     Args:
         name: ``pocket``, ``compvis``, ``diffuser``, ``hub:OWNER/NAME`` once it is downloaded, a
-            pipeline folder, a checkpoint, a run folder, or a delta.
+            pipeline folder, a checkpoint, a run folder, a delta, or a run's name in the workspace
+            (or its beginning, where one run alone begins so).
         workspace: where named models lie.
         base: what a delta stands on; needed where the delta does not say it.
         model_config: an LDM config file for the base.
@@ -169,14 +161,14 @@ def resolve_model(
     Raises:
         InputError: there is no such model, or a part of it is missing.
         IntegrityError: a file is damaged, or a delta was made from another base.
-        UsageError: there is no such prediction type.
+        UsageError: there is no such prediction type, or several runs begin with the name.
     """
     wish = _Wish(base, model_config, prediction_type, reporter)
     found = _named(name, workspace)
     if found is None:
         path = _path(name, workspace)
         found = Pipeline(str(path.resolve()), path)
-        if path.is_dir() and (path / "run.json").is_file():
+        if path.is_dir() and (path / RECORD_NAME).is_file():
             return _of_run(path, workspace, wish)
         if path.is_file() and _is_change(path):
             return _on_base(path, workspace, wish)
@@ -212,18 +204,19 @@ def _named(name: str, workspace: Workspace) -> Pipeline | None:
 
 
 def _path(name: str, workspace: Workspace) -> Path:
+    """An existing path, else the run that is called so."""
     path = Path(name).expanduser()
-    if path.is_dir() and not any((path / f).is_file() for f in ("model_index.json", "run.json")):
+    if not path.exists():
+        run = find_run(name, workspace)
+        if run is None:
+            hint = hint_for_model(name, workspace)
+            raise InputError(f"no model called {name!r}, and no such path", hint)
+        return run
+    if path.is_dir() and not any((path / f).is_file() for f in ("model_index.json", RECORD_NAME)):
         raise InputError(
             f"{path} is neither a pipeline folder (model_index.json) nor a run folder (run.json)",
             "give the folder that esdctl train printed",
         )
-    if not path.exists():
-        owner, _, repository = name.partition("/")
-        hint = "use pocket, compvis, diffuser, a checkpoint, a pipeline or run folder, or a delta"
-        if (workspace.root / HUB_FOLDER / f"{owner}--{repository}").is_dir():
-            hint = f"use {HUB_PREFIX}{name}"
-        raise InputError(f"no model called {name!r}, and no such path", hint)
     return path
 
 
@@ -271,8 +264,7 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
         reporter=wish.reporter,
     )
     made_from = about.get("base_digest")
-    is_base = made_from is None or made_from == found.digest()
-    if not is_base and made_from != _former_digest(found):
+    if made_from is not None and made_from != found.digest():
         raise IntegrityError(
             f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
@@ -292,8 +284,3 @@ def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None]:
     file = Path(config) if isinstance(config, str) else None
     is_there = file is not None and file.is_file()
     return file if is_there else None, prediction if isinstance(prediction, str) else None
-
-
-def _former_digest(pipeline: Pipeline) -> str | None:
-    files = {name: pipeline.folder / name for name in _FORMER_WEIGHTS}
-    return sha256_files(files) if all(path.is_file() for path in files.values()) else None

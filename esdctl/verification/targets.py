@@ -13,6 +13,7 @@ from esdctl.catalog.artifacts import (
     hub_artifact,
 )
 from esdctl.errors import InputError, UsageError
+from esdctl.models.named import RECORD_NAME, run_path
 from esdctl.progress import Reporter
 from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 from esdctl.storage.workspace import Workspace
@@ -79,7 +80,7 @@ def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
         return verify_artifact(target.artifact, target.root, deep, reporter)
     if target.path.is_file():
         return verify_weights(target.path)
-    if (target.path / "run.json").exists():
+    if (target.path / RECORD_NAME).exists():
         return verify_run(target.path)
     return verify_folder(target.path, deep, reporter)
 
@@ -91,7 +92,7 @@ def _named(name: str, catalog: Catalog, workspace: Workspace) -> Iterator[Target
     try:
         variants = catalog.variants(name)
     except UsageError as unknown:
-        yield _at_path(Path(name).expanduser(), catalog, unknown)
+        yield _at_path(run_path(Path(name), workspace), catalog, unknown)
         return
     begun = [artifact for artifact in variants if is_begun(artifact, workspace.root)]
     for artifact in begun or variants[:1]:

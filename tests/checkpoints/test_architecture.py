@@ -22,7 +22,7 @@ from esdctl.checkpoints.layouts.key_map import family_parts
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import POCKET
+from esdctl.models.named import POCKET
 from tests.checkpoints.tiny_models import FAMILIES, Family, compvis_infos, tiny_folder
 
 Infos = Mapping[str, TensorInfo]

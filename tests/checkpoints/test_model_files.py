@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from esdctl.checkpoints import model_digest
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.errors import EsdctlError, InputError, UsageError
-from esdctl.models.resolve import POCKET
+from esdctl.models.named import POCKET
 from esdctl.storage.digest import sha256_file
 from tests.checkpoints.tiny_models import FAMILIES, Family, Form, tiny_compvis, tiny_folder
 

@@ -16,7 +16,7 @@ from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.errors import InputError
-from esdctl.models.resolve import POCKET
+from esdctl.models.named import POCKET
 from tests.checkpoints.held_tensors import HeldTensors
 from tests.checkpoints.tiny_models import FAMILIES, Family, tiny_folder
 

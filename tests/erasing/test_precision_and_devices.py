@@ -11,8 +11,8 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
+from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
-from esdctl.models.resolve import POCKET
 from esdctl.models.stable_diffusion import load
 from tests.checkpoints.tiny_models import tiny_folder
 from tests.erasing.families import SHAPE, Case, embeddings_of, pipeline, sha256

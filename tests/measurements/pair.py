@@ -22,8 +22,8 @@ from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.esd.step import step_loss
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.erasing.plan import plan_erase
+from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
-from esdctl.models.resolve import POCKET
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Silent
 from esdctl.storage.workspace import Workspace

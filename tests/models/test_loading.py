@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import DeviceError, InputError, IntegrityError
 from esdctl.models.devices import find_device
+from esdctl.models.named import default_model
 from esdctl.models.noise_schedule import read_schedule
-from esdctl.models.resolve import default_model, resolve_model
+from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
 from esdctl.storage.workspace import Workspace

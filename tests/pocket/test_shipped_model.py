@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from esdctl.erasing.train_methods import RULES, select
 from esdctl.evaluation.judges.pocket import load_classifier
-from esdctl.models.resolve import POCKET, resolve_model
+from esdctl.models.named import POCKET
+from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw
 from esdctl.pocket.metrics import FRESH

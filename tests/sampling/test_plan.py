@@ -10,7 +10,8 @@ import pytest
 
 from esdctl.datasets.prompts import PromptRow
 from esdctl.errors import InputError, UsageError
-from esdctl.models.resolve import POCKET, Pipeline
+from esdctl.models.named import POCKET
+from esdctl.models.resolve import Pipeline
 from esdctl.sampling.plan import (
     Picture,
     SamplePlan,

@@ -12,7 +12,8 @@ from diffusers import (
 
 from esdctl.diffusion.schedule import Schedule, scaled_linear
 from esdctl.errors import UsageError
-from esdctl.models.resolve import POCKET, Pipeline
+from esdctl.models.named import POCKET
+from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Silent
 from esdctl.sampling.plan import MAX_MULTISTEP, Picture, Scheduler, parse_scheduler
