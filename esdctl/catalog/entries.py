@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from pydantic_core import ErrorDetails
 
 from esdctl.errors import InputError
-from esdctl.settings.resolve import read_yaml
+from esdctl.settings.yaml_file import read_yaml
 
 
 def _address(url: str) -> str:

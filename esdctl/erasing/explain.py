@@ -14,7 +14,7 @@ from esdctl.erasing.sources import SECTION, Sources, read_sources
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
-from esdctl.settings.resolve import read_yaml, resolve
+from esdctl.settings.resolve import resolve
 from esdctl.settings.unlearn_diff.keys import (
     ONLY_OF_UNLEARN_DIFF,
     RENAMED,
@@ -22,6 +22,7 @@ from esdctl.settings.unlearn_diff.keys import (
     UNUSED,
     translate,
 )
+from esdctl.settings.yaml_file import read_yaml
 
 PRESET = "unlearn-diff"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
-from esdctl.settings.resolve import read_yaml
+from esdctl.settings.yaml_file import read_yaml
 
 FOLDER = Path(__file__).parent / "presets"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.preset import Preset
-from esdctl.settings.resolve import Resolved, read_yaml, resolve
+from esdctl.settings.resolve import Resolved, resolve
 from esdctl.settings.unlearn_diff.keys import Translated, translate
+from esdctl.settings.yaml_file import read_yaml
 
 SECTION = "train"
 _FORMER_VARIABLES = {"ESDCTL_TRAIN_DEVICE": "ESDCTL_TRAIN_DEVICES"}

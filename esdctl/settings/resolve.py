@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
+from esdctl.settings.yaml_file import read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -73,28 +73,6 @@ def resolve(
         return Resolved(model_class.model_validate(values), origins)
     except ValidationError as error:
         raise _usage_error(error, origins) from error
-
-
-def read_yaml(path: Path) -> dict[str, object]:
-    """Read a YAML file that holds a mapping; an empty file is an empty one.
-
-    Raises:
-        InputError: the file is missing, is not YAML, or holds something else; with the line.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"the settings file {path} does not exist") from error
-    except (IsADirectoryError, UnicodeDecodeError, yaml.reader.ReaderError) as error:
-        raise InputError(f"the settings file {path} is not a text file") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: {error.problem or 'not YAML'}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise InputError(f"{path}, line 1: expected `key: value` lines")
-    return {str(key): value for key, value in document.items()}
 
 
 _Layer = dict[str, tuple[object, str]]  # key -> (value, origin)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from esdctl.errors import InputError
+from esdctl.settings.yaml_file import load_yaml
 
 LARGEST = 1 << 20  # bytes; the published ones have about 2 kB
 
@@ -104,15 +103,11 @@ def read_ldm_config(path: Path) -> LdmConfig:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path} is too large for an LDM config file", "give another file")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}", "check --model-config-path") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is no YAML file: {reason}", "give an LDM config file") from error
+    if not path.is_file():
+        raise InputError(f"no such file: {path}", "check --model-config-path")
+    if path.stat().st_size > LARGEST:
+        raise InputError(f"{path} is too large for an LDM config file", "give another file")
+    document = load_yaml(path)
     return document if isinstance(document, dict) else {}
 
 
