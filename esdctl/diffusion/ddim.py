@@ -37,7 +37,7 @@ def to_epsilon(
     schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
 ) -> torch.Tensor:
     """The noise that a prediction stands for (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w)."""
-    if schedule.prediction == "epsilon":
+    if schedule.prediction_type == "epsilon":
         return prediction
     signal, noise = (part.to(latents.device) for part in signal_and_noise(schedule, timestep))
     return signal * prediction + noise * latents

@@ -5,9 +5,10 @@ from typing import Literal
 
 import torch
 
+from esdctl.settings.prediction import PredictionType
+
 TRAIN_TIMESTEPS = 1000
 
-Prediction = Literal["epsilon", "v_prediction"]
 Spacing = Literal["leading", "trailing"]
 
 
@@ -17,26 +18,26 @@ class Schedule:
 
     Args:
         alphas_cumprod: alpha-bar, (1000,), float64 -> the share of signal power at each timestep.
-        prediction: what the U-Net predicts.
+        prediction_type: what the U-Net predicts.
         spacing: where DDIM's timesteps lie (Lin et al. 2023, table 2).
     """
 
     alphas_cumprod: torch.Tensor
-    prediction: Prediction = "epsilon"
+    prediction_type: PredictionType = "epsilon"
     spacing: Spacing = "leading"
 
 
 def scaled_linear(
     beta_start: float = 0.00085,
     beta_end: float = 0.012,
-    prediction: Prediction = "epsilon",
+    prediction_type: PredictionType = "epsilon",
     spacing: Spacing = "leading",
 ) -> Schedule:
     """Stable Diffusion's schedule: betas linear in their square roots (LDM, ``linear``)."""
     betas = (
         torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
     )
-    return Schedule(torch.cumprod(1 - betas, dim=0), prediction, spacing)
+    return Schedule(torch.cumprod(1 - betas, dim=0), prediction_type, spacing)
 
 
 def ddim_timesteps(steps: int, spacing: Spacing = "leading") -> list[int]:

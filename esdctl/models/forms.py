@@ -1,6 +1,5 @@
 """An erased model in the form that the next tool reads: a plan first, then the file or folder."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -118,7 +117,7 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
         more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
         write_diffusers(
             plan.path, erased.parts(), files.architecture, files.tokenizers, dtype,
-            erased.about, more, _empty_is_zero(files.path),
+            erased.about, more, files.empty_is_zero,
         )  # fmt: skip
     elif plan.form == "delta":
         about = {key: value for key, value in erased.about.items() if key != "format"}
@@ -127,8 +126,10 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
         write_authors_delta(plan.path, converted(erased.tensors, dtype))
     else:
         lora = factorise(erased.changes(), plan.rank, plan.energy)
-        is_xl = files.architecture.family == "sdxl"
-        write_lora(plan.path, lora, files.read("unet"), is_xl, erased.about, dtype or torch.float32)
+        write_lora(
+            plan.path, lora, files.read("unet"), files.architecture.family.lora_names,
+            erased.about, dtype or torch.float32,
+        )  # fmt: skip
         return lora
     return None
 
@@ -136,13 +137,6 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
 def _says(path: Path, text: str) -> bool:
     """Whether a file holds this very text; of two exports of one model, the YAML is the same."""
     return path.is_file() and path.read_bytes() == text.encode()
-
-
-def _empty_is_zero(path: Path) -> bool:
-    """What the index of the base's folder says of SDXL's empty prompt; true where it is silent."""
-    index = path / "model_index.json"
-    content = json.loads(index.read_bytes()) if index.is_file() else {}
-    return bool(content.get("force_zeros_for_empty_prompt", True))
 
 
 def _file_name(erased: Erased, form: str) -> str:

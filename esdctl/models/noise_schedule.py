@@ -5,6 +5,7 @@ from typing import Any
 
 from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Schedule, scaled_linear
 from esdctl.errors import InputError
+from esdctl.settings.prediction import PREDICTION_TYPES
 
 
 def read_schedule(config: Mapping[str, Any], source: str) -> Schedule:
@@ -22,7 +23,7 @@ def read_schedule(config: Mapping[str, Any], source: str) -> Schedule:
     spacing = config.get("timestep_spacing", "leading")
     other = [
         f"beta_schedule {kind}" if kind != "scaled_linear" else "",
-        f"prediction_type {prediction}" if prediction not in ("epsilon", "v_prediction") else "",
+        f"prediction_type {prediction}" if prediction not in PREDICTION_TYPES else "",
         "betas of its own" if config.get("trained_betas") is not None else "",
         "zero terminal SNR" if config.get("rescale_betas_zero_snr") else "",
         f"{config['num_train_timesteps']} timesteps"

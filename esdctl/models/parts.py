@@ -11,9 +11,9 @@ import torch
 
 from esdctl.checkpoints.layouts.accounting import nearest_pairs
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.skeleton import empty_part
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
 
 _PREFIX = "text_model."  # in the names of transformers' modules, not in the canonical ones
 _SHOWN = 10  # names in an error
@@ -43,7 +43,7 @@ def load_part(
         InputError: a tensor is missing, unexpected or of another shape.
         IntegrityError: the tensors' file is damaged.
     """
-    module = empty_part(part, getattr(architecture, part))
+    module = empty_part(part, architecture)
     expected = module.state_dict()
     named = {name.removeprefix(_PREFIX): name for name in expected}
     _compare(part, {short: expected[name] for short, name in named.items()}, tensors, source)

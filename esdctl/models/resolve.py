@@ -17,6 +17,13 @@ from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import InputError, IntegrityError, UsageError
+from esdctl.models.families.tensor_names import (
+    DIFFUSERS_UNET,
+    LDM_EMA,
+    LDM_UNET,
+    LDM_VAE,
+    SGM_TEXT,
+)
 from esdctl.models.named import (
     COMPVIS,
     DELTA_NAME,
@@ -30,9 +37,7 @@ from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
 
-# What tells a whole CompVis checkpoint, and a U-Net's tensors under diffusers' names.
-_WHOLE = ("model.diffusion_model.", "first_stage_model.", "model_ema.", "conditioner.")
-_UNET = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_embedding.", "add_embedding.")
+_WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ def _is_change(path: Path) -> bool:
     if any(name.startswith(_WHOLE) for name in peeked.infos):
         return False
     about = read_metadata(peeked.metadata)
-    is_unet = bool(peeked.infos) and all(name.startswith(_UNET) for name in peeked.infos)
+    is_unet = bool(peeked.infos) and all(name.startswith(DIFFUSERS_UNET) for name in peeked.infos)
     if about.get("format") == FORMAT or is_lora(peeked.infos) or is_unet:
         return True
     raise InputError(

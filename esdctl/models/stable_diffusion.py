@@ -1,7 +1,6 @@
 """Stable Diffusion in memory: parts that are loaded when they are first asked for."""
 
 import gc
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -13,10 +12,10 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging
 
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.model_files import ModelFiles, TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule
+from esdctl.models.families.family import Family, Part
 from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.parts import load_part
 from esdctl.models.precision import autocast
@@ -58,6 +57,11 @@ class StableDiffusion:
         return self.files.architecture
 
     @property
+    def family(self) -> Family:
+        """What sets models like this one apart."""
+        return self.architecture.family
+
+    @property
     def vae_factor(self) -> int:
         """Pixels a side of one latent: 8 for Stable Diffusion."""
         return int(2 ** (len(self.architecture.vae["block_out_channels"]) - 1))
@@ -97,30 +101,27 @@ class StableDiffusion:
     @cached_property
     def text_encoder_2(self) -> CLIPTextModelWithProjection | None:
         """SDXL's second text encoder; None in other models."""
-        if self.architecture.text_encoder_2 is None:
+        if "text_encoder_2" not in self.family.parts:
             return None
         encoder: CLIPTextModelWithProjection = self._load(
             "text_encoder_2", self.files.read("text_encoder_2"), torch.float32
         )
         return encoder
 
+    @property
+    def text_encoders(self) -> tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]:
+        """In the family's order."""
+        return tuple(getattr(self, encoder.part) for encoder in self.family.encoders)
+
     @cached_property
     def tokenizers(self) -> tuple[CLIPTokenizer, ...]:
         """One for each text encoder."""
         return tuple(_tokenizer(files) for files in self.files.tokenizers)
 
-    @cached_property
+    @property
     def empty_is_zero(self) -> bool:
-        """Whether the empty prompt's embeddings are zeros, as SDXL was trained.
-
-        A pipeline folder says it in model_index.json (``force_zeros_for_empty_prompt``).
-        """
-        index = self.files.path / "model_index.json"
-        if self.architecture.text_encoder_2 is None:
-            return False
-        if not index.is_file():
-            return True
-        return bool(json.loads(index.read_bytes()).get("force_zeros_for_empty_prompt", True))
+        """Whether the empty prompt's embeddings are zeros, as SDXL was trained."""
+        return self.files.empty_is_zero
 
     def drop(self, *parts: Part) -> None:
         """Give the memory of parts back; they are loaded again when they are asked for."""

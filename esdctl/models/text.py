@@ -37,18 +37,21 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
 
 
 def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
-    second = model.text_encoder_2
-    tokens = [_tokens(model, index, prompts) for index in range(len(model.tokenizers))]
-    if second is None:
-        return Conditioning(model.text_encoder(tokens[0]).last_hidden_state)  # (B, 77, D)
-    one = model.text_encoder(tokens[0], output_hidden_states=True)
-    other = second(tokens[1], output_hidden_states=True)
-    embeddings = torch.cat([one.hidden_states[-2], other.hidden_states[-2]], dim=-1)
-    pooled = other.text_embeds  # (B, P)
+    hidden: list[torch.Tensor] = []  # of each encoder, (B, 77, D)
+    pooled: torch.Tensor | None = None  # (B, P)
+    for index, (how, encoder) in enumerate(
+        zip(model.family.encoders, model.text_encoders, strict=True)
+    ):
+        is_last = how.hidden_state == "last"
+        output = encoder(_tokens(model, index, prompts), output_hidden_states=not is_last)
+        hidden.append(output.last_hidden_state if is_last else output.hidden_states[-2])
+        if how.is_pooled:
+            pooled = output.text_embeds
+    embeddings = torch.cat(hidden, dim=-1)  # (B, 77, D1 + D2)
     if model.empty_is_zero:
         is_text = torch.tensor([bool(prompt) for prompt in prompts], device=model.device)
-        embeddings = embeddings * is_text[:, None, None]  # (B, 77, D1 + D2)
-        pooled = pooled * is_text[:, None]
+        embeddings = embeddings * is_text[:, None, None]
+        pooled = None if pooled is None else pooled * is_text[:, None]
     return Conditioning(embeddings, pooled)
 
 

@@ -45,7 +45,7 @@ def _multistep(scheduler: Scheduler, schedule: Schedule) -> Any:
     settings: dict[str, Any] = {
         "num_train_timesteps": TRAIN_TIMESTEPS,
         "trained_betas": (1 - a / torch.cat([torch.ones_like(a[:1]), a[:-1]])).tolist(),
-        "prediction_type": schedule.prediction,
+        "prediction_type": schedule.prediction_type,
         "timestep_spacing": "linspace",  # from the noisiest timestep on, as in both papers
     }
     if scheduler == "unipc":

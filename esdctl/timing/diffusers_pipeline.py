@@ -26,7 +26,7 @@ def diffusers_pipeline(model: StableDiffusion) -> Any:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type=model.schedule.prediction,
+        prediction_type=model.schedule.prediction_type,
         timestep_spacing=model.schedule.spacing,
     )
     parts: dict[str, Any] = {

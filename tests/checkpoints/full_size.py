@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.models.families.registry import family_named
 
 Family = Literal["sd1", "sd2", "sdxl"]
 FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
@@ -51,7 +52,7 @@ def full_size(family: Family) -> Architecture:
     """The architecture of SD 1.x, 2.x or XL as it was published."""
     clip_l = _clip(768, 12, "quick_gelu")
     return Architecture(
-        family=family,
+        family=family_named(family),
         prediction_type="epsilon",
         unet=UNETS[family],
         vae=_VAE,

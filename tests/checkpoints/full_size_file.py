@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.layouts.key_map import family_parts, places
+from esdctl.checkpoints.layouts.key_map import places
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.safetensors.writing import write_safetensors
@@ -23,10 +23,9 @@ def write_full_size(path: Path, dtype: torch.dtype = torch.float32) -> int:
     """
     architecture = full_size("sd1")
     infos: dict[str, TensorInfo] = {}
-    for part in family_parts("sd1"):
-        shapes = skeleton(architecture)[part]
-        for name, place in places("sd1", part, shapes).items():
-            more = (1, 1) if place.form == "conv" and name.endswith(".weight") else ()
+    for part, shapes in skeleton(architecture).items():
+        for name, place in places(architecture.family, part, shapes).items():
+            more = (1, 1) if place.transform == "conv" and name.endswith(".weight") else ()
             infos[place.name] = TensorInfo(NAMES[dtype], (*shapes[name], *more))
     write_safetensors(path, infos, _noise(infos, dtype), {})
     path.with_suffix(".yaml").write_text(ldm_yaml(architecture), encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from esdctl.checkpoints.changes.diff import compare
-from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.models.families.family import Part
 
 Model = dict[Part, dict[str, torch.Tensor]]
 

@@ -9,18 +9,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as oracle
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from esdctl.checkpoints.layouts.key_map import (
-    family_parts,
-    places,
-    to_compvis,
-    to_diffusers,
-    unet_to_compvis,
-    unet_to_diffusers,
-    vae_to_compvis,
-    vae_to_diffusers,
-)
-from esdctl.checkpoints.layouts.key_rows import Table
+from esdctl.checkpoints.layouts.key_map import places, to_compvis, unet_to_compvis
 from esdctl.errors import InputError
+from esdctl.models.families.registry import family_named
 
 _SD: Mapping[str, Any] = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
@@ -98,33 +89,11 @@ def test_diffusers_converter_reads_our_vae_names_as_the_same_tensors(
     levels: int, layers: int
 ) -> None:
     tensors, config = vae_tensors(levels, layers)
-    names = vae_to_compvis(tensors)
-    ldm = {f"first_stage_model.{theirs}": tensors[ours] for ours, theirs in names.items()}
+    names = to_compvis("vae", tensors)
+    ldm = {f"first_stage_model.{its.name}": tensors[ours] for ours, its in names.items()}
     converted = oracle.convert_ldm_vae_checkpoint(ldm, config)
     assert converted.keys() == tensors.keys()
     assert all(converted[name] is tensor for name, tensor in tensors.items())
-
-
-@pytest.mark.parametrize("size", UNETS)
-def test_unet_names_come_back_from_the_other_layout(size: str) -> None:
-    there = unet_to_compvis(unet_tensors(UNETS[size]))
-    assert unet_to_diffusers(there.values()) == {ldm: name for name, ldm in there.items()}
-
-
-@pytest.mark.parametrize(("levels", "layers"), [(4, 2), (4, 1), (3, 2), (1, 1)])
-def test_vae_names_come_back_from_the_other_layout(levels: int, layers: int) -> None:
-    there = vae_to_compvis(vae_tensors(levels, layers)[0])
-    assert vae_to_diffusers(there.values()) == {ldm: name for name, ldm in there.items()}
-
-
-@pytest.mark.parametrize("table", ["clip", "open_clip"])
-def test_text_encoder_names_come_back_from_the_other_layout(table: Table) -> None:
-    names = [name for name in open_clip_names() if table == "open_clip" or "projection" not in name]
-    there = to_compvis(table, names)
-    back = to_diffusers(table, {place.name: None for place in there.values()})
-    assert {name: ldm for ldm, found in back.items() for name in found} == {
-        name: place.name for name, place in there.items()
-    }
 
 
 # Names in the published checkpoints of each family, and what diffusers calls them there.
@@ -150,23 +119,22 @@ def test_published_names_are_found(size: str, ldm: str, diffusers: str) -> None:
 
 
 def test_the_vae_decoder_counts_its_levels_from_the_other_end() -> None:
-    names = vae_to_compvis(vae_tensors(4, 2)[0])
-    assert names["decoder.up_blocks.0.resnets.2.conv1.bias"] == "decoder.up.3.block.2.conv1.bias"
-    assert (
-        names["encoder.down_blocks.0.resnets.1.norm1.bias"] == "encoder.down.0.block.1.norm1.bias"
-    )
+    names = to_compvis("vae", vae_tensors(4, 2)[0])
+    up, down = "decoder.up_blocks.0.resnets.2", "encoder.down_blocks.0.resnets.1"
+    assert names[f"{up}.conv1.bias"].name == "decoder.up.3.block.2.conv1.bias"
+    assert names[f"{down}.norm1.bias"].name == "encoder.down.0.block.1.norm1.bias"
 
 
 def test_queries_keys_and_values_share_one_tensor_in_open_clip() -> None:
-    found = places("sdxl", "text_encoder_2", open_clip_names())
+    found = places(family_named("sdxl"), "text_encoder_2", open_clip_names())
     layer = "conditioner.embedders.1.model.transformer.resblocks.2.attn.in_proj_weight"
-    mine = {name: place.form for name, place in found.items() if place.name == layer}
+    mine = {name: place.transform for name, place in found.items() if place.name == layer}
     assert mine == {
         "encoder.layers.2.self_attn.q_proj.weight": "q",
         "encoder.layers.2.self_attn.k_proj.weight": "k",
         "encoder.layers.2.self_attn.v_proj.weight": "v",
     }
-    assert found["text_projection.weight"].form == "transposed"
+    assert found["text_projection.weight"].transform == "transposed"
 
 
 def test_the_selected_names_of_a_delta_find_their_places() -> None:
@@ -175,14 +143,7 @@ def test_the_selected_names_of_a_delta_find_their_places() -> None:
     assert unet_to_compvis(selected) == {name: whole[name] for name in selected}
 
 
-def test_only_sdxl_has_a_second_text_encoder() -> None:
-    assert "text_encoder_2" not in family_parts("sd1") + family_parts("sd2")
-    assert family_parts("sdxl") == ("unet", "vae", "text_encoder", "text_encoder_2")
-
-
 @pytest.mark.parametrize("name", ["down_blocks.0.motion_modules.0.proj_in.weight", "x", ""])
 def test_a_name_without_a_place_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="CompVis layout"):
         unet_to_compvis([*unet_tensors(_SD), name])
-    with pytest.raises(InputError, match="diffusers layout"):
-        unet_to_diffusers([name])

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from esdctl.checkpoints.changes.lora import Pair, factorise, kohya_modules, read_lora, write_lora
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError, UsageError
+from esdctl.models.families.registry import family_named
 from tests.checkpoints.tiny_models import Family, tiny_parts
 
 LINEAR, CONV, BIAS = "a.to_k.weight", "a.conv1.weight", "a.conv1.bias"
@@ -86,7 +87,7 @@ def test_a_change_of_biases_alone_makes_no_lora() -> None:
     ],
 )
 def test_modules_have_the_names_that_kohyas_tools_give_them(family: Family, module: str) -> None:
-    assert module in kohya_modules(unet_names(family), is_xl=family == "sdxl")
+    assert module in kohya_modules(unet_names(family), family_named(family).lora_names)
 
 
 def unet_names(family: Family) -> list[str]:
@@ -101,7 +102,7 @@ def test_a_written_lora_is_read_back_as_the_same_change(family: Family, tmp_path
     path = tmp_path / "lora.safetensors"
     change = changes()[LINEAR]
     lora = factorise([(name, change)], energy=1.0)
-    write_lora(path, lora, names, family == "sdxl", {"concept": "Rust"})
+    write_lora(path, lora, names, family_named(family).lora_names, {"concept": "Rust"})
     [(read_name, read)] = read_lora(open_tensors(path), names).items()
     assert read_name == name
     torch.testing.assert_close(read, change, atol=1e-6, rtol=0)

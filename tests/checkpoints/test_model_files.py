@@ -54,7 +54,7 @@ def test_a_pickled_checkpoint_is_the_same_model(form: Form, tmp_path: Path) -> N
 
 def test_a_checkpoint_without_a_config_file_is_read_by_its_shapes(tmp_path: Path) -> None:
     file = open_model(tiny_compvis("sdxl", tmp_path / "m.pth", "state_dict"))
-    assert file.architecture.family == "sdxl"
+    assert file.architecture.family.name == "sdxl"
     assert file.parts == ("unet", "vae", "text_encoder", "text_encoder_2")
 
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from esdctl.checkpoints.layouts.architecture import architecture_of_folder
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.weight_files import PartTensors, find_weights, read_weights
 from esdctl.checkpoints.model_digest import digest_of
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
 from tests.checkpoints.tiny_models import Family, tiny_folder
 
 PARTS: tuple[Part, ...] = ("unet", "vae", "text_encoder")

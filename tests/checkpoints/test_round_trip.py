@@ -12,10 +12,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.compvis import CompvisModel, compvis_tensors, read_compvis
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
 from esdctl.models.named import POCKET
 from tests.checkpoints.held_tensors import HeldTensors
 from tests.checkpoints.tiny_models import FAMILIES, Family, tiny_folder

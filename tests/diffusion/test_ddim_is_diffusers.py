@@ -52,7 +52,7 @@ def test_any_number_of_steps_gives_that_many_valid_timesteps(steps: int, spacing
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_trajectory_is_that_of_diffusers(prediction: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    scheduler, schedule = peer(10, prediction), scaled_linear(prediction=prediction)
+    scheduler, schedule = peer(10, prediction), scaled_linear(prediction_type=prediction)
     latents = expected = torch.randn(2, 4, 8, 8, generator=generator)
     timesteps = [*ddim_timesteps(10), CLEAN]
     for t, t_next in pairwise(timesteps):

@@ -130,7 +130,7 @@ def test_an_absent_device_is_refused_with_what_exists() -> None:
 
 def test_the_schedule_is_read_or_refused() -> None:
     config = {"beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
-    assert read_schedule(config, "it").prediction == "v_prediction"
+    assert read_schedule(config, "it").prediction_type == "v_prediction"
     assert read_schedule({"timestep_spacing": "trailing"}, "it").spacing == "trailing"
     for key, value in {
         "beta_schedule": "squaredcos_cap_v2",

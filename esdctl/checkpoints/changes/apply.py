@@ -17,6 +17,7 @@ from esdctl.checkpoints.changes.lora import is_lora, read_lora
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import TensorFile, open_tensors
 from esdctl.errors import InputError, IntegrityError
+from esdctl.models.families.tensor_names import LDM_UNET
 
 ChangeForm = Literal["delta", "authors", "lora"]
 
@@ -49,7 +50,7 @@ def open_change(path: Path) -> Change:
         return Change(file, "delta", about)
     if is_lora(file.infos):
         return Change(file, "lora", about)
-    if any(name.startswith("model.diffusion_model.") for name in file.infos):
+    if any(name.startswith(LDM_UNET) for name in file.infos):
         raise InputError(
             f"{path} is a complete model, which cannot be added to another",
             "give a run folder, a delta or a LoRA; esdctl diff compares two models",

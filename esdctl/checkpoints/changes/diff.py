@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from esdctl.checkpoints.layouts.key_map import Part
+from esdctl.models.families.family import Part
 
 # A name up to the module that a reader thinks in: an attention, a feed-forward, a resnet, a layer.
 _MODULE = re.compile(

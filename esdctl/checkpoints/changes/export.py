@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
 from esdctl.checkpoints.layouts.compvis import compvis_tensors
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.layouts.model_files import TokenizerFiles
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
+from esdctl.models.families.family import Part
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
 
 Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's without text_model.
@@ -22,14 +22,7 @@ Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's wit
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SUFFIXES = (".ckpt", ".pth", ".safetensors")
 
-_CLASSES = {
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "tokenizer_2": ["transformers", "CLIPTokenizer"],
-}
+_TOKENIZER = ["transformers", "CLIPTokenizer"]
 
 
 def write_compvis(
@@ -120,10 +113,10 @@ def write_diffusers(
     """
     with publishing_folder(folder) as staging:
         for part, content in parts.items():
-            config = getattr(architecture, part)
+            config = architecture.config(part)
             _write_part(staging / part, config, converted(content, dtype), about)
-        for name, tokenizer in zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False):
-            _write_tokenizer(staging / name, tokenizer)
+        for encoder, tokenizer in zip(architecture.family.encoders, tokenizers, strict=True):
+            _write_tokenizer(staging / encoder.tokenizer, tokenizer)
         (staging / "scheduler").mkdir()
         _write_json(staging / "scheduler" / "scheduler_config.json", architecture.scheduler)
         _write_json(staging / "model_index.json", model_index(architecture, empty_is_zero))
@@ -165,17 +158,16 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerFiles) -> None:
 def model_index(architecture: Architecture, empty_is_zero: bool = True) -> dict[str, object]:
     """The content of model_index.json; see ``write_diffusers``."""
     scheduler = str(architecture.scheduler.get("_class_name", "DDIMScheduler"))
+    family = architecture.family
     index: dict[str, object] = {
-        "_class_name": "StableDiffusionPipeline",
+        "_class_name": family.pipeline,
         "scheduler": ["diffusers", scheduler],
-        **{name: _CLASSES[name] for name in ("text_encoder", "tokenizer", "unet", "vae")},
+        **{part: [kind.library, kind.class_name] for part, kind in family.parts.items()},
+        **{encoder.tokenizer: _TOKENIZER for encoder in family.encoders},
+        **family.pipeline_options,
     }
-    if architecture.text_encoder_2 is not None:
-        second = {name: _CLASSES[name] for name in ("text_encoder_2", "tokenizer_2")}
-        index |= {"_class_name": "StableDiffusionXLPipeline", **second}
-        return {**index, "force_zeros_for_empty_prompt": empty_is_zero}
-    absent = {"feature_extractor": [None, None], "safety_checker": [None, None]}
-    return {**index, **absent, "requires_safety_checker": False}
+    says_zero = "force_zeros_for_empty_prompt"
+    return {**index, says_zero: empty_is_zero} if says_zero in index else index
 
 
 def converted(

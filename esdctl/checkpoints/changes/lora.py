@@ -20,10 +20,11 @@ from esdctl.checkpoints.layouts.key_map import unet_to_compvis
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.checkpoints.tensor_file import TensorFile
 from esdctl.errors import InputError, UsageError
+from esdctl.models.families.family import UNetNames
+from esdctl.models.families.tensor_names import LORA_UNET
 from esdctl.storage.atomic import write_with
 
 FORMAT = "esdctl-lora-1"
-PREFIX = "lora_unet_"
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 ENERGY = 0.99  # of each matrix' squared change, where neither rank nor energy is named
 
@@ -158,7 +159,7 @@ def write_lora(
     path: Path,
     lora: Lora,
     names: Iterable[str],
-    is_xl: bool,
+    layout: UNetNames,
     about: Mapping[str, str],
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -168,14 +169,14 @@ def write_lora(
         path: a ``.safetensors`` file.
         lora: the factors.
         names: all parameters of the base's U-Net, under diffusers' names.
-        is_xl: whether it is SDXL, whose modules go by LDM's names.
+        layout: whose names of the U-Net's modules to use; the family says it.
         about: strings for the metadata; ``format`` is added.
         dtype: of the factors.
 
     Raises:
         StorageError: the disk is full or not writable.
     """
-    modules = {weight: module for module, weight in kohya_modules(names, is_xl).items()}
+    modules = {weight: module for module, weight in kohya_modules(names, layout).items()}
     alpha = float(max(pair.rank for pair in lora.pairs.values()))
     content: dict[str, torch.Tensor] = {}
     for name, pair in lora.pairs.items():
@@ -188,17 +189,19 @@ def write_lora(
     write_with(path, lambda beside: save_file(content, beside, metadata))
 
 
-def kohya_modules(names: Iterable[str], is_xl: bool) -> dict[str, str]:
+def kohya_modules(names: Iterable[str], layout: UNetNames) -> dict[str, str]:
     """kohya's module names -> the weights that they stand for, under diffusers' names.
 
     Args:
         names: parameters of the U-Net, under diffusers' names.
-        is_xl: whether to use LDM's names.
+        layout: whose names of the modules to use.
     """
     weights = [name for name in names if name.endswith(".weight")]
-    spelled: Mapping[str, str] = unet_to_compvis(weights) if is_xl else {n: n for n in weights}
+    spelled: Mapping[str, str] = {name: name for name in weights}
+    if layout == "compvis":
+        spelled = unet_to_compvis(weights)
     modules = {name: spelled[name].removesuffix(".weight").replace(".", "_") for name in weights}
-    return {PREFIX + module: name for name, module in modules.items()}
+    return {LORA_UNET + module: name for name, module in modules.items()}
 
 
 def is_lora(names: Iterable[str]) -> bool:
@@ -221,7 +224,7 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
         InputError: a module is not the U-Net's, or lacks one of its factors.
     """
     names = list(names)
-    modules = {**kohya_modules(names, is_xl=True), **kohya_modules(names, is_xl=False)}
+    modules = {**kohya_modules(names, "compvis"), **kohya_modules(names, "diffusers")}
     changes: dict[str, torch.Tensor] = {}
     for key in file.infos:
         if not key.endswith(DOWN):

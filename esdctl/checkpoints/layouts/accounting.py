@@ -7,12 +7,21 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.ema import EMA
-from esdctl.checkpoints.layouts.key_map import PREFIXES, Part, Place, places
+from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.checkpoints.layouts.skeleton import Shape, skeleton
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
+from esdctl.models.families.registry import titles
+from esdctl.models.families.tensor_names import (
+    LDM_EMA,
+    LDM_TEXT,
+    LDM_VAE,
+    SGM_TEXT_1,
+    V_PREDICTION_MARK,
+    ZERO_SNR_MARK,
+)
 from esdctl.names import nearest
 
 SHOWN = 10  # pairs of names in an error
@@ -26,17 +35,14 @@ _BESIDE = (
     re.compile(r".*\bposition_ids"),  # 0, 1, 2, ... in CLIP
     re.compile(r".*\blogit_scale"),  # of CLIP's training
     re.compile(
-        r"(?:cond_stage_model|conditioner\.embedders\.0)\.(?:transformer\.)?text_projection.*"
+        rf"(?:{re.escape(LDM_TEXT)}|{re.escape(SGM_TEXT_1)})(?:transformer\.)?text_projection.*"
     ),
-    re.compile(r"cond_stage_model\.model\.text_projection"),  # SD 2.x has no pooled embedding
+    re.compile(rf"{re.escape(LDM_TEXT)}model\.text_projection"),  # SD 2.x: no pooled embedding
 )
 _TRAINING = (
-    re.compile(rf"(?:\w+\.)?{re.escape(EMA)}.+"),  # averages; see ``ema``
-    re.compile(r"(?:first_stage_model\.)?(?:loss|discriminator)\..+"),
+    re.compile(rf"(?:\w+\.)?{re.escape(LDM_EMA)}.+"),  # averages; see ``ema``
+    re.compile(rf"(?:{re.escape(LDM_VAE)})?(?:loss|discriminator)\..+"),
 )
-# Empty tensors by which XL models say how they were trained: what they predict; on which schedule.
-V_PREDICTION_MARK = "v_pred"
-_ZERO_SNR_MARK = "ztsnr"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def account(
     Raises:
         InputError: tensors are missing, unexpected or of another shape; it lists them.
     """
-    if _ZERO_SNR_MARK in infos:
+    if ZERO_SNR_MARK in infos:
         raise InputError(
             f"{source or 'the checkpoint'} was trained with zero terminal SNR (it holds ztsnr)",
             "this version has no such noise schedule; use a model without it",
@@ -96,10 +102,11 @@ def account(
 
 def is_beside(name: str, architecture: Architecture) -> bool:
     """Whether a tensor belongs to a complete checkpoint, but no picture depends on it."""
-    if architecture.family == "sd2":
-        last = architecture.text_encoder["num_hidden_layers"]
-        prefix = PREFIXES["sd2", "text_encoder"][0]
-        if name.startswith(f"{prefix}transformer.resblocks.{last}."):
+    family = architecture.family
+    for encoder in family.encoders:
+        layers = architecture.config(encoder.part)["num_hidden_layers"]
+        unused = f"{family.parts[encoder.part].prefix}transformer.resblocks.{layers}."
+        if encoder.full_layers is not None and name.startswith(unused):
             return True
     return name == V_PREDICTION_MARK or _matches(_BESIDE, name)
 
@@ -110,11 +117,11 @@ def _matches(rules: Iterable[re.Pattern[str]], name: str) -> bool:
 
 def _stored_shapes(shape: Shape, place: Place) -> list[Shape]:
     """The shapes in which a tensor may lie in CompVis' layout."""
-    if place.form == "transposed":
+    if place.transform == "transposed":
         return [shape[::-1]]
-    if place.form in ("q", "k", "v"):
+    if place.transform in ("q", "k", "v"):
         return [(3 * shape[0], *shape[1:])]
-    if place.form == "conv":  # some writers keep diffusers' linear layers
+    if place.transform == "conv":  # some writers keep diffusers' linear layers
         return [(*shape, 1, 1), shape]
     return [shape]
 
@@ -146,15 +153,15 @@ def _refusal(
     )
     pairs = nearest_pairs(missing, unexpected)
     paired = {name for pair in pairs for name in pair}
-    lines = [f"{source or 'the checkpoint'} is no {architecture.family} checkpoint: {counts}"]
+    lines = [f"{source or 'the checkpoint'} is no {architecture.family.name} checkpoint: {counts}"]
     lines += [f"  missing {ours}, unexpected {theirs}" for ours, theirs in pairs]
     lines += _listed("missing", [name for name in missing if name not in paired])
     lines += _listed("unexpected", [name for name in unexpected if name not in paired])
     lines += _listed("misshapen", misfits)
     return InputError(
         "\n".join(lines),
-        "get a complete checkpoint of Stable Diffusion 1.x, 2.x or XL; --model-config-path names "
-        "the LDM config file of a model with other sizes",
+        f"get a complete checkpoint of {titles()}; --model-config-path names the LDM config file "
+        "of a model with other sizes",
     )
 
 

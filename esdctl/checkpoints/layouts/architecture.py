@@ -7,33 +7,28 @@ the tensors and the family's convention (8 heads in SD 1.x, 64 channels a head i
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, get_args
 
 from esdctl.checkpoints.layouts.config_limits import check_config, check_widths
 from esdctl.checkpoints.layouts.ldm_config import LdmConfig, read_ldm_config
 from esdctl.checkpoints.layouts.part_shapes import (
     Shapes,
-    clip_config,
     family_of,
-    open_clip_config,
+    text_config,
     unet_config,
     vae_config,
 )
 from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
 from esdctl.errors import InputError, UsageError
-
-Family = Literal["sd1", "sd2", "sdxl"]
-Prediction = Literal["epsilon", "v_prediction"]
-Config = Mapping[str, Any]
+from esdctl.models.families.family import Config, Family, Part
+from esdctl.models.families.registry import all_families, family_of_unet_config, titles
+from esdctl.models.families.tensor_names import V_PREDICTION_MARK
+from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
 
 FORMAT = "esdctl-checkpoint-1"
-
-# Optimiser steps after which Stability's two models of 512 px were saved (2.0-base, 2.1-base).
-EPSILON_STEPS = ("875000", "220000")
-SIDES = {("sd1", "epsilon"): 64, ("sd2", "epsilon"): 64, ("sd2", "v_prediction"): 96}
-SIDE_XL = 128  # latents a side: 1024 px
+_PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Architecture:
     """A model without its weights.
 
     Args:
-        family: which Stable Diffusion it is built like; sizes may differ.
+        family: what it is built like; sizes may differ.
         prediction_type: what the U-Net predicts.
         unet, vae, text_encoder, text_encoder_2: as in diffusers' and transformers' config.json;
             the second text encoder is SDXL's.
@@ -50,7 +45,7 @@ class Architecture:
     """
 
     family: Family
-    prediction_type: Prediction
+    prediction_type: PredictionType
     unet: Config
     vae: Config
     text_encoder: Config
@@ -58,11 +53,16 @@ class Architecture:
     scheduler: Config
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    def config(self, part: Part) -> Config:
+        """The config.json of a part that the family has."""
+        config: Config = getattr(self, part)
+        return config
+
     def document(self) -> dict[str, object]:
         """As a JSON document; ``architecture_from_document`` reads it."""
-        content = asdict(self)
+        content = {each.name: getattr(self, each.name) for each in fields(self)}
         del content["notes"]
-        return content
+        return {**content, "family": self.family.name}
 
 
 def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> Architecture:
@@ -77,21 +77,20 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         UsageError: there is no such prediction type.
     """
     unet = _config(folder, "unet")
-    if unet.get("addition_embed_type") == "text_time":
-        family: Family = "sdxl"
-    elif unet.get("use_linear_projection"):
-        family = "sd2"
-    else:
-        family = "sd1"
+    family = family_of_unet_config(unet)
+    if family is None:
+        raise InputError(
+            f"{folder}: its U-Net is of no family that this version knows", f"use {titles()}"
+        )
     _refuse_other_unets(unet.get("in_channels", 4), str(folder))
     text_encoder = _config(folder, "text_encoder")
     if not str(text_encoder.get("model_type", "clip_text_model")).startswith("clip"):
         raise InputError(
             f"{folder}: the text encoder is a {text_encoder['model_type']}, not CLIP",
-            "use a Stable Diffusion 1.x, 2.x or XL model",
+            f"use a model of {titles()}",
         )
     scheduler = _config(folder, "scheduler", "scheduler_config.json")
-    prediction = _prediction(
+    prediction = _known_prediction_type(
         prediction_type or str(scheduler.get("prediction_type", "epsilon")), str(folder)
     )
     found = Architecture(
@@ -100,7 +99,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         unet,
         _config(folder, "vae"),
         text_encoder,
-        _config(folder, "text_encoder_2") if family == "sdxl" else None,
+        _config(folder, "text_encoder_2") if "text_encoder_2" in family.parts else None,
         {**scheduler, "prediction_type": prediction},
     )
     return _checked(found, folder)
@@ -139,7 +138,7 @@ def architecture_of_compvis(
     _checked(known, source)
     if prediction_type is None:
         return known
-    return _predicting(known, _prediction(prediction_type, str(source)))
+    return _predicting(known, _known_prediction_type(prediction_type, str(source)))
 
 
 def architecture_from_document(document: Mapping[str, Any], source: Path) -> Architecture:
@@ -148,32 +147,27 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
     Raises:
         InputError: it is not such a document.
     """
-    parts = ("unet", "vae", "text_encoder", "scheduler")
-    second = document.get("text_encoder_2")
-    family = document.get("family")
-    whole = all(isinstance(document.get(part), dict) for part in parts)
-    has_second = isinstance(second, dict) if family == "sdxl" else second is None
-    if not whole or not has_second or family not in get_args(Family):
+    known = {family.name: family for family in all_families()}
+    family = known.get(str(document.get("family")))
+    parts = {part: document.get(part) for part in (*_PARTS, "scheduler")}
+    needed = {*family.parts, "scheduler"} if family else parts.keys()
+    if family is None or any(
+        not isinstance(config, dict) if part in needed else config is not None
+        for part, config in parts.items()
+    ):
         raise InputError(
             f"{source}: its esdctl architecture is damaged",
             "write the checkpoint again, or name its LDM config file with --model-config-path",
         )
-    return Architecture(
-        cast(Family, family),
-        _prediction(str(document.get("prediction_type")), str(source)),
-        document["unet"],
-        document["vae"],
-        document["text_encoder"],
-        second,
-        document["scheduler"],
-    )
+    prediction = _known_prediction_type(str(document.get("prediction_type")), str(source))
+    return Architecture(family, prediction, **parts)  # type: ignore[arg-type]
 
 
 def _checked(architecture: Architecture, source: Path) -> Architecture:
     """The architecture itself, if every part's sizes make sense and they fit together."""
-    for part in ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler"):
+    for part in (*_PARTS, "scheduler"):
         check_config(getattr(architecture, part) or {}, part, source)
-    encoders = [each for each in (architecture.text_encoder, architecture.text_encoder_2) if each]
+    encoders = [architecture.config(encoder.part) for encoder in architecture.family.encoders]
     check_widths(architecture.unet, encoders, source)
     return architecture
 
@@ -181,73 +175,53 @@ def _checked(architecture: Architecture, source: Path) -> Architecture:
 def _from_shapes(
     infos: Shapes, metadata: Mapping[str, str], source: Path, ldm: LdmConfig
 ) -> Architecture:
-    family = cast(Family, family_of(infos, source))
-    unet = unet_config(infos, source, ldm)
+    family = family_of(infos, source)
+    unet = unet_config(infos, source, family, ldm)
     _refuse_other_unets(unet["in_channels"], str(source))
     ldm.compare(unet, source)
     prediction, notes = _assumed_prediction(family, infos, metadata, ldm)
-    if family == "sdxl":
-        text_encoder = clip_config(infos, "conditioner.embedders.0.transformer.text_model.", source)
-        second = open_clip_config(infos, "conditioner.embedders.1.model.", source, is_second=True)
-    elif family == "sd2":
-        text_encoder = open_clip_config(infos, "cond_stage_model.model.", source, is_second=False)
-        second = None
-    else:
-        text_encoder = clip_config(infos, "cond_stage_model.transformer.text_model.", source)
-        second = None
-    unet["sample_size"] = SIDES.get((family, prediction), SIDE_XL if family == "sdxl" else 64)
-    vae = vae_config(infos, source, is_xl=family == "sdxl", scale=ldm.scale_factor)
+    texts = {
+        encoder.part: text_config(infos, source, family, encoder) for encoder in family.encoders
+    }
+    unet["sample_size"] = family.process.latents_side[prediction]
+    vae = vae_config(infos, source, family, ldm.scale_factor)
     vae["sample_size"] = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-    scheduler = _scheduler(family, prediction, ldm)
-    return Architecture(family, prediction, unet, vae, text_encoder, second, scheduler, notes)
+    scheduler = {**family.process.scheduler, **ldm.noise, "prediction_type": prediction}
+    return Architecture(
+        family,
+        prediction,
+        unet,
+        vae,
+        texts["text_encoder"],
+        texts.get("text_encoder_2"),
+        scheduler,
+        notes,
+    )
 
 
 def _assumed_prediction(
     family: Family, infos: Shapes, metadata: Mapping[str, str], ldm: LdmConfig
-) -> tuple[Prediction, tuple[str, ...]]:
-    """The prediction type that nobody named, and what to tell the user of the guess."""
+) -> tuple[PredictionType, tuple[str, ...]]:
+    """The prediction type that the user did not name, and what to tell the user of a guess."""
     if ldm.prediction_type is not None:
-        return _prediction(ldm.prediction_type, "the LDM config file"), ()
-    if family == "sdxl":
-        # The mark that makers of v-prediction XL models put into their checkpoints.
-        return ("v_prediction" if "v_pred" in infos else "epsilon"), ()
-    if family == "sd1" or metadata.get("global_step") in EPSILON_STEPS:
-        return "epsilon", ()
-    note = (
-        "nothing says what this SD 2.x model predicts; v_prediction is assumed, as in the models "
-        "of 768 px (--prediction-type epsilon says otherwise)"
-    )
-    return "v_prediction", (note,)
+        return _known_prediction_type(ldm.prediction_type, "the LDM config file"), ()
+    if V_PREDICTION_MARK in infos:
+        return "v_prediction", ()
+    return family.process.prediction(metadata)
 
 
-def _predicting(known: Architecture, prediction: Prediction) -> Architecture:
+def _predicting(known: Architecture, prediction: PredictionType) -> Architecture:
     scheduler = {**known.scheduler, "prediction_type": prediction}
     return replace(known, prediction_type=prediction, scheduler=scheduler, notes=())
 
 
-def _prediction(name: str, source: str) -> Prediction:
-    if name not in get_args(Prediction):
-        raise UsageError(f"{source}: no prediction type {name!r}", "use epsilon or v_prediction")
-    return cast(Prediction, name)
-
-
-def _scheduler(family: Family, prediction: Prediction, ldm: LdmConfig) -> dict[str, object]:
-    """The scheduler of the family's published pipeline folders."""
-    name = {"sd1": "PNDMScheduler", "sd2": "DDIMScheduler", "sdxl": "EulerDiscreteScheduler"}
-    config: dict[str, object] = {
-        "_class_name": name[family],
-        "beta_start": ldm.beta_start,
-        "beta_end": ldm.beta_end,
-        "beta_schedule": "scaled_linear",
-        "num_train_timesteps": ldm.timesteps,
-        "prediction_type": prediction,
-        "steps_offset": 1,
-        "timestep_spacing": "leading",
-    }
-    if family == "sdxl":
-        return config
-    config |= {"clip_sample": False, "set_alpha_to_one": False}
-    return {**config, "skip_prk_steps": True} if family == "sd1" else config
+def _known_prediction_type(name: str, source: str) -> PredictionType:
+    for known in PREDICTION_TYPES:
+        if name == known:
+            return known
+    raise UsageError(
+        f"{source}: no prediction type {name!r}", f"use {' or '.join(PREDICTION_TYPES)}"
+    )
 
 
 def _own_document(metadata: Mapping[str, str], source: Path) -> Config | None:

@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from esdctl.checkpoints.layouts.accounting import V_PREDICTION_MARK, Account, account
+from esdctl.checkpoints.layouts.accounting import Account, account
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.key_map import PREFIXES, Part, Place, family_parts, places
-from esdctl.checkpoints.layouts.key_rows import Form
+from esdctl.checkpoints.layouts.key_map import Place, places
+from esdctl.checkpoints.layouts.key_rows import Transform
 from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
 from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.tensor_file import TensorFile
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
+from esdctl.models.families.tensor_names import V_PREDICTION_MARK
 
 __all__ = ["Account", "CompvisModel", "account", "compvis_tensors", "read_compvis"]
 
@@ -27,7 +29,7 @@ class LazyTensors(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         place = self._places[name]
-        return from_compvis(self._file.read(place.name), place.form)
+        return from_compvis(self._file.read(place.name), place.transform)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -96,21 +98,21 @@ def compvis_tensors(
         InputError: a part is missing, or a tensor of it.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for part in family_parts(architecture.family):
+    for part in architecture.family.parts:
         _check_part(part, parts, architecture)
         tensors |= _part_tensors(part, parts[part], architecture)
     tensors |= _made(tensors, architecture)
     return tensors | dict(beside or {})
 
 
-def from_compvis(tensor: torch.Tensor, form: Form) -> torch.Tensor:
+def from_compvis(tensor: torch.Tensor, transform: Transform) -> torch.Tensor:
     """A tensor as diffusers has it; a view where that is possible."""
-    if form == "conv":
+    if transform == "conv":
         return tensor.reshape(tensor.shape[:2])  # (O, I, 1, 1) -> (O, I)
-    if form == "transposed":
+    if transform == "transposed":
         return tensor.T.contiguous()
-    if form in ("q", "k", "v"):
-        return tensor.chunk(3)["qkv".index(form)]  # (3D, ...) -> (D, ...)
+    if transform in ("q", "k", "v"):
+        return tensor.chunk(3)["qkv".index(transform)]  # (3D, ...) -> (D, ...)
     return tensor
 
 
@@ -121,11 +123,11 @@ def _part_tensors(
     fused: dict[str, dict[str, torch.Tensor]] = {}
     for name, place in places(architecture.family, part, tensors).items():
         tensor = tensors[name]
-        if place.form in ("q", "k", "v"):
-            fused.setdefault(place.name, {})[place.form] = tensor
-        elif place.form == "conv":
+        if place.transform in ("q", "k", "v"):
+            fused.setdefault(place.name, {})[place.transform] = tensor
+        elif place.transform == "conv":
             stored[place.name] = tensor.reshape(*tensor.shape, 1, 1)
-        elif place.form == "transposed":
+        elif place.transform == "transposed":
             stored[place.name] = tensor.T.contiguous()
         else:
             stored[place.name] = tensor
@@ -140,27 +142,26 @@ def _made(
     """What a complete checkpoint has beside the parts' tensors."""
     made: dict[str, torch.Tensor] = {}
     family = architecture.family
-    for part in family_parts(family):
-        prefix, table = PREFIXES[family, part]
-        if table == "clip":
-            count = architecture.text_encoder.get("max_position_embeddings", 77)
-            made[f"{prefix}text_model.embeddings.position_ids"] = torch.arange(count)[
-                None
-            ]  # (1, 77)
-        elif table == "open_clip":
-            made[f"{prefix}logit_scale"] = torch.tensor(LOGIT_SCALE)
-    if family == "sd2":
-        made |= _last_layer(tensors, architecture.text_encoder["num_hidden_layers"])
-    if family != "sdxl":  # SGM's checkpoints carry no schedule
+    for encoder in family.encoders:
+        part, config = family.parts[encoder.part], architecture.config(encoder.part)
+        if part.table == "clip":
+            positions = torch.arange(config.get("max_position_embeddings", 77))[None]  # (1, 77)
+            made[f"{part.prefix}text_model.embeddings.position_ids"] = positions
+        else:
+            made[f"{part.prefix}logit_scale"] = torch.tensor(LOGIT_SCALE)
+        if encoder.full_layers is not None:
+            made |= _last_layer(tensors, part.prefix, config["num_hidden_layers"])
+    if family.process.has_tables:
         made |= schedule_buffers(architecture.scheduler)
-    elif architecture.prediction_type == "v_prediction":
+    if family.process.has_prediction_mark and architecture.prediction_type == "v_prediction":
         made[V_PREDICTION_MARK] = torch.empty(0)
     return made
 
 
-def _last_layer(tensors: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+def _last_layer(
+    tensors: Mapping[str, torch.Tensor], prefix: str, index: int
+) -> dict[str, torch.Tensor]:
     """OpenCLIP's last layer, which adds nothing, and its projection, which changes nothing."""
-    prefix = PREFIXES["sd2", "text_encoder"][0]
     before = f"{prefix}transformer.resblocks.{index - 1}."
     layer = {
         f"{prefix}transformer.resblocks.{index}.{name.removeprefix(before)}": torch.zeros_like(like)

@@ -14,10 +14,7 @@ import torch
 
 from esdctl.checkpoints.tensor_file import TensorFile
 from esdctl.checkpoints.tensor_info import TensorInfo
-
-UNET = "model.diffusion_model."
-EMA = "model_ema."
-_EMA_UNET = "model_ema.diffusion_model"
+from esdctl.models.families.tensor_names import LDM_EMA_UNET, LDM_UNET
 
 # The modules' names in a U-Net, longest first where one begins another; a number follows some.
 _WORDS = re.compile(
@@ -60,7 +57,7 @@ class EmaFile:
 
 def with_ema_as_unet(file: TensorFile) -> TensorFile:
     """Spell averaged weights as the U-Net's own, if the checkpoint has no other U-Net."""
-    if any(name.startswith(UNET) for name in file.infos):
+    if any(name.startswith(LDM_UNET) for name in file.infos):
         return file
     stored = {dotted_name(name): name for name in file.infos}
     return EmaFile(file, stored) if stored.keys() != file.infos.keys() else file
@@ -68,7 +65,7 @@ def with_ema_as_unet(file: TensorFile) -> TensorFile:
 
 def dotted_name(name: str) -> str:
     """The U-Net tensor whose average this is; any other name stays as it is."""
-    rest = name.removeprefix(_EMA_UNET)
+    rest = name.removeprefix(LDM_EMA_UNET)
     if rest == name:
         return name
     words = []
@@ -81,4 +78,4 @@ def dotted_name(name: str) -> str:
         else:
             words += _SPLIT.findall(found[0])
         rest = rest[found.end() :]
-    return UNET + ".".join(words)
+    return LDM_UNET + ".".join(words)

@@ -19,12 +19,12 @@ from esdctl.checkpoints.layouts.architecture import (
     architecture_of_compvis,
     architecture_of_folder,
 )
-from esdctl.checkpoints.layouts.key_map import family_parts
 from esdctl.checkpoints.layouts.weight_files import find_weights
 from esdctl.checkpoints.model_digest import remembered_digest
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import PeekedFile, TensorInfo, peek_tensors
 from esdctl.errors import InputError
+from esdctl.models.families.tensor_names import DIFFUSERS_UNET, LDM_UNET
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 
@@ -32,16 +32,7 @@ SMALL = 256 * 2**20  # bytes that are hashed in a fraction of a second
 _NAMES = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"
 }  # fmt: skip
-_COMPVIS_PARTS = {
-    "model.diffusion_model.": "unet",
-    "first_stage_model.": "vae",
-    "cond_stage_model.": "text_encoder",
-    "conditioner.embedders.0.": "text_encoder",
-    "conditioner.embedders.1.": "text_encoder_2",
-}
 _BESIDE = "beside"  # the schedule's tables, averages, counters
-_UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in.", "conv_out.", "conv_norm_",
-                "time_embedding.", "add_embedding.")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,7 +138,7 @@ def _inspect_file(path: Path) -> Inspection:
             about[key] = file.metadata[key]
     sizes: dict[str, Any] = _sizes({"all": file.infos.values()}, (path,))
     sizes |= {"sha256": _sha256(path), "about": about}
-    if any(name.startswith("model.diffusion_model.") for name in file.infos):
+    if any(name.startswith(LDM_UNET) for name in file.infos):
         return _inspect_compvis(file, sizes)
     if form == delta.FORMAT:
         return Inspection(path, "delta", **sizes)
@@ -155,7 +146,7 @@ def _inspect_file(path: Path) -> Inspection:
         ranks = {info.shape[0] for name, info in file.infos.items() if name.endswith(lora.DOWN)}
         sizes["about"] |= {"ranks": sorted(ranks)}
         return Inspection(path, "LoRA", **sizes)
-    if file.infos and all(name.startswith(_UNET_BLOCKS) for name in file.infos):
+    if file.infos and all(name.startswith(DIFFUSERS_UNET) for name in file.infos):
         is_whole = {"conv_in.weight", "conv_out.weight", "mid_block.resnets.0.conv1.weight"}
         kind = "U-Net of a pipeline folder" if is_whole <= set(file.infos) else "authors' delta"
         name = parse_authors_name(path)
@@ -170,13 +161,13 @@ def _inspect_file(path: Path) -> Inspection:
 
 
 def _inspect_compvis(file: PeekedFile, sizes: dict[str, Any]) -> Inspection:
+    architecture = architecture_of_compvis(file.infos, file.metadata, file.path)
+    kinds = architecture.family.parts.items()
     parts: dict[str, list[TensorInfo]] = {}
     for name, info in file.infos.items():
-        found = (p for prefix, p in _COMPVIS_PARTS.items() if name.startswith(prefix))
-        part = next(found, _BESIDE)
-        parts.setdefault(part, []).append(info)
+        found = (part for part, kind in kinds if name.startswith(kind.prefix))
+        parts.setdefault(next(found, _BESIDE), []).append(info)
     sizes |= _sizes(parts, (file.path,))
-    architecture = architecture_of_compvis(file.infos, file.metadata, file.path)
     return _model(file.path, "compvis", architecture, (file.path,), sizes)
 
 
@@ -185,7 +176,7 @@ def _inspect_folder(folder: Path) -> Inspection:
     files: list[Path] = []
     parts: dict[str, list[TensorInfo]] = {}
     about: dict[str, Any] = {}
-    for part in family_parts(architecture.family):
+    for part in architecture.family.parts:
         found = find_weights(folder, part, None)
         files += found
         for path in found:
@@ -209,7 +200,7 @@ def _model(
         path,
         "model",
         layout,
-        architecture.family,
+        architecture.family.name,
         architecture.prediction_type,
         digest=remembered_digest(files),
         notes=architecture.notes,

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-Table = Literal["unet", "vae", "clip", "open_clip"]
+from esdctl.models.families.family import NameTable
 
 # How a tensor lies in CompVis' layout, seen from diffusers': the same; a linear layer as a 1x1
 # convolution; transposed; or as the first, second or third part of a fused matrix.
-Form = Literal["same", "conv", "transposed", "q", "k", "v"]
+Transform = Literal["same", "conv", "transposed", "q", "k", "v"]
 
-Row = tuple[str, str, Form]  # CompVis, diffusers, how it lies in CompVis
+Row = tuple[str, str, Transform]  # CompVis, diffusers, how it lies in CompVis
 
 _UNET_ENDS: tuple[Row, ...] = (
     ("time_embed.0", "time_embedding.linear_1", "same"),
@@ -80,12 +80,12 @@ _OPEN_CLIP_LAYER: tuple[Row, ...] = (
 )
 
 
-def rows_for(table: Table, names: list[str]) -> Iterable[Row]:
+def rows_for(table: NameTable, names: list[str]) -> Iterable[Row]:
     """The rows of one part.
 
     Args:
         table: which part's.
-        names: all its names, in either layout; they say how many levels and layers it has.
+        names: all its names under diffusers' names; they say how many levels and layers it has.
     """
     if table == "unet":
         return _unet_rows(names)
@@ -93,7 +93,7 @@ def rows_for(table: Table, names: list[str]) -> Iterable[Row]:
         return _vae_rows(names)
     if table == "clip":
         return _CLIP
-    layers = 1 + _largest(r"(?:transformer\.resblocks|encoder\.layers)\.(\d+)\.", names)
+    layers = 1 + _largest(r"encoder\.layers\.(\d+)\.", names)
     return [
         *_OPEN_CLIP_ENDS,
         *(
@@ -134,12 +134,6 @@ def _unet_rows(names: list[str]) -> list[Row]:
 
 def _unet_size(names: list[str]) -> tuple[int, int, set[int]]:
     """Layers a level, levels, and the upward levels that have attention."""
-    if any(name.startswith("input_blocks.") for name in names):
-        samplers = _numbers(r"input_blocks\.(\d+)\.0\.op\.", names)
-        blocks = 1 + _largest(r"input_blocks\.(\d+)\.", names)
-        step = min(samplers, default=blocks)
-        attended = {at // step for at in _numbers(r"output_blocks\.(\d+)\.1\.(?!conv\.)", names)}
-        return step - 1, blocks // step, attended
     layers = 1 + _largest(r"down_blocks\.\d+\.(?:resnets|attentions)\.(\d+)\.", names)
     levels = 1 + _largest(r"(?:down|up)_blocks\.(\d+)\.", names)
     return layers, levels, _numbers(r"up_blocks\.(\d+)\.attentions\.", names)
@@ -147,8 +141,8 @@ def _unet_size(names: list[str]) -> tuple[int, int, set[int]]:
 
 def _vae_rows(names: list[str]) -> list[Row]:
     """CompVis counts the decoder's levels from the finest one, diffusers from the coarsest."""
-    levels = 1 + _largest(r"(?:encoder\.down|decoder\.up)(?:_blocks)?\.(\d+)\.", names)
-    layers = 1 + _largest(r"\.(?:resnets|block)\.(\d+)\.", names)
+    levels = 1 + _largest(r"(?:encoder\.down|decoder\.up)_blocks\.(\d+)\.", names)
+    layers = 1 + _largest(r"\.resnets\.(\d+)\.", names)
     rows: list[Row] = list(_VAE_QUANT)
     for side, down, move in (("encoder", "down", "downsample"), ("decoder", "up", "upsample")):
         rows += _under(side, side, _VAE_ENDS)
@@ -166,7 +160,7 @@ def _vae_rows(names: list[str]) -> list[Row]:
 
 
 def _under(ldm: str, diffusers: str, rows: Iterable[Row]) -> list[Row]:
-    return [(f"{ldm}.{a}", f"{diffusers}.{b}", form) for a, b, form in rows]
+    return [(f"{ldm}.{a}", f"{diffusers}.{b}", transform) for a, b, transform in rows]
 
 
 def _numbers(pattern: str, names: list[str]) -> set[int]:

@@ -1,7 +1,7 @@
 """An LDM config file (``v1-inference.yaml`` and its kin): what it says beyond the shapes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ from esdctl.errors import InputError
 from esdctl.settings.yaml_file import load_yaml
 
 LARGEST = 1 << 20  # bytes; the published ones have about 2 kB
-
-# Stable Diffusion's own; the file may say others.
-BETA_START = 0.00085
-BETA_END = 0.0120
-TIMESTEPS = 1000
+_NOISE: Mapping[str, tuple[str, type[float] | type[int]]] = {
+    "linear_start": ("beta_start", float),
+    "linear_end": ("beta_end", float),
+    "timesteps": ("num_train_timesteps", int),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LdmConfig:
         channels_a_head: in place of ``heads``.
         prediction_type: ``epsilon`` or ``v_prediction``; None without a file.
         scale_factor: of the latents.
-        beta_start, beta_end, timesteps: of the noise schedule.
+        noise: what it says of the noise schedule, as in scheduler_config.json.
         unet: its U-Net's parameters, to be compared with the tensors.
         esdctl: the architecture that ``ldm_yaml`` wrote.
         source: the file.
@@ -35,9 +35,7 @@ class LdmConfig:
     channels_a_head: int | None = None
     prediction_type: str | None = None
     scale_factor: float | None = None
-    beta_start: float = BETA_START
-    beta_end: float = BETA_END
-    timesteps: int = TIMESTEPS
+    noise: Mapping[str, float | int] = field(default_factory=dict)
     unet: Mapping[str, Any] | None = None
     esdctl: Mapping[str, Any] | None = None
     source: Path | None = None
@@ -91,9 +89,11 @@ def read_ldm_config(path: Path) -> LdmConfig:
             channels_a_head=int(channels) if channels not in (None, -1) else None,
             prediction_type=_prediction(params, path),
             scale_factor=float(params.get("scale_factor") or 0) or None,
-            beta_start=float(params.get("linear_start", BETA_START)),
-            beta_end=float(params.get("linear_end", BETA_END)),
-            timesteps=int(params.get("timesteps", TIMESTEPS)),
+            noise={
+                name: kind(params[said])
+                for said, (name, kind) in _NOISE.items()
+                if params.get(said) is not None
+            },
             unet=unet,
             esdctl=_section(_load(path), "esdctl", "architecture") or None,
             source=path,

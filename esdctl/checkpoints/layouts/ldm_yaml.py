@@ -30,7 +30,7 @@ def ldm_yaml(architecture: Architecture) -> str:
             "target": "ldm.models.autoencoder.AutoencoderKL",
             "params": {"embed_dim": _channels(architecture), "ddconfig": _vae(architecture)},
         },
-        **_text(architecture),
+        **architecture.family.ldm_text,
     }
     document = {
         "model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params},
@@ -61,7 +61,7 @@ def _unet(architecture: Architecture) -> dict[str, Any]:
         params["num_heads"] = heads
     else:
         params["num_head_channels"] = widths[-1] // heads[-1]
-    if unet.get("addition_embed_type") == "text_time":
+    if architecture.family.has_size_conditions:
         added = unet["projection_class_embeddings_input_dim"]
         params |= {"num_classes": "sequential", "adm_in_channels": added}
     return params
@@ -82,17 +82,6 @@ def _vae(architecture: Architecture) -> dict[str, Any]:
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-
-
-def _text(architecture: Architecture) -> dict[str, Any]:
-    if architecture.family == "sd1":
-        return {"cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}}
-    open_clip = {"layer": "penultimate", "freeze": True}
-    if architecture.family == "sd2":
-        target = "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder"
-        return {"cond_stage_config": {"target": target, "params": open_clip}}
-    target = "sgm.modules.GeneralConditioner"
-    return {"conditioner_config": {"target": target}}
 
 
 def _channels(architecture: Architecture) -> int:

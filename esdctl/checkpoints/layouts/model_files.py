@@ -1,6 +1,7 @@
 """A whole model on disk, in either layout, read part by part under the same names."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,11 @@ from esdctl.checkpoints.layouts.architecture import (
 )
 from esdctl.checkpoints.layouts.compvis import read_compvis
 from esdctl.checkpoints.layouts.ema import with_ema_as_unet
-from esdctl.checkpoints.layouts.key_map import Part, family_parts
 from esdctl.checkpoints.layouts.weight_files import FolderTensors, find_weights
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
 
 Layout = Literal["compvis", "diffusers"]
@@ -71,7 +72,21 @@ class ModelFiles:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The U-Net, the VAE, and the text encoder or both."""
-        return parts_of(self.architecture)
+        return tuple(self.architecture.family.parts)
+
+    @cached_property
+    def empty_is_zero(self) -> bool:
+        """Whether the empty prompt's embeddings are zeros.
+
+        A pipeline folder says it in model_index.json (``force_zeros_for_empty_prompt``); where
+        it is silent the family does.
+        """
+        key = "force_zeros_for_empty_prompt"
+        usual = self.architecture.family.pipeline_options.get(key)
+        index = self.path / "model_index.json"
+        if usual is None or not index.is_file():
+            return bool(usual)
+        return bool(json.loads(index.read_bytes()).get(key, usual))
 
     def read(self, part: Part) -> Mapping[str, torch.Tensor]:
         """A part's tensors: diffusers' names, CLIP's without ``text_model.``; lazy and mapped.
@@ -139,17 +154,13 @@ def open_model(
     )
 
 
-def parts_of(architecture: Architecture) -> tuple[Part, ...]:
-    """The parts that a model of this architecture has, in a fixed order."""
-    return family_parts(architecture.family)
-
-
 def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
     """The tokenizers of a checkpoint, which carries none: CLIP's, each with its padding."""
     files = {path.name: path for path in sorted(_CLIP.iterdir())}
     clip = TokenizerFiles(_CLIP, None, files)
     open_clip = TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
-    return {"sd1": (clip,), "sd2": (open_clip,), "sdxl": (clip, open_clip)}[architecture.family]
+    encoders = architecture.family.encoders
+    return tuple(clip if encoder.padding is None else open_clip for encoder in encoders)
 
 
 def _open_folder(
@@ -161,9 +172,7 @@ def _open_folder(
             "give the folder that holds model_index.json, unet, vae and text_encoder",
         )
     architecture = architecture_of_folder(folder, prediction_type)
-    found = {
-        part: find_weights(folder, part, variant) for part in family_parts(architecture.family)
-    }
+    found = {part: find_weights(folder, part, variant) for part in architecture.family.parts}
     return ModelFiles(
         path=folder,
         layout="diffusers",
@@ -175,10 +184,8 @@ def _open_folder(
 
 
 def _folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[TokenizerFiles, ...]:
-    names: Sequence[str] = ("tokenizer",)
-    if architecture.text_encoder_2 is not None:
-        names = ("tokenizer", "tokenizer_2")
-    return tuple(_folder_tokenizer(folder, name) for name in names)
+    encoders = architecture.family.encoders
+    return tuple(_folder_tokenizer(folder, encoder.tokenizer) for encoder in encoders)
 
 
 def _folder_tokenizer(folder: Path, name: str) -> TokenizerFiles:

@@ -8,14 +8,12 @@ from typing import Any, NoReturn, Protocol
 
 from esdctl.checkpoints.layouts.ldm_config import LdmConfig
 from esdctl.errors import InputError
+from esdctl.models.families.family import Family, TextEncoder
+from esdctl.models.families.registry import family_of_names, titles
+from esdctl.models.families.tensor_names import LDM_UNET, LDM_VAE, SGM_TEXT_1
 
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
 GROUPS = 32  # of LDM's group norms, wherever the channels allow it
 CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
-HEADS_OF_SD1 = 8
-SCALE = 0.18215  # of the latents: v1-inference.yaml, v2-inference.yaml
-SCALE_XL = 0.13025  # sd_xl_base.yaml
 
 
 class HasShape(Protocol):
@@ -26,47 +24,42 @@ class HasShape(Protocol):
 Shapes = Mapping[str, HasShape]
 
 
-def family_of(infos: Shapes, source: Path) -> str:
-    """``sd1``, ``sd2`` or ``sdxl``, by the text encoders that lie beside the U-Net.
+def family_of(infos: Shapes, source: Path) -> Family:
+    """The family of a checkpoint, by the text encoders that lie beside the U-Net.
 
     Raises:
-        InputError: it is none of them, or a part is missing.
+        InputError: it is of none of them, or a part is missing.
     """
-    if not any(name.startswith(UNET) for name in infos):
-        _refuse(source, "it holds no U-Net under model.diffusion_model.")
-    if not any(name.startswith(VAE) for name in infos):
-        _refuse(source, "it holds no VAE under first_stage_model.")
-    marks = {
-        "sdxl": "conditioner.embedders.1.model.",
-        "sd2": "cond_stage_model.model.",
-        "sd1": "cond_stage_model.transformer.",
-    }
-    for family, prefix in marks.items():
-        if any(name.startswith(prefix) for name in infos):
-            return family
-    if any(name.startswith("conditioner.embedders.0.model.") for name in infos):
+    if not any(name.startswith(LDM_UNET) for name in infos):
+        _refuse(source, f"it holds no U-Net under {LDM_UNET}")
+    if not any(name.startswith(LDM_VAE) for name in infos):
+        _refuse(source, f"it holds no VAE under {LDM_VAE}")
+    family = family_of_names(infos)
+    if family is not None:
+        return family
+    if any(name.startswith(f"{SGM_TEXT_1}model.") for name in infos):
         _refuse(source, "it is SDXL's refiner, which no text-to-image training suits")
-    _refuse(source, "it holds no text encoder of Stable Diffusion 1.x, 2.x or XL")
+    _refuse(source, f"it holds no text encoder of {titles()}")
 
 
-def unet_config(infos: Shapes, source: Path, ldm: LdmConfig) -> dict[str, Any]:
+def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> dict[str, Any]:
     """The U-Net's config.json but for ``sample_size``, which no shape tells.
 
     Args:
         infos: the checkpoint's tensors.
         source: for messages.
+        family: the checkpoint's.
         ldm: says the heads, where the user has an LDM config file.
     """
     levels = _levels(infos, source)
     widths = [level["width"] for level in levels]
-    first = _shape(infos, f"{UNET}input_blocks.0.0.weight", source)
-    linear = len(_shape(infos, f"{UNET}middle_block.1.proj_in.weight", source)) == 2
-    to_k = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
-    is_xl = f"{UNET}label_emb.0.0.weight" in infos
+    first = _shape(infos, f"{LDM_UNET}input_blocks.0.0.weight", source)
+    linear = len(_shape(infos, f"{LDM_UNET}middle_block.1.proj_in.weight", source)) == 2
+    to_k = f"{LDM_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     config: dict[str, Any] = {
         "_class_name": "UNet2DConditionModel",
         "in_channels": first[1],
-        "out_channels": _shape(infos, f"{UNET}out.2.weight", source)[0],
+        "out_channels": _shape(infos, f"{LDM_UNET}out.2.weight", source)[0],
         "block_out_channels": widths,
         "layers_per_block": levels[0]["layers"],
         "down_block_types": [
@@ -77,13 +70,17 @@ def unet_config(infos: Shapes, source: Path, ldm: LdmConfig) -> dict[str, Any]:
         ],
         "transformer_layers_per_block": _depths(infos, levels),
         "cross_attention_dim": _shape(infos, to_k, source)[1],
-        "attention_head_dim": _heads(ldm, widths, linear),
+        "attention_head_dim": _heads(ldm, widths, family),
         "use_linear_projection": linear,
         "norm_num_groups": math.gcd(GROUPS, *widths),
     }
-    if is_xl:
-        pooled = _shape(infos, "conditioner.embedders.1.model.text_projection", source)[1]
-        added = _shape(infos, f"{UNET}label_emb.0.0.weight", source)[1]
+    if family.has_size_conditions:
+        pooled = sum(
+            _shape(infos, f"{family.parts[encoder.part].prefix}text_projection", source)[1]
+            for encoder in family.encoders
+            if encoder.is_pooled
+        )
+        added = _shape(infos, f"{LDM_UNET}label_emb.0.0.weight", source)[1]
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": (added - pooled) // 6,  # six time ids
@@ -92,70 +89,50 @@ def unet_config(infos: Shapes, source: Path, ldm: LdmConfig) -> dict[str, Any]:
     return config
 
 
-def vae_config(infos: Shapes, source: Path, is_xl: bool, scale: float | None) -> dict[str, Any]:
-    """The VAE's config.json but for ``sample_size``."""
+def vae_config(infos: Shapes, source: Path, family: Family, scale: float | None) -> dict[str, Any]:
+    """The VAE's config.json but for ``sample_size``; ``scale`` is what an LDM config file says."""
     widths, level = [], 0
-    while (name := f"{VAE}encoder.down.{level}.block.0.conv2.weight") in infos:
+    while (name := f"{LDM_VAE}encoder.down.{level}.block.0.conv2.weight") in infos:
         widths.append(infos[name].shape[0])
         level += 1
-    conv_in = _shape(infos, f"{VAE}encoder.conv_in.weight", source)
+    conv_in = _shape(infos, f"{LDM_VAE}encoder.conv_in.weight", source)
     if not widths:
         _refuse(source, "its VAE has no levels")
-    layers = _count(infos, rf"{re.escape(VAE)}encoder\.down\.0\.block\.(\d+)\.")
+    layers = _count(infos, rf"{re.escape(LDM_VAE)}encoder\.down\.0\.block\.(\d+)\.")
     config: dict[str, Any] = {
         "_class_name": "AutoencoderKL",
         "in_channels": conv_in[1],
-        "out_channels": _shape(infos, f"{VAE}decoder.conv_out.weight", source)[0],
-        "latent_channels": _shape(infos, f"{VAE}decoder.conv_in.weight", source)[1],
+        "out_channels": _shape(infos, f"{LDM_VAE}decoder.conv_out.weight", source)[0],
+        "latent_channels": _shape(infos, f"{LDM_VAE}decoder.conv_in.weight", source)[1],
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
         "up_block_types": ["UpDecoderBlock2D"] * len(widths),
         "layers_per_block": layers,
         "norm_num_groups": math.gcd(GROUPS, *widths),
-        "scaling_factor": scale or (SCALE_XL if is_xl else SCALE),
+        **family.vae,
     }
-    return {**config, "force_upcast": True} if is_xl else config
+    return config if scale is None else {**config, "scaling_factor": scale}
 
 
-def clip_config(infos: Shapes, prefix: str, source: Path) -> dict[str, Any]:
-    """The config.json of OpenAI's CLIP text encoder below ``prefix``."""
-    vocabulary, width = _shape(infos, f"{prefix}embeddings.token_embedding.weight", source)
-    layers = _count(infos, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.")
-    inner = _shape(infos, f"{prefix}encoder.layers.0.mlp.fc1.weight", source)[0]
-    tokens = _shape(infos, f"{prefix}embeddings.position_embedding.weight", source)[0]
-    return {
-        **_clip(vocabulary, width, layers, inner, tokens, "quick_gelu"),
-        "architectures": ["CLIPTextModel"],
-        "projection_dim": width,
-    }
-
-
-def open_clip_config(infos: Shapes, prefix: str, source: Path, is_second: bool) -> dict[str, Any]:
-    """The config.json of OpenCLIP's text encoder below ``prefix``.
-
-    SD 2.x reads the last layer but one, so its last layer is left out, as in its published
-    folders; SDXL's second encoder keeps it for the pooled output.
-    """
-    vocabulary, width = _shape(infos, f"{prefix}token_embedding.weight", source)
-    layers = _count(infos, rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
-    block = f"{prefix}transformer.resblocks.0."
-    inner = _shape(infos, f"{block}mlp.c_fc.weight", source)[0]
-    tokens = _shape(infos, f"{prefix}positional_embedding", source)[0]
-    if is_second:
-        projected = _shape(infos, f"{prefix}text_projection", source)[1]
-        kind = "CLIPTextModelWithProjection"
-    else:
-        layers, projected, kind = layers - 1, width, "CLIPTextModel"
-    return {
-        **_clip(vocabulary, width, layers, inner, tokens, "gelu"),
-        "architectures": [kind],
-        "projection_dim": projected,
-    }
-
-
-def _clip(
-    vocabulary: int, width: int, layers: int, inner: int, tokens: int, activation: str
+def text_config(
+    infos: Shapes, source: Path, family: Family, encoder: TextEncoder
 ) -> dict[str, Any]:
+    """The config.json of one of the text encoders.
+
+    Args:
+        infos: the checkpoint's tensors.
+        source: for messages.
+        family: the checkpoint's.
+        encoder: which of the family's.
+    """
+    part = family.parts[encoder.part]
+    read = _clip_sizes if part.table == "clip" else _open_clip_sizes
+    vocabulary, width, layers, inner, tokens = read(infos, part.prefix, source)
+    if encoder.full_layers is not None:
+        layers -= 1
+    projected = width
+    if encoder.is_pooled:
+        projected = _shape(infos, f"{part.prefix}text_projection", source)[1]
     return {
         "model_type": "clip_text_model",
         "vocab_size": vocabulary,
@@ -164,20 +141,41 @@ def _clip(
         "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // CHANNELS_A_HEAD),
         "max_position_embeddings": tokens,
-        "hidden_act": activation,
+        "hidden_act": encoder.activation,
         "layer_norm_eps": 1e-5,
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
-        "pad_token_id": vocabulary - 1 if activation == "quick_gelu" else 0,
+        "pad_token_id": vocabulary - 1 if encoder.padding is None else 0,
+        "architectures": [part.class_name],
+        "projection_dim": projected,
     }
+
+
+def _clip_sizes(infos: Shapes, prefix: str, source: Path) -> tuple[int, int, int, int, int]:
+    """Vocabulary, width, layers, inner width and tokens of OpenAI's CLIP."""
+    prefix = f"{prefix}text_model."
+    vocabulary, width = _shape(infos, f"{prefix}embeddings.token_embedding.weight", source)
+    layers = _count(infos, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.")
+    inner = _shape(infos, f"{prefix}encoder.layers.0.mlp.fc1.weight", source)[0]
+    tokens = _shape(infos, f"{prefix}embeddings.position_embedding.weight", source)[0]
+    return vocabulary, width, layers, inner, tokens
+
+
+def _open_clip_sizes(infos: Shapes, prefix: str, source: Path) -> tuple[int, int, int, int, int]:
+    """The same of OpenCLIP."""
+    vocabulary, width = _shape(infos, f"{prefix}token_embedding.weight", source)
+    layers = _count(infos, rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
+    inner = _shape(infos, f"{prefix}transformer.resblocks.0.mlp.c_fc.weight", source)[0]
+    tokens = _shape(infos, f"{prefix}positional_embedding", source)[0]
+    return vocabulary, width, layers, inner, tokens
 
 
 def _levels(infos: Shapes, source: Path) -> list[dict[str, int]]:
     """The way down: each level's width, number of resnets, and depth of its transformers."""
     levels: list[dict[str, int]] = [{"width": 0, "layers": 0, "depth": 0}]
-    blocks = _count(infos, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")
+    blocks = _count(infos, rf"{re.escape(LDM_UNET)}input_blocks\.(\d+)\.")
     for index in range(1, blocks):
-        block = f"{UNET}input_blocks.{index}."
+        block = f"{LDM_UNET}input_blocks.{index}."
         if f"{block}0.op.weight" in infos:
             levels.append({"width": 0, "layers": 0, "depth": 0})
             continue
@@ -192,19 +190,19 @@ def _levels(infos: Shapes, source: Path) -> list[dict[str, int]]:
 
 def _depths(infos: Shapes, levels: list[dict[str, int]]) -> int | list[int]:
     """Transformer blocks of each level; one number where all agree."""
-    middle = _count(infos, rf"{re.escape(UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
+    middle = _count(infos, rf"{re.escape(LDM_UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
     depths = [level["depth"] or 1 for level in levels]
     if levels[-1]["depth"] == 0 and middle:  # no transformer there, so the middle's depth counts
         depths[-1] = middle
     return depths[0] if len(set(depths)) == 1 else depths
 
 
-def _heads(ldm: LdmConfig, widths: list[int], linear: bool) -> int | list[int]:
+def _heads(ldm: LdmConfig, widths: list[int], family: Family) -> int | list[int]:
     """diffusers calls the number of heads ``attention_head_dim``, in every Stable Diffusion."""
     if ldm.heads is not None:
         return ldm.heads
-    if ldm.channels_a_head is None and not linear:
-        return HEADS_OF_SD1
+    if ldm.channels_a_head is None and family.heads is not None:
+        return family.heads
     channels = ldm.channels_a_head or CHANNELS_A_HEAD
     return [max(1, width // channels) for width in widths]
 
@@ -224,5 +222,5 @@ def _shape(infos: Shapes, name: str, source: Path) -> tuple[int, ...]:
 def _refuse(source: Path, reason: str) -> NoReturn:
     raise InputError(
         f"{source} is no complete Stable Diffusion checkpoint: {reason}",
-        "give a checkpoint with U-Net, VAE and text encoder (SD 1.x, 2.x or XL)",
+        f"give a checkpoint with U-Net, VAE and text encoder ({titles()})",
     )

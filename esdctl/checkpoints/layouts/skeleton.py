@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.key_map import Part, family_parts
 from esdctl.errors import InputError
+from esdctl.models.families.family import ModelPart, Part
 
 Shape = tuple[int, ...]
 
@@ -21,26 +21,30 @@ def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:
         InputError: a part's config makes no model.
     """
     return {
-        part: _shapes(part, json.dumps(dict(getattr(architecture, part)), sort_keys=True))
-        for part in family_parts(architecture.family)
+        part: _shapes(part, kind, json.dumps(dict(architecture.config(part)), sort_keys=True))
+        for part, kind in architecture.family.parts.items()
     }
 
 
 @lru_cache(maxsize=16)
-def _shapes(part: Part, config: str) -> Mapping[str, Shape]:
-    tensors = empty_part(part, json.loads(config)).state_dict()
+def _shapes(part: Part, kind: ModelPart, config: str) -> Mapping[str, Shape]:
+    tensors = _empty(part, kind, json.loads(config)).state_dict()
     return {name.removeprefix("text_model."): tuple(tensors[name].shape) for name in tensors}
 
 
-def empty_part(part: Part, config: Mapping[str, Any]) -> torch.nn.Module:
+def empty_part(part: Part, architecture: Architecture) -> torch.nn.Module:
     """A part without memory behind its tensors (torch's meta device).
 
     Raises:
         InputError: the config makes no model.
     """
+    return _empty(part, architecture.family.parts[part], architecture.config(part))
+
+
+def _empty(part: Part, kind: ModelPart, config: Mapping[str, Any]) -> torch.nn.Module:
     try:
         with torch.device("meta"):
-            return _build(part, dict(config))
+            return _build(kind, dict(config))
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise InputError(
             f"the config of the {part} makes no model: {error}",
@@ -48,16 +52,16 @@ def empty_part(part: Part, config: Mapping[str, Any]) -> torch.nn.Module:
         ) from error
 
 
-def _build(part: Part, config: dict[str, Any]) -> torch.nn.Module:
+def _build(kind: ModelPart, config: dict[str, Any]) -> torch.nn.Module:
     # Imported here: what only looks at a file's names must not wait for two large libraries.
-    if part in ("unet", "vae"):
-        from diffusers import AutoencoderKL, UNet2DConditionModel
+    if kind.library == "diffusers":
+        import diffusers
 
-        cls = UNet2DConditionModel if part == "unet" else AutoencoderKL
-        module: torch.nn.Module = cls.from_config(config)
+        module: torch.nn.Module = getattr(diffusers, kind.class_name).from_config(config)
         return module
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    import transformers
 
-    if part == "text_encoder":
-        return CLIPTextModel(CLIPTextConfig(**config))
-    return CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    encoder: torch.nn.Module = getattr(transformers, kind.class_name)(
+        transformers.CLIPTextConfig(**config)
+    )
+    return encoder

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from esdctl.checkpoints.layouts.key_map import Part
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
 from esdctl.errors import InputError
+from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
 
 # VAEs of 2022 call their attention's layers so; the published SD 1.x folders still do.

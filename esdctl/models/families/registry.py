@@ -1,0 +1,59 @@
+"""The families that lie in this folder, and which of them a model belongs to. Loads no torch."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from esdctl.models import families as folder
+from esdctl.models.families.family import Config, Family
+
+
+@cache
+def all_families() -> tuple[Family, ...]:
+    """Every family, by its name: each module of this folder that assigns ``FAMILY``."""
+    names = sorted(module.name for module in iter_modules(folder.__path__))
+    modules = [import_module(f"{folder.__name__}.{name}") for name in names]
+    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
+
+
+def family_named(name: str) -> Family:
+    """The family of a name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {family.name: family for family in all_families()}[name]
+
+
+def family_of_names(names: Iterable[str]) -> Family | None:
+    """The family of a checkpoint of one file, by its tensors' names; None for no known one."""
+    found = list(names)
+    for family in all_families():
+        if any(name.startswith(family.checkpoint_mark) for name in found):
+            return family
+    return None
+
+
+def family_of_unet_config(unet: Config) -> Family | None:
+    """The family of a pipeline folder, by its U-Net's config.json; None for no known one."""
+    return next((each for each in all_families() if each.is_unet_config(unet)), None)
+
+
+def family_of_unet(names: Iterable[str]) -> Family | None:
+    """The family that marks its U-Net's tensors; None where no mark is among them.
+
+    Args:
+        names: the U-Net's tensors under CompVis' names, without their prefix.
+    """
+    found = list(names)
+    for family in all_families():
+        if family.unet_mark and any(name.startswith(family.unet_mark) for name in found):
+            return family
+    return None
+
+
+def titles() -> str:
+    """What we read, for messages: ``Stable Diffusion 1.x, 2.x or XL``."""
+    *first, last = (family.title.removeprefix("Stable Diffusion ") for family in all_families())
+    return f"Stable Diffusion {', '.join(first)} or {last}"

@@ -1,0 +1,27 @@
+"""The prefixes and marks of tensor names in the files of each program, all in one place."""
+
+# A whole model in one file: CompVis' LDM (SD 1.x, 2.x) and Stability's SGM (SDXL).
+LDM_UNET = "model.diffusion_model."
+LDM_VAE = "first_stage_model."
+LDM_TEXT = "cond_stage_model."
+SGM_TEXT = "conditioner."
+SGM_TEXT_1 = "conditioner.embedders.0."
+SGM_TEXT_2 = "conditioner.embedders.1."
+
+# The moving average (EMA) of the U-Net's weights, whose names have lost their dots.
+LDM_EMA = "model_ema."
+LDM_EMA_UNET = "model_ema.diffusion_model"
+
+# The U-Net's blocks, below LDM_UNET; and the modules of a diffusers U-Net.
+LDM_BLOCKS = ("input_blocks.", "middle_block.", "output_blocks.")
+DIFFUSERS_UNET = (
+    "down_blocks.", "mid_block.", "up_blocks.", "conv_in.", "conv_out.", "conv_norm_out.",
+    "time_embedding.", "add_embedding.",
+)  # fmt: skip
+
+# kohya's LoRA files: modules of the U-Net.
+LORA_UNET = "lora_unet_"
+
+# Empty tensors by which models say how they were trained: what they predict; on which schedule.
+V_PREDICTION_MARK = "v_pred"
+ZERO_SNR_MARK = "ztsnr"
