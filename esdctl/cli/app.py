@@ -22,9 +22,11 @@ from esdctl.cli.export import export
 from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
+from esdctl.cli.streams import prepare_streams
 from esdctl.cli.train import train
 from esdctl.cli.verify import verify
-from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
+from esdctl.errors import DeviceError, EsdctlError, InputError, Interrupted, UsageError
+from esdctl.redaction import redacted
 from esdctl.storage.disk_errors import storage_error
 
 app = typer.Typer(
@@ -51,13 +53,13 @@ app.command()(diff)
 app.command()(inspect)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
+_NO_HOME = "Could not determine home directory."  # what pathlib says of ~nobody
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
 
 
 def main() -> None:
     """Run the command line and leave with its exit status; the console script's entry point."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # any path goes out as it came in
+    prepare_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -72,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
     except (Exception, KeyboardInterrupt) as error:
         _abandon_stdout()
-        return DONE if _is_closed_pipe_of_stdout(error) else _report(error)
+        return DONE if _is_closed_pipe_of_stdout(error) else _report(error, arguments)
     return status
 
 
@@ -116,26 +118,29 @@ def _invoke(arguments: list[str], unlearn_diff_flags: list[str]) -> int:
     return status if isinstance(status, int) else DONE
 
 
-def _report(error: BaseException) -> int:
-    """Print what went wrong and what to do; return the exit status."""
-    told = _as_esdctl_error(error)
+def _report(error: BaseException, arguments: Sequence[str]) -> int:
+    """Print what went wrong and what to do, without any secret; return the exit status."""
+    told = _as_esdctl_error(error, arguments)
     if told is None:
         status = UNEXPECTED
         message = f"unexpected {type(error).__name__}: {error}".partition("\n")[0]
         hint = "rerun with ESDCTL_DEBUG=1 for the traceback"
     else:
         status, message, hint = exit_code(told), told.message, told.hint
-    with suppress(OSError):
-        if os.environ.get("ESDCTL_DEBUG") == "1":
-            traceback.print_exception(error)
-        if message:
-            print(f"error: {message}", file=sys.stderr)
-        if hint:
-            print(f"hint: {hint}", file=sys.stderr, flush=True)
+    lines = []
+    if os.environ.get("ESDCTL_DEBUG") == "1":
+        lines += traceback.format_exception(error)
+    if message:
+        lines.append(f"error: {message}\n")
+    if hint:
+        lines.append(f"hint: {hint}\n")
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(redacted("".join(lines)), end="", file=sys.stderr, flush=True)
     return status
 
 
-def _as_esdctl_error(error: BaseException) -> EsdctlError | None:
+def _as_esdctl_error(error: BaseException, arguments: Sequence[str]) -> EsdctlError | None:
     """The error in the user's terms; None when it is a fault of esdctl itself."""
     if isinstance(error, EsdctlError):
         return error
@@ -145,8 +150,22 @@ def _as_esdctl_error(error: BaseException) -> EsdctlError | None:
         return Interrupted("interrupted")
     if _is_out_of_memory(error):
         return DeviceError("the device is out of memory", "pass a smaller --batch-size")
+    if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
+        return InputError("a path begins with ~, and there is no such home folder", "write it out")
+    if isinstance(error, UnicodeEncodeError):
+        return _as_text_error(arguments)
     name = error.filename if isinstance(error, OSError) else None
     return storage_error(error, str(name or "the output"))
+
+
+def _as_text_error(arguments: Sequence[str]) -> UsageError | None:
+    """The argument that is no text, where one is; paths may be so, what is recorded may not."""
+    for argument in arguments:
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in argument):
+            return UsageError(
+                f"the argument {argument!r} is not valid UTF-8", "check the terminal's encoding"
+            )
+    return None
 
 
 def _as_usage_error(error: TyperException) -> UsageError:

@@ -16,9 +16,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from esdctl.progress import Reporter
+from esdctl.redaction import redacted
 
 SECONDS_BETWEEN_LINES = 5.0
 BYTES = "bytes"  # the unit that is shown as kB, MB or GB
+
+_shown: set[Progress] = set()  # bars that are on the terminal now
 
 
 @dataclass
@@ -74,6 +77,7 @@ class TerminalReporter:
         self._tasks[task] = entry
         if self._bars is not None:
             self._bars.start()
+            _shown.add(self._bars)
             entry.bar = self._bars.add_task(
                 task, total=total, completed=done, amount=entry.amount(done), pace="", details=""
             )
@@ -115,6 +119,7 @@ class TerminalReporter:
         """Give the terminal back as it was."""
         if self._bars is not None:
             self._bars.stop()
+            _shown.discard(self._bars)
 
     def _line(self, text: str) -> None:
         if not self._quiet:
@@ -129,6 +134,19 @@ def reporting(quiet: bool) -> Iterator[Reporter]:
         yield reporter
     finally:
         reporter.close()
+
+
+@contextmanager
+def bars_hidden() -> Iterator[None]:
+    """Take the bars off the terminal while something else is written to it."""
+    hidden = list(_shown) if sys.stdout is not None and sys.stdout.isatty() else []
+    for bars in hidden:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in hidden:
+            bars.start()
 
 
 def show_table(
@@ -174,14 +192,16 @@ def _new_bars() -> Progress:
         TextColumn("{task.fields[pace]}", markup=False),
         TextColumn("{task.fields[details]}", markup=False),
         console=Console(stderr=True),
+        transient=True,  # what stops leaves no bar behind
         redirect_stdout=False,  # stdout belongs to the result
     )
 
 
 def _print_to_stderr(text: str) -> None:
     """Print a line; a reader of stderr that went away must not end the work."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # else print() would take stdout
+        with suppress(OSError):
+            print(redacted(text), file=sys.stderr, flush=True)
 
 
 def _clock_time(seconds: float) -> str:

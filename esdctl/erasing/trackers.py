@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from esdctl.erasing.config import TrainConfig
 from esdctl.progress import Reporter
+from esdctl.redaction import redacted_document
 from esdctl.storage.atomic import write_text
 
 PROJECT = "esdctl"
@@ -117,7 +118,7 @@ class _Wandb:
                 id=_remembered_id(run / "wandb-id"),
                 resume="allow",
                 dir=str(run),
-                config=config.model_dump(mode="json"),
+                config=redacted_document(config.model_dump(mode="json")),
                 settings=wandb.Settings(console="off", init_timeout=WAIT, login_timeout=WAIT),
             )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import esdctl
+from esdctl.redaction import redacted_arguments
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy")
 
@@ -17,11 +18,11 @@ def collect(command_line: Sequence[str]) -> dict[str, object]:
     Versions are read from the installed packages' metadata; none of them is imported.
 
     Args:
-        command_line: program name and arguments, as in ``sys.argv``.
+        command_line: program name and arguments, as in ``sys.argv``; its secrets are left out.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command_line": list(command_line),
+        "command_line": redacted_arguments(command_line),
         "versions": {
             "python": platform.python_version(),
             "esdctl": esdctl.__version__,

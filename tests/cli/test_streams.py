@@ -1,0 +1,127 @@
+"""Text at the borders: closed streams, other encodings, arguments that are no text."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from esdctl.cli.app import run
+from esdctl.cli.output import print_json, print_path
+from esdctl.cli.streams import prepare_streams
+
+ODD = os.fsdecode(b"\xff-d\xc3\xbcne")  # a name that is not UTF-8
+
+
+def stdout_in(encoding: str, monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
+    """Make stdout a stream of this encoding; returns the bytes that reach it."""
+    reached = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(reached, encoding))
+    prepare_streams()
+    return reached
+
+
+def in_shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    python = f"{sys.executable} -m esdctl"
+    return subprocess.run(
+        ["bash", "-c", line.replace("esdctl", python, 1)],
+        env={**os.environ, **environment},
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-16", "cp1252"])
+@pytest.mark.parametrize("command", ["train", "sample", "download"])
+def test_help_is_shown_in_any_encoding(
+    command: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = stdout_in(encoding, monkeypatch)
+    assert run([command, "--help"]) == 0
+    assert f"Usage: esdctl {command}" in reached.getvalue().decode(encoding)
+
+
+def test_help_is_shown_under_the_c_locale() -> None:
+    process = in_shell("esdctl train --help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_path_goes_out_as_the_file_system_has_it(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = stdout_in(encoding, monkeypatch)
+    print_path(Path(ODD))
+    assert reached.getvalue() == b"\xff-d\xc3\xbcne\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_valid_unicode_and_keeps_a_path(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = stdout_in(encoding, monkeypatch)
+    print_json({"path": ODD, "concept": "Düne"})
+    assert json.loads(reached.getvalue().decode(encoding)) == {"path": ODD, "concept": "Düne"}
+
+
+def test_a_workspace_whose_name_is_not_utf8_is_used(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    root = f"{tmp_path}/{ODD}"
+    assert run(["sample", "--prompt", "a dog", "--steps", "1", "--root", root]) == 0
+    picture = capfdbinary.readouterr().out.removesuffix(b"\n")
+    assert os.fsencode(ODD) in picture
+    assert Path(os.fsdecode(picture)).is_file()
+
+
+@pytest.mark.parametrize("option", ["--concept", "--prompt"])
+def test_an_argument_that_is_no_text_is_a_usage_error(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = [] if option == "--concept" else ["--concept", "Dogs"]
+    arguments = ["train", *other, option, ODD, "--root", str(tmp_path), "--iterations", "1"]
+    assert run(arguments) in (2, 3)
+    assert "unexpected" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("esdctl download --list >&-", 0),
+        ("esdctl download --list 2>&-", 0),
+        ("esdctl download nonsense 2>&-", 2),
+        ("esdctl sample --prompts - <&-", 3),
+        ("esdctl --help | head -1; exit ${PIPESTATUS[0]}", 0),
+    ],
+)
+def test_closed_streams_do_no_harm(line: str, status: int) -> None:
+    process = in_shell(line)
+    assert process.returncode == status
+    assert b"Traceback" not in process.stderr
+    if "2>&-" in line:
+        assert b"kind" not in process.stdout  # the table is no result
+        assert b"error:" not in process.stdout
+
+
+def test_a_closed_stream_never_becomes_a_file_of_ours(tmp_path: Path) -> None:
+    code = (
+        "from esdctl.cli.streams import prepare_streams; prepare_streams(); import os; "
+        f"file = open({str(tmp_path / 'weights')!r}, 'w'); os.write(1, b'noise'); "
+        "os.write(2, b'noise'); print('more noise')"
+    )
+    subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "{code}" <&- >&- 2>&-'],
+        check=True,
+        capture_output=True,
+    )
+    assert (tmp_path / "weights").read_bytes() == b""
+
+
+def test_a_home_that_is_not_there_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ESDCTL_ROOT", "~nobody_of_that_name/x")
+    assert run(["download", "--list"]) == 3
+    assert "home folder" in capsys.readouterr().err
