@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 import esdctl
 from esdctl.cli import bench, config, dataset
 from esdctl.cli.apply import apply
+from esdctl.cli.command import CommandGroup
 from esdctl.cli.diff import diff
 from esdctl.cli.download import download
 from esdctl.cli.evaluate import evaluate
@@ -29,7 +30,7 @@ from esdctl.errors import DeviceError, EsdctlError, InputError, Interrupted, Usa
 from esdctl.redaction import redacted
 from esdctl.storage.disk_errors import storage_error
 
-app = typer.Typer(
+app = CommandGroup(
     name="esdctl",
     help="Erase a concept from a Stable Diffusion model, and measure that it is gone.",
     epilog="Exit status: 0 done, 1 a check failed, 2 usage, 3 input, 4 network, 5 integrity, "

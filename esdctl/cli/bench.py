@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esdctl.cli import train_options as opt
+from esdctl.cli.command import CommandGroup
 from esdctl.cli.options import DeviceOption, JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
 from esdctl.cli.terminal import reporting
@@ -13,7 +14,7 @@ from esdctl.storage.workspace import find_workspace
 if TYPE_CHECKING:
     from esdctl.timing.report import Report
 
-app = typer.Typer(
+app = CommandGroup(
     name="bench",
     help="Measure this machine: a training pair, a picture, the opening of a model.",
     no_args_is_help=True,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.command import CommandGroup
 from esdctl.cli.options import JsonOption
 from esdctl.cli.output import print_json, print_line
 from esdctl.errors import UsageError
@@ -13,7 +14,7 @@ from esdctl.errors import UsageError
 if TYPE_CHECKING:
     from esdctl.erasing.explain import Explanation
 
-app = typer.Typer(
+app = CommandGroup(
     name="config", help="Explain a settings file, or bring it up to date.", no_args_is_help=True
 )
 FileArgument = Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.command import CommandGroup
 from esdctl.cli.fetching import fetch_and_print, show_artifacts
 from esdctl.cli.options import (
     CatalogOption,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from esdctl.datasets.folders import Inventory
     from esdctl.datasets.prompts import PromptRow
 
-app = typer.Typer(name="dataset", help="Fetch, count and look at data sets.", no_args_is_help=True)
+app = CommandGroup(name="dataset", help="Fetch, count and look at data sets.", no_args_is_help=True)
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="unlearn-canvas, i2p, or your own.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.errors import InputError
+from esdctl.storage.user_path import user_path
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ def find_workspace(root: Path | None) -> Workspace:
 
     Raises:
         InputError: the root exists and is not a folder.
+        UsageError: it begins with ``~name``, and there is no such user.
     """
-    chosen = root or Path(os.environ.get("ESDCTL_ROOT") or ".")
-    chosen = chosen.expanduser()
+    chosen = user_path(root or Path(os.environ.get("ESDCTL_ROOT") or "."))
     if chosen.exists() and not chosen.is_dir():
         raise InputError(
             f"the workspace {chosen} is not a folder", "pass a folder as --root or ESDCTL_ROOT"

@@ -1,0 +1,61 @@
+"""A command of esdctl: an option is given once, and ``~`` in a path is the user's home."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from esdctl.errors import UsageError
+from esdctl.storage.user_path import user_path
+
+_PATHS = ("PATH", "FILE", "MODEL", "DELTA", "RUN")  # in the metavar of a text that may be a path
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Command(TyperCommand):
+    """Refuses a single-valued option that is given twice, and expands ``~`` in paths."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            self._refuse_repeated(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            if parameter.name in ctx.params:
+                value = ctx.params[parameter.name]
+                ctx.params[parameter.name] = _expanded(value, str(parameter.metavar))
+        return rest
+
+    def _refuse_repeated(self, ctx: Any, args: list[str]) -> None:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, times in Counter(order).items():
+            takes_many = parameter.param_type_name == "argument" or getattr(
+                parameter, "multiple", False
+            )
+            is_switch = getattr(parameter, "is_flag", False) and not parameter.secondary_opts
+            if times > 1 and not takes_many and not is_switch:
+                raise UsageError(
+                    f"{'/'.join([*parameter.opts, *parameter.secondary_opts])} "
+                    f"is given {times} times",
+                    "keep one of them",
+                )
+
+
+class CommandGroup(typer.Typer):
+    """A group whose commands are of the class above."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
+        return super().command(name, **{"cls": Command, **options})
+
+
+def _expanded(value: object, metavar: str) -> object:
+    """A path, or a text that may be one, with ``~`` expanded."""
+    if isinstance(value, Path):
+        return user_path(value)
+    if isinstance(value, str) and value.startswith("~") and any(word in metavar for word in _PATHS):
+        return str(user_path(Path(value)))
+    if isinstance(value, list | tuple):
+        return type(value)(_expanded(part, metavar) for part in value)
+    return value
