@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
-from esdctl.checkpoints.changes.apply import add_changes, open_change
+from esdctl.checkpoints.changes.apply import add_changes, bare_names, open_change
 from esdctl.checkpoints.changes.delta import FORMAT
-from esdctl.checkpoints.changes.lora import is_lora
+from esdctl.checkpoints.changes.lora_reading import is_lora
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import peek_tensors
@@ -244,7 +244,8 @@ def _is_change(path: Path) -> bool:
     if any(name.startswith(_WHOLE) for name in peeked.infos):
         return False
     about = read_metadata(peeked.metadata)
-    is_unet = bool(peeked.infos) and all(name.startswith(DIFFUSERS_UNET) for name in peeked.infos)
+    names = bare_names(peeked.infos)
+    is_unet = bool(names) and all(name.startswith(DIFFUSERS_UNET) for name in names)
     if about.get("format") == FORMAT or is_lora(peeked.infos) or is_unet:
         return True
     raise InputError(

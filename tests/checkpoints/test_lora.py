@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esdctl.checkpoints.changes.lora import Pair, factorise, kohya_modules, read_lora, write_lora
+from esdctl.checkpoints.changes.lora import Pair, factorise, kohya_modules, write_lora
+from esdctl.checkpoints.changes.lora_reading import read_lora
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.registry import family_named
@@ -119,5 +120,5 @@ def test_a_lora_of_another_model_is_refused(tmp_path: Path) -> None:
     save_file(
         {"lora_unet_x.lora_down.weight": pair.down, "lora_unet_x.lora_up.weight": pair.up}, path
     )
-    with pytest.raises(InputError, match="lora_unet_x is no module"):
+    with pytest.raises(InputError, match="modules that this U-Net lacks: lora_unet_x"):
         read_lora(open_tensors(path), unet_names("sd1"))

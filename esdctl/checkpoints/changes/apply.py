@@ -4,8 +4,9 @@ A change is read from a delta, from the authors' form, or from a LoRA. With one 
 values are taken as they are; else a parameter becomes base + scale * (sum of value - base).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +14,14 @@ import torch
 
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
 from esdctl.checkpoints.changes.delta import FORMAT
-from esdctl.checkpoints.changes.lora import is_lora, read_lora
+from esdctl.checkpoints.changes.lora_reading import is_lora, read_lora
 from esdctl.checkpoints.safetensors.metadata import read_metadata
-from esdctl.checkpoints.tensor_file import TensorFile, open_tensors
+from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
 from esdctl.errors import InputError, IntegrityError
 from esdctl.models.families.tensor_names import LDM_UNET
 
 ChangeForm = Literal["delta", "authors", "lora"]
+_UNET = "unet."  # before the names of a U-Net's tensors in the authors' first files
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def open_change(path: Path) -> Change:
     about = read_metadata(file.metadata)
     if about.get("format") == FORMAT:
         return Change(file, "delta", about)
+    file = without_unet_prefix(file)
     if is_lora(file.infos):
         return Change(file, "lora", about)
     if any(name.startswith(LDM_UNET) for name in file.infos):
@@ -59,6 +62,52 @@ def open_change(path: Path) -> Change:
     if name is not None:
         about = {"concept": name.concept, "train_method": name.method, **about}
     return Change(file, "authors", about)
+
+
+def without_unet_prefix(file: TensorFile) -> TensorFile:
+    """The file itself, or its tensors without ``unet.``, as ESD's authors wrote them at first.
+
+    Those files hold ``{"unet.down_blocks...attn2.to_k": {"weight": ...}}``, the same flat, or all
+    below ``"unet"``.
+    """
+    bare = bare_names(file.infos)
+    names = dict(zip(bare, file.infos, strict=True))
+    return file if is_lora(file.infos) or bare == list(file.infos) else _Renamed(file, names)
+
+
+def bare_names(names: Iterable[str]) -> list[str]:
+    """The names without ``unet.``, where all of them begin with it."""
+    found = list(names)
+    has_prefix = all(name.startswith(_UNET) for name in found)
+    return [name.removeprefix(_UNET) for name in found] if has_prefix else found
+
+
+@dataclass(frozen=True)
+class _Renamed:
+    """A file whose tensors are asked for by other names.
+
+    Args:
+        file: the file.
+        names: the new names -> those in the file.
+    """
+
+    file: TensorFile
+    names: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.file.metadata
+
+    @cached_property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        return {new: self.file.infos[old] for new, old in self.names.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self.file.read(self.names[name])
 
 
 def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) -> list[str]:

@@ -6,6 +6,7 @@ The format is kohya's, which diffusers, ComfyUI and A1111 read: for a module cal
 because diffusers (0.42) loses the alphas of attention modules where they differ. M is diffusers'
 name of the module with underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's
 U-Net there. A LoRA holds no bias and no normalisation; ``factorise`` tells what it leaves out.
+``lora_reading`` reads this form and others.
 """
 
 import math
@@ -18,8 +19,7 @@ from safetensors.torch import save_file
 
 from esdctl.checkpoints.layouts.key_map import unet_to_compvis
 from esdctl.checkpoints.safetensors.metadata import written_metadata
-from esdctl.checkpoints.tensor_file import TensorFile
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import UsageError
 from esdctl.models.families.family import UNetNames
 from esdctl.models.families.tensor_names import LORA_UNET
 from esdctl.storage.atomic import write_with
@@ -202,44 +202,3 @@ def kohya_modules(names: Iterable[str], layout: UNetNames) -> dict[str, str]:
         spelled = unet_to_compvis(weights)
     modules = {name: spelled[name].removesuffix(".weight").replace(".", "_") for name in weights}
     return {LORA_UNET + module: name for name, module in modules.items()}
-
-
-def is_lora(names: Iterable[str]) -> bool:
-    """Whether the tensors of a file are a LoRA's of kohya's form."""
-    found = list(names)
-    return bool(found) and all(name.startswith("lora_") for name in found)
-
-
-def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The changes that a LoRA stands for, in fp32.
-
-    Args:
-        file: a LoRA of the U-Net, with diffusers' or LDM's module names.
-        names: all parameters of the base's U-Net, under diffusers' names.
-
-    Returns:
-        Name of the weight -> what is added to it, in its own shape.
-
-    Raises:
-        InputError: a module is not the U-Net's, or lacks one of its factors.
-    """
-    names = list(names)
-    modules = {**kohya_modules(names, "compvis"), **kohya_modules(names, "diffusers")}
-    changes: dict[str, torch.Tensor] = {}
-    for key in file.infos:
-        if not key.endswith(DOWN):
-            continue
-        module = key.removesuffix(DOWN)
-        if module not in modules or module + UP not in file.infos:
-            raise InputError(
-                f"{file.path}: {module} is no module of this U-Net, or has no {UP[1:]}",
-                "use the base that the LoRA was made for; LoRAs of text encoders cannot be applied",
-            )
-        pair = Pair(file.read(key), file.read(module + UP))
-        alpha = float(file.read(module + ALPHA)) if module + ALPHA in file.infos else pair.rank
-        changes[modules[module]] = (pair.change() * (alpha / pair.rank)).float()
-    if not changes or any(
-        key.endswith(UP) and key[: -len(UP)] not in modules for key in file.infos
-    ):
-        raise InputError(f"{file.path} is no LoRA of a U-Net", "give one in kohya's form")
-    return changes

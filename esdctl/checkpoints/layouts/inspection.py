@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from esdctl.checkpoints.changes import delta, lora
+from esdctl.checkpoints.changes import delta
+from esdctl.checkpoints.changes.apply import bare_names
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
+from esdctl.checkpoints.changes.lora_reading import is_lora, ranks_of
 from esdctl.checkpoints.layouts.architecture import (
     Architecture,
     architecture_of_compvis,
@@ -142,13 +144,14 @@ def _inspect_file(path: Path) -> Inspection:
         return _inspect_compvis(file, sizes)
     if form == delta.FORMAT:
         return Inspection(path, "delta", **sizes)
-    if lora.is_lora(file.infos):
-        ranks = {info.shape[0] for name, info in file.infos.items() if name.endswith(lora.DOWN)}
+    if is_lora(file.infos):
+        ranks = ranks_of(file.infos)
         sizes["about"] |= {"ranks": sorted(ranks)}
         return Inspection(path, "LoRA", **sizes)
-    if file.infos and all(name.startswith(DIFFUSERS_UNET) for name in file.infos):
+    names = bare_names(file.infos)
+    if names and all(name.startswith(DIFFUSERS_UNET) for name in names):
         is_whole = {"conv_in.weight", "conv_out.weight", "mid_block.resnets.0.conv1.weight"}
-        kind = "U-Net of a pipeline folder" if is_whole <= set(file.infos) else "authors' delta"
+        kind = "U-Net of a pipeline folder" if is_whole <= set(names) else "authors' delta"
         name = parse_authors_name(path)
         if name is not None:
             kind = "authors' delta"

@@ -49,6 +49,8 @@ def find_state_dict(root: object) -> StateDict:
         elif isinstance(value, Inert) and str(value.made_by).startswith("torch._utils._rebuild_"):
             fault = f"{shown(name)} is a tensor of a kind that is not read"
             raise PickleFault(f"{fault} ({value.made_by})", is_other_kind=True)
+        elif isinstance(value, Table) and _holds_tensors(value):  # ESD's authors: a table a module
+            tensors |= {f"{name}.{inner}": tensor for inner, tensor in value.items()}
         elif name not in metadata:
             dropped.append(prefix + name)
     if not tensors:
@@ -61,6 +63,11 @@ def find_state_dict(root: object) -> StateDict:
 def _way_down(table: Table) -> str:
     """The key under which the weights lie; empty when they lie here or nowhere."""
     return next((key for key in _KEYS if isinstance(table.get(key), Table) and table[key]), "")
+
+
+def _holds_tensors(table: Table) -> bool:
+    """Whether a table holds tensors, and nothing else."""
+    return bool(table) and all(isinstance(value, StoredTensor) for value in table.values())
 
 
 def _kept(table: Table) -> dict[str, str]:

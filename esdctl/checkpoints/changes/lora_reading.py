@@ -1,0 +1,171 @@
+"""LoRAs of other tools, read whole or refused: every tensor has a use, or its kind is named.
+
+Read: kohya's form (``lora_unet_M.lora_down.weight``), diffusers' present one
+(``unet.M.lora_A.weight``) and its earlier ones (``unet.M.lora.down.weight``,
+``M.processor.to_q_lora.down.weight``), and plain differences of weights (``.diff``) and biases
+(``.diff_b``). M is a module of the U-Net, under diffusers' names or, in kohya's form, LDM's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from esdctl.checkpoints.changes.lora import Pair, kohya_modules
+from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo
+from esdctl.errors import InputError
+from esdctl.models.families.tensor_names import LORA_UNET
+
+_SUFFIXES = {
+    "lora_down.weight": "down", "lora_up.weight": "up",
+    "lora_A.weight": "down", "lora_B.weight": "up",
+    "lora.down.weight": "down", "lora.up.weight": "up",
+    "lora_A.default.weight": "down", "lora_B.default.weight": "up",
+    "alpha": "alpha", "diff": "diff", "diff_b": "diff_b",
+}  # fmt: skip
+_KEY = re.compile(rf"(?P<module>.+)\.(?P<kind>{'|'.join(map(re.escape, _SUFFIXES))})")
+_PROCESSOR = re.compile(
+    r"(?P<attention>.+)\.processor\.to_(?P<which>q|k|v|out)_lora\.(?P<kind>down|up)\.weight"
+)
+# What other kinds of adapter are called in their keys; none of them is up @ down.
+_OTHER_KINDS = {
+    "DoRA (a magnitude beside the factors)": r"\.(dora_scale|lora_magnitude_vector)",
+    "a LoCon with Tucker decomposition (lora_mid)": r"\.lora_mid\.",
+    "LoHa": r"\.hada_", "LoKr": r"\.lokr_", "GLoRA": r"\.[ab][12]\.weight", "OFT": r"\.oft_",
+    "IA3": r"\.on_input|ia3_", "norms (LyCORIS)": r"\.[wb]_norm",
+}  # fmt: skip
+_TEXT = ("lora_te", "text_encoder", "te1_", "te2_", "lora_prior_te")
+NAMED = 3  # keys of a kind, in an error
+
+
+def is_lora(names: Iterable[str]) -> bool:
+    """Whether the tensors of a file are a LoRA's, of a form that is read or of another one."""
+    found = list(names)
+    others = re.compile("|".join(_OTHER_KINDS.values()))
+    return bool(found) and any(
+        name.startswith("lora_") or _part_of(name) is not None or others.search(name)
+        for name in found
+    )
+
+
+def ranks_of(infos: Mapping[str, TensorInfo]) -> set[int]:
+    """The ranks of a LoRA's matrices."""
+    parts = ((info, _part_of(key)) for key, info in infos.items())
+    return {info.shape[0] for info, part in parts if part is not None and part[1] == "down"}
+
+
+def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The changes that a LoRA stands for, in fp32.
+
+    Args:
+        file: a LoRA of the U-Net.
+        names: all parameters of the base's U-Net, under diffusers' names.
+
+    Returns:
+        Name of the parameter -> what is added to it, in its own shape.
+
+    Raises:
+        InputError: it holds something beside changes of this U-Net, or a factor is missing.
+    """
+    parameters = set(names)
+    weights = _weights_of(parameters)
+    parts: dict[str, dict[str, str]] = {}  # weight -> down, up, alpha, diff, diff_b -> key
+    unread: list[str] = []
+    for key in file.infos:
+        part = _part_of(key)
+        if part is None or part[0] not in weights:
+            unread.append(key)
+        else:
+            parts.setdefault(weights[part[0]], {})[part[1]] = key
+    if unread:
+        raise _refusal(file, unread)
+    changes: dict[str, torch.Tensor] = {}
+    for weight, keys in parts.items():
+        changes |= _changes(file, weight, keys)
+    _refuse_strangers(file, changes, parameters)
+    return changes
+
+
+def _part_of(key: str) -> tuple[str, str] | None:
+    """The module of a key and what of it: down, up, alpha, diff or diff_b."""
+    processor = _PROCESSOR.fullmatch(key)
+    if processor is not None:
+        which = {"out": "to_out.0"}.get(processor["which"], f"to_{processor['which']}")
+        return f"{processor['attention']}.{which}", processor["kind"]
+    found = _KEY.fullmatch(key)
+    return None if found is None else (found["module"], _SUFFIXES[found["kind"]])
+
+
+def _weights_of(parameters: set[str]) -> dict[str, str]:
+    """Module, however it is spelt -> its weight, under diffusers' names."""
+    dotted = {
+        prefix + name.removesuffix(".weight"): name
+        for name in parameters
+        if name.endswith(".weight")
+        for prefix in ("", "unet.", "base_model.model.", "unet.base_model.model.")
+    }
+    return {
+        **dotted,
+        **kohya_modules(parameters, "compvis"),
+        **kohya_modules(parameters, "diffusers"),
+    }
+
+
+def _changes(file: TensorFile, weight: str, keys: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """What the parts of one module add to its weight, and to its bias."""
+    changes: dict[str, torch.Tensor] = {}
+    if ("down" in keys) != ("up" in keys) or ("alpha" in keys and "down" not in keys):
+        lone = ", ".join(keys.values())
+        raise InputError(f"{file.path}: {lone} stands alone; a factor is missing", _HINT)
+    if "down" in keys:
+        pair = Pair(file.read(keys["down"]), file.read(keys["up"]))
+        if pair.up.ndim < 2 or pair.up.shape[1] != pair.rank:
+            raise InputError(
+                f"{file.path}: {keys['up']} and {keys['down']} have no common rank", _HINT
+            )
+        alpha = float(file.read(keys["alpha"])) if "alpha" in keys else pair.rank
+        changes[weight] = (pair.change() * (alpha / pair.rank)).float()
+    if "diff" in keys:
+        changes[weight] = changes.get(weight, 0.0) + file.read(keys["diff"]).float()
+    if "diff_b" in keys:
+        changes[f"{weight.removesuffix('.weight')}.bias"] = file.read(keys["diff_b"]).float()
+    return changes
+
+
+def _refuse_strangers(
+    file: TensorFile, changes: Mapping[str, torch.Tensor], parameters: set[str]
+) -> None:
+    strangers = [name for name in changes if name not in parameters]
+    if strangers or not changes:
+        what = f"changes {strangers[0]}, which this U-Net lacks" if strangers else "is empty"
+        raise InputError(f"{file.path} {what}", _HINT)
+
+
+_HINT = "use the base that the LoRA was made for, or get the whole file again"
+
+
+def _refusal(file: TensorFile, unread: list[str]) -> InputError:
+    """An error that says what kind of thing the tensors are that have no use."""
+    for what, pattern in _OTHER_KINDS.items():
+        found = [key for key in unread if re.search(pattern, key)]
+        if found:
+            return InputError(
+                f"{file.path} is an adapter of another kind: {what} ({_listed(found)})",
+                "let the tool that made it merge it into a checkpoint, and use that",
+            )
+    text = [key for key in unread if key.startswith(_TEXT)]
+    if text:
+        return InputError(
+            f"{file.path} changes the text encoder as well ({_listed(text)}), which is not applied",
+            "let the tool that made it merge it into a checkpoint, or take a LoRA of the U-Net",
+        )
+    is_of_a_unet = any(key.startswith((LORA_UNET, "unet.")) for key in unread)
+    what = "modules that this U-Net lacks" if is_of_a_unet else "tensors of no known kind"
+    return InputError(f"{file.path} holds {what}: {_listed(unread)}", _HINT)
+
+
+def _listed(keys: list[str]) -> str:
+    """The first few of many keys, each short."""
+    first = ", ".join(ascii(key[:100])[1:-1] for key in keys[:NAMED])
+    more = len(keys) - NAMED
+    return f"{first} and {more} more" if more > 0 else first
