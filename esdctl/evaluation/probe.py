@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from esdctl.erasing.erase import Prober
+from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.until import Probe, Probed
 from esdctl.errors import UsageError
 from esdctl.evaluation.judges.judge import Classify
@@ -24,6 +26,22 @@ from esdctl.sampling.sample import sample
 PICTURES = 20  # 19 of them are 95 %
 AT_ONCE = 5
 SEEDS = (1, 2)  # an evaluation's default is 188, so no picture is used for both
+
+
+def prober_of(plan: ErasePlan, models: Path) -> Prober | None:
+    """What measures a model in training; None where it trains for a number of steps.
+
+    Args:
+        plan: of the erasure.
+        models: the workspace's folder of models, where classifiers lie.
+
+    Raises:
+        UsageError, InputError, IntegrityError: as ``plan_probe``.
+    """
+    if plan.config.until is None:
+        return None
+    pictures = plan_probe(plan.pipeline, plan.concept.name, models)
+    return lambda model: new_probe(pictures, model)
 
 
 def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> EvaluationPlan:

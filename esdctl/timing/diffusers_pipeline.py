@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler
 
+from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import Picture
@@ -15,36 +15,9 @@ from esdctl.timing.quiet_libraries import quiet_libraries
 
 
 def diffusers_pipeline(model: StableDiffusion) -> Any:
-    """``StableDiffusionPipeline`` or SDXL's, with DDIM, on the model's own tensors."""
+    """``StableDiffusionPipeline`` or SDXL's, silent, on the model's own tensors."""
     quiet_libraries()
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type=model.schedule.prediction_type,
-        timestep_spacing=model.schedule.spacing,
-    )
-    parts: dict[str, Any] = {
-        "vae": model.vae,
-        "text_encoder": model.text_encoder,
-        "tokenizer": model.tokenizers[0],
-        "unet": model.unet,
-        "scheduler": scheduler,
-    }
-    if model.text_encoder_2 is None:
-        pipe = StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
-    else:
-        second = {"text_encoder_2": model.text_encoder_2, "tokenizer_2": model.tokenizers[1]}
-        pipe = StableDiffusionXLPipeline(
-            **parts, **second, force_zeros_for_empty_prompt=model.empty_is_zero
-        )
+    pipe = as_diffusers_pipeline(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
