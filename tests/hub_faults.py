@@ -32,12 +32,14 @@ class Fault:
         status: of kind ``status``.
         retry_after: the header of that name; "" for none.
         at: where in the body it happens, from 0 (its beginning) to 1.
+        error_code: the hub's X-Error-Code; "" for none.
     """
 
     kind: str
     status: int = 503
     retry_after: str = ""
     at: float = 0.5
+    error_code: str = ""
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS, self.kind

@@ -180,8 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.kind == "web-page":
             return self._answer(200, PAGE, {"Content-Type": "text/html; charset=utf-8"})
         status = 403 if fault.kind in ("expired", "refuse-range") else fault.status
-        headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-        return self._answer(status, b"no", headers)
+        headers = {"Retry-After": fault.retry_after, "X-Error-Code": fault.error_code}
+        return self._answer(status, b"no", {name: text for name, text in headers.items() if text})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self._begin(status, {"Content-Length": str(len(body)), **(headers or {})})

@@ -9,6 +9,7 @@ from esdctl.cli.output import print_json, print_json_line, print_line, print_pat
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags
 from esdctl.errors import Interrupted, UsageError
+from esdctl.redaction import redacted
 
 if TYPE_CHECKING:
     from esdctl.catalog.artifacts import Artifact
@@ -60,13 +61,14 @@ def fetch_and_print(
 
 @contextmanager
 def _saying_what_is_kept(plan: "TransferPlan") -> Iterator[None]:
+    from esdctl.transfer.staging import Staging
+
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"interrupted; what came of {plan.artifact.title} is kept",
-            "run the same command again to go on",
-        ) from None
+        kept = Staging(plan.target).size()
+        what = f"{kept:,} bytes of {plan.artifact.title} are kept" if kept else "nothing came yet"
+        raise Interrupted(f"interrupted; {what}", "run the same command again to go on") from None
 
 
 def show_artifacts(
@@ -79,7 +81,7 @@ def show_artifacts(
             "variant": entry.variant,
             "aliases": list(entry.aliases),
             "kind": entry.kind,
-            "source": entry.address,
+            "source": redacted(entry.address),
             "folder": str(workspace.root / entry.folder),
             "present": (workspace.root / entry.folder).is_dir(),
             "about": entry.about,

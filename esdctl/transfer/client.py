@@ -12,11 +12,24 @@ from typing import Self, TypeVar
 import httpx
 
 import esdctl
-from esdctl.errors import NetworkError, UsageError
+from esdctl.errors import NetworkError
+from esdctl.progress import Reporter, Silent
+from esdctl.redaction import redacted
+from esdctl.transfer.connections import ProxiedTransport
 from esdctl.transfer.options import TransferOptions
-from esdctl.transfer.retry import RateLimit, RetryBudget, Stopped, Transient, parse_retry_after
+from esdctl.transfer.proxies import proxies_of_environment
+from esdctl.transfer.refused_request import refused_request
+from esdctl.transfer.retry import (
+    RateLimit,
+    RetryBudget,
+    Stopped,
+    Transient,
+    Unreachable,
+    parse_retry_after,
+)
 
 MAX_REDIRECTS = 8
+CONNECT_TIMEOUT = 10.0  # seconds at most for a connection to be made
 _SMALL_BODY = 64 * 1024  # of a redirect; reading it keeps the connection usable
 
 Value = TypeVar("Value")
@@ -64,16 +77,20 @@ class Http:
 
     Args:
         options: connections, timeout, token, rate and retries.
+        reporter: told of each wait.
     """
 
-    def __init__(self, options: TransferOptions) -> None:
+    def __init__(self, options: TransferOptions, reporter: Reporter = Silent()) -> None:  # noqa: B008
         self.options = options
         self.stop = threading.Event()
-        self.budget = RetryBudget(options.retries, options.first_wait, options.seed, self.stop)
+        self.budget = RetryBudget(
+            options.retries, options.first_wait, options.seed, self.stop, reporter.notice
+        )
         self._rate = RateLimit(options.limit_rate, self.stop)
         self._hub = _origin(httpx.URL(options.endpoint))
         self._streams: set[socket.socket] = set()
-        self._client = _new_client(options)
+        self._proxies = proxies_of_environment()
+        self._client = self._new_client()
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +169,7 @@ class Http:
         hub_headers: dict[str, str] = {}
         for _ in range(MAX_REDIRECTS):
             response = self._send(address, headers, stack)
+            self.budget.reached()
             if _origin(address) == self._hub:
                 hub_headers = {**response.headers, **hub_headers}
             if response.has_redirect_location:
@@ -204,12 +222,13 @@ class Http:
         if status in (408, 425, 429) or status >= 500:
             wait = parse_retry_after(response.headers.get("retry-after"))
             raise Transient(spoken(address), f"status {status}", wait)
-        hint = ""
-        if status in (401, 403):
-            hint = "set HF_TOKEN to a token that may read it, and accept the terms on its page"
-        elif status == 404:
-            hint = "check the name and the revision"
-        raise NetworkError(f"{spoken(address)}: status {status}", hint)
+        raise refused_request(
+            spoken(address),
+            status,
+            response.headers,
+            has_token=bool(self.options.token),
+            knows_token=_origin(address) == self._hub,
+        )
 
     def _transport_fault(self, address: httpx.URL, error: httpx.TransportError) -> Exception:
         """Blame the host that was asked last; a certificate does not mend itself."""
@@ -217,10 +236,16 @@ class Http:
             address = error.request.url
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return NetworkError(f"{spoken(address)}: its certificate is not valid ({error})")
+        proxy = self._proxies.of(address)
+        through = f" (through the proxy {redacted(proxy)})" if proxy else ""
+        if isinstance(error, httpx.ConnectTimeout):
+            waited = min(self.options.timeout, CONNECT_TIMEOUT)
+            return Unreachable(spoken(address), f"no connection after {waited:g} s{through}")
         if isinstance(error, httpx.TimeoutException):
-            reason = f"no byte for {self.options.timeout:g} s"
-        else:
-            reason = str(error) or type(error).__name__
+            return Transient(spoken(address), f"no byte for {self.options.timeout:g} s")
+        reason = f"{str(error) or type(error).__name__}{through}"
+        if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+            return Unreachable(spoken(address), reason)
         return Transient(spoken(address), reason)
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
@@ -230,28 +255,24 @@ class Http:
             self._rate.take(len(chunk))
             yield chunk
 
+    def _new_client(self) -> httpx.Client:
+        """Proxies and certificates come from the environment.
 
-def _new_client(options: TransferOptions) -> httpx.Client:
-    """Proxies and certificates come from the environment, as httpx reads it.
-
-    Raises:
-        UsageError: a proxy variable makes no sense to httpx.
-    """
-    connections = options.connections + 2
-    try:
+        Raises:
+            UsageError: such a variable makes no sense.
+        """
+        count, timeout = self.options.connections + 2, self.options.timeout
+        limits = httpx.Limits(max_connections=count, max_keepalive_connections=count)
         return httpx.Client(
             headers={
                 "User-Agent": f"esdctl/{esdctl.__version__}",
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
             },
-            timeout=httpx.Timeout(options.timeout),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+            transport=ProxiedTransport(self._proxies, limits),
+            trust_env=False,
         )
-    except (ValueError, ImportError, httpx.InvalidURL) as error:  # ImportError: SOCKS
-        raise UsageError(
-            f"the proxy variables do not work: {error}", "check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
-        ) from error
 
 
 def spoken(address: httpx.URL | str) -> str:

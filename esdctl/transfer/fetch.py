@@ -233,7 +233,7 @@ def _working(
     """Client, journal and progress of one transfer; the journal is durable afterwards."""
     staging.folder.mkdir(parents=True, exist_ok=True)
     meter = Meter(reporter, artifact.title, total)
-    with Http(options) as http, closing(meter):
+    with Http(options, reporter) as http, closing(meter):
         journal = Journal(staging.journal, journal_source(artifact, found))
         if kept := journal.size:
             reporter.notice(f"{artifact.title}: checking {kept:,} bytes that an earlier try kept")

@@ -1,5 +1,6 @@
 """How a transfer behaves: connections, limits, the hub's address and the user's token."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,9 @@ from esdctl.errors import UsageError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONNECTIONS = 32  # more helps no line, and memory stays bounded
+
+LONGEST_TIMEOUT = 86_400.0  # seconds; a socket takes no endless one
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 Proof = Literal["members", "whole"]
 
@@ -50,8 +54,35 @@ class TransferOptions:
             raise UsageError("the timeout must be more than 0 seconds")
         if self.retries < 0:
             raise UsageError("retries must be at least 0")
-        if urlsplit(self.endpoint).scheme not in ("http", "https"):
-            raise UsageError(f"the endpoint {self.endpoint} is no http or https address")
+        if self.timeout > LONGEST_TIMEOUT:
+            raise UsageError(f"the timeout must be at most {LONGEST_TIMEOUT:g} seconds")
+        _check_endpoint(self.endpoint)
+        _check_token(self.token)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse what is no plain address of a host."""
+    try:
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:  # a port that is no number, brackets that do not match
+        is_address = False
+    if not is_address or not endpoint.isascii() or any(c.isspace() for c in endpoint):
+        raise UsageError(
+            f"the endpoint {endpoint} is no http or https address",
+            "check HF_ENDPOINT or --endpoint; the hub's own is https://huggingface.co",
+        )
+
+
+def _check_token(token: str | None) -> None:
+    """Refuse, without showing it, what can be no token (RFC 6750)."""
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise UsageError(
+            "HF_TOKEN holds a character that no token has, such as a quotation mark, a space or a "
+            "line break",
+            "copy the token again; it is one word of letters, digits and _",
+        )
 
 
 def options_from_environment(

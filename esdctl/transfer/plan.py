@@ -86,7 +86,7 @@ def survey_settled(
     """
     for _ in range(MAX_CHANGES):
         try:
-            with Http(options) as http:
+            with Http(options, reporter) as http:
                 return survey(http, artifact, revision)
         except SourceChanged:
             reporter.notice(f"{artifact.title} changed at the server; looking again")

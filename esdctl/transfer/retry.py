@@ -3,11 +3,14 @@
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from esdctl.errors import NetworkError
 
+UNREACHABLE_RETRIES = 2  # of a server that never answered: a wrong name or no network, most often
+SECONDS_BETWEEN_WORDS = 3.0  # so that many connections do not tell the same
 LONGEST_WAIT = 30.0  # seconds between two tries of our own accord
 LONGEST_RETRY_AFTER = 600.0  # seconds; the hub's own window is 300
 
@@ -28,6 +31,10 @@ class Transient(Exception):
         self.retry_after = retry_after
 
 
+class Unreachable(Transient):
+    """No connection: no such host, nobody listens there, or no network."""
+
+
 class Stopped(Exception):
     """Another thread of the transfer failed; this one ends without a word."""
 
@@ -43,18 +50,27 @@ class RetryBudget:
         first_wait: seconds before the first retry.
         seed: of the jitter; None for a random one.
         stop: ends every wait.
+        tell: called with a line when it waits, every few seconds at most.
     """
 
     def __init__(
-        self, retries: int, first_wait: float, seed: int | None, stop: threading.Event
+        self,
+        retries: int,
+        first_wait: float,
+        seed: int | None,
+        stop: threading.Event,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._retries = retries
         self._first_wait = first_wait
         self._random = random.Random(seed)
         self._stop = stop
+        self._tell = tell
         self._lock = threading.Lock()
         self._spent = 0
         self._failures = 0
+        self._was_reached = False
+        self._last_told = self._told_until = float("-inf")
         self._last_counted = float("-inf")
         self._not_before = float("-inf")
 
@@ -78,35 +94,68 @@ class RetryBudget:
             Stopped: the transfer ends.
         """
         with self._lock:
-            self._failures += 1
-            if began >= self._last_counted:
-                self._spent += 1
-                self._last_counted = time.monotonic()
-            if self._spent > self._retries:
-                raise self._gave_up(failure)
-            wait = min(LONGEST_WAIT, self._first_wait * 2 ** (self._spent - 1))
-            wait *= self._random.uniform(0.5, 1.0)
-            if failure.retry_after is not None:
-                if failure.retry_after > LONGEST_RETRY_AFTER:
-                    raise NetworkError(
-                        f"{failure.address}: {failure.reason}, and the server asks to wait "
-                        f"{failure.retry_after:.0f} s"
-                    )
-                self._not_before = max(self._not_before, time.monotonic() + failure.retry_after)
+            wait = self._count(failure, began)
+            self._tell_of(failure, max(wait, self._not_before - time.monotonic()))
         self._sleep(wait)
         self.pace()
+
+    def reached(self) -> None:
+        """A server answered, whatever it said; from now on the whole budget is for it."""
+        self._was_reached = True
 
     def made_progress(self) -> None:
         """A range is complete."""
         with self._lock:
             self._spent = max(0, self._spent - 1)
 
+    def _count(self, failure: Transient, began: float) -> float:
+        """Count a failure; the seconds to wait of our own accord."""
+        self._failures += 1
+        if began >= self._last_counted:
+            self._spent += 1
+            self._last_counted = time.monotonic()
+        if self._spent > self._allowed(failure):
+            raise self._gave_up(failure)
+        if failure.retry_after is not None:
+            if failure.retry_after > LONGEST_RETRY_AFTER:
+                raise NetworkError(
+                    f"{failure.address}: {failure.reason}, and the server asks to wait "
+                    f"{failure.retry_after:.0f} s",
+                    f"run it again after that; more than {LONGEST_RETRY_AFTER:.0f} s it does not "
+                    "wait by itself",
+                )
+            self._not_before = max(self._not_before, time.monotonic() + failure.retry_after)
+        wait: float = min(LONGEST_WAIT, self._first_wait * 2 ** (self._spent - 1))
+        return wait * self._random.uniform(0.5, 1.0)
+
+    def _allowed(self, failure: Transient) -> int:
+        is_nowhere = isinstance(failure, Unreachable) and not self._was_reached
+        return min(self._retries, UNREACHABLE_RETRIES) if is_nowhere else self._retries
+
+    def _tell_of(self, failure: Transient, wait: float) -> None:
+        now = time.monotonic()
+        is_news = now + wait > self._told_until + SECONDS_BETWEEN_WORDS
+        if now - self._last_told < SECONDS_BETWEEN_WORDS and not is_news:
+            return
+        self._last_told, self._told_until = now, now + wait
+        asks = ""
+        if failure.retry_after:
+            asks = (
+                f"; the server asks to wait {failure.retry_after:.0f} s, "
+                f"of {LONGEST_RETRY_AFTER:.0f} at most"
+            )
+        count = f"{self._spent} of {self._allowed(failure)}"
+        when = f"in {wait:.0f} s" if wait >= 1 else "at once"
+        self._tell(
+            f"{failure.address}: {failure.reason}{asks}; trying again {when} (retry {count})"
+        )
+
     def _gave_up(self, failure: Transient) -> NetworkError:
         attempts = "1 attempt" if self._failures == 1 else f"{self._failures} attempts"
-        return NetworkError(
-            f"{failure.address}: {failure.reason} ({attempts})",
-            "try again later, or with --retries",
-        )
+        hint = "try again later, or with --retries"
+        if isinstance(failure, Unreachable) and not self._was_reached:
+            hint = "check the network, the address, and HTTPS_PROXY or HF_ENDPOINT if they are set"
+        return NetworkError(f"{failure.address}: {failure.reason} ({attempts})", hint)
 
     def _sleep(self, seconds: float) -> None:
         if (seconds > 0 and self._stop.wait(seconds)) or self._stop.is_set():

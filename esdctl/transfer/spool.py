@@ -57,7 +57,7 @@ def spool_archive(
     check_space(staging.target, size - staging.size())
     journal = Journal(staging.spool / "journal", journal_source(artifact, found))
     meter = Meter(reporter, f"{artifact.title} (archive)", size)
-    with Http(options) as http, closing(meter), closing(journal):
+    with Http(options, reporter) as http, closing(meter), closing(journal):
         fetch_files(http, [wanted], staging.spool, journal, meter)
     source = SpooledFile(staging.spool / ARCHIVE)
     contents = read_contents(source, artifact.source.strip)

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.errors import IntegrityError, NetworkError
+from esdctl.redaction import redacted
 from esdctl.storage.manifest import MANIFEST_NAME
-from esdctl.transfer.client import Http
+from esdctl.transfer.client import Http, spoken
 from esdctl.transfer.hub import at_endpoint, file_address, list_files
 from esdctl.transfer.journal import Source
 from esdctl.transfer.ranges import WantedFile
@@ -66,10 +67,10 @@ def check_contents(artifact: Artifact, contents: ZipContents) -> None:
 
 
 def source_of(artifact: Artifact) -> str:
-    """What is fetched, in words that differ when another thing would be."""
+    """What is fetched, in words that differ when another thing would be; without its secrets."""
     source = artifact.source
     if isinstance(source, ZipSource):
-        return source.url
+        return redacted(source.url, {})
     words = [artifact.address]
     if source.revision != "main":
         words.append(f"at {source.revision}")
@@ -93,7 +94,7 @@ def _survey_zip(http: Http, artifact: Artifact, source: ZipSource) -> FoundZip:
     facts = look(http, url)
     if http.options.proof == "whole" and not facts.sha256:
         raise NetworkError(
-            f"{source.url}: the server does not tell the archive's sha256",
+            f"{spoken(source.url)}: the server does not tell the archive's sha256",
             "leave out --proof whole; every member is checked by size and CRC32",
         )
     if not facts.has_ranges:

@@ -8,11 +8,13 @@ import pytest
 from esdctl.errors import NetworkError, UsageError
 from esdctl.transfer.client import Http, spoken
 from esdctl.transfer.options import TransferOptions, options_from_environment
+from esdctl.transfer.proxies import proxies_of_environment
 from tests.hub_faults import Fault
 from tests.hub_server import HubServer
 from tests.transfer.downloads import (
     REPO,
     ZIP_REPO,
+    Remembering,
     content_of,
     get,
     some_files,
@@ -78,8 +80,12 @@ def test_a_redirect_never_leads_astray(source: str, target: str, fault: str) -> 
 def test_a_server_that_is_not_there_is_named_with_the_attempts(tmp_path: Path) -> None:
     with HubServer() as gone:
         artifact = zip_artifact(gone)
-    with pytest.raises(NetworkError, match=rf"{gone.endpoint}/owner/.*\(3 attempts\)"):
-        get(artifact, tmp_path, gone, retries=2)
+    told = Remembering()
+    fault = rf"{gone.endpoint}/owner/.*\(3 attempts\)"
+    with pytest.raises(NetworkError, match=fault) as caught:  # not the 9 of a server that answered
+        get(artifact, tmp_path, gone, told)
+    assert "check the network" in caught.value.hint
+    assert "trying again" in told.notices[0]
 
 
 def test_the_proxy_variables_are_honoured(
@@ -94,10 +100,86 @@ def test_the_proxy_variables_are_honoured(
     assert {request.host for request in hub.requests} == {"localhost.invalid"}
 
 
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "is_direct"),
+    [
+        ("::1", "http://[::1]:8000/x", True),
+        ("[::1]", "http://[::1]:8000/x", True),
+        ("[::1]:8000", "http://[::1]:8000/x", True),
+        ("[::1]:9", "http://[::1]:8000/x", False),
+        ("fe80::/10, 10.0.0.0/8", "http://[fe80::5]/", True),
+        ("fe80::/10, 10.0.0.0/8", "http://10.1.2.3/", True),
+        ("10.0.0.0/8", "http://11.1.2.3/", False),
+        ("127.0.0.1", "http://127.0.0.1/", True),
+        ("hub.test", "https://hub.test/", True),
+        ("hub.test", "https://cdn.hub.test/", True),
+        (".hub.test", "https://hub.test/", True),
+        ("*.hub.test", "https://cdn.hub.test/", True),
+        ("hub.test", "https://otherhub.test/", False),
+        ("hub.test:443", "https://hub.test/", True),
+        ("hub.test:8080", "https://hub.test/", False),
+        ("*", "https://hub.test/", True),
+        ("https://hub.test", "https://hub.test/", True),
+        (",, ,", "https://hub.test/", False),
+    ],
+)
+def test_no_proxy_names_hosts_domains_addresses_and_networks(
+    no_proxy: str, url: str, is_direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("all_proxy", "proxy.test:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    expected = None if is_direct else "http://proxy.test:3128"
+    assert proxies_of_environment().of(httpx.URL(url)) == expected
+
+
+def test_a_proxy_that_is_not_there_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://me:my-password@localhost:9")
+    with HubServer() as hub, pytest.raises(NetworkError, match="through the proxy") as caught:
+        get(tree_artifact(), tmp_path, hub)
+    assert "my-password" not in caught.value.message
+
+
 def test_a_proxy_that_makes_no_sense_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "gopher://proxy.test")
     with pytest.raises(UsageError, match="proxy"):
         Http(TransferOptions())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "token", "message", "hint"),
+    [
+        (401, "RepoNotFound", None, "no such repository, or it is private", "set HF_TOKEN"),
+        (404, "RepoNotFound", "abc", "no such repository, or it is private", "HF_TOKEN may not"),
+        (403, "GatedRepo", "abc", "licence", "accept it on {}/datasets/owner/set, with the token"),
+        (401, "GatedRepo", None, "licence", "accept it on {}/datasets/owner/set, and set HF_TOKEN"),
+        (404, "RevisionNotFound", None, "no such revision", "check the revision"),
+        (404, "EntryNotFound", None, "no such file", "file's name"),
+        (401, "", "abc", "does not know this token", "renew HF_TOKEN"),
+        (401, "", None, "needs a token", "set HF_TOKEN"),
+        (403, "", "abc", "status 403", "HF_TOKEN may not read it"),
+    ],
+)
+def test_a_refusal_says_whether_it_is_the_name_the_token_or_the_licence(
+    status: int,
+    code: str,
+    token: str | None,
+    message: str,
+    hint: str,
+    hub: HubServer,
+    tmp_path: Path,
+) -> None:
+    hub.misbehave([("", 0, Fault("status", status, error_code=code))])
+    with pytest.raises(NetworkError, match=message) as caught:
+        get(tree_artifact(), tmp_path, hub, token=token)
+    assert hint.format(hub.endpoint) in caught.value.hint
+    assert len(hub.requests) == 1
 
 
 def test_a_403_without_a_redirect_is_final(hub: HubServer, tmp_path: Path) -> None:
@@ -123,8 +205,39 @@ def test_the_environment_is_read_and_flags_win() -> None:
 
 
 @pytest.mark.parametrize(
+    "token", ["“hf_abcdefgh”", "hf_abc\nhf_defgh", "hf_abc defgh", "'hf_abcdefgh'", "hf_\xe4bcdefg"]
+)
+def test_a_token_that_can_be_none_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(UsageError, match="HF_TOKEN holds a character") as caught:
+        options_from_environment({"HF_TOKEN": token})
+    for piece in token.split():
+        assert piece not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["nonsense", "http://", "http://[::1", "http://host:port", "ftp://a", "http://a b", "http://ä"],
+)
+def test_an_endpoint_that_is_no_address_is_a_usage_error(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="is no http or https address"):
+        options_from_environment({"HF_ENDPOINT": endpoint})
+
+
+def test_certificates_that_are_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(UsageError, match=r"SSL_CERT_FILE names .*, which is not there"):
+        Http(TransferOptions())
+    (tmp_path / "none.pem").write_text("no certificate")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Http(TransferOptions())
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
+        {"timeout": float("inf")},
         {"connections": 0}, {"connections": 33}, {"limit_rate": 0}, {"timeout": 0.0},
         {"retries": -1}, {"endpoint": "mirror"},
     ],

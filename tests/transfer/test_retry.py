@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from esdctl.errors import NetworkError
-from esdctl.transfer.retry import RateLimit, RetryBudget, Stopped, Transient, parse_retry_after
+from esdctl.transfer.retry import (
+    RateLimit,
+    RetryBudget,
+    Stopped,
+    Transient,
+    Unreachable,
+    parse_retry_after,
+)
 
 FAULT = Transient("http://storage.test/blob", "status 503")
 
@@ -93,6 +100,40 @@ def test_all_connections_wait_for_a_retry_after() -> None:
 def test_a_wait_of_hours_is_told_at_once() -> None:
     with pytest.raises(NetworkError, match="asks to wait 7200 s"):
         budget(3).spend(Transient("a", "status 429", retry_after=7200), time.monotonic())
+
+
+def test_each_wait_is_told_but_not_by_every_connection() -> None:
+    told: list[str] = []
+    talking = RetryBudget(9, 0.001, 0, threading.Event(), told.append)
+    for _ in range(5):
+        talking.spend(FAULT, time.monotonic())
+    assert told == [
+        "http://storage.test/blob: status 503; trying again at once (retry 1 of 9)",
+    ]
+
+
+def test_a_wait_that_the_server_asks_for_is_told_with_the_longest() -> None:
+    told: list[str] = []
+    stop = threading.Event()
+    asked = RetryBudget(9, 0.001, 0, stop, told.append)
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(Stopped):
+        asked.spend(Transient("a", "status 429", retry_after=300), time.monotonic())
+    assert told == [
+        "a: status 429; the server asks to wait 300 s, of 600 at most; "
+        "trying again in 300 s (retry 1 of 9)"
+    ]
+
+
+def test_a_server_that_never_answered_is_given_up_soon() -> None:
+    lost = budget(8)
+    with pytest.raises(NetworkError, match=r"\(3 attempts\)"):
+        for _ in range(3):
+            lost.spend(Unreachable("a", "no such host"), time.monotonic())
+    patient = budget(8)
+    patient.reached()
+    for _ in range(8):
+        patient.spend(Unreachable("a", "no such host"), time.monotonic())
 
 
 def test_a_wait_ends_when_the_transfer_does() -> None:
