@@ -24,7 +24,7 @@ from esdctl.cli.terminal import reporting, show_table
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.evaluation.evaluate import Report
+    from esdctl.evaluation.evaluate import EvaluationReport
     from esdctl.evaluation.metrics.intervals import Percent
     from esdctl.evaluation.plan import EvaluationPlan, Request
     from esdctl.sampling.plan import BatchSize
@@ -34,7 +34,10 @@ RunOption = Annotated[
     str, typer.Option("--model", metavar="RUN|NAME|PATH", help="An erased model, or a base.")
 ]
 ConceptOption = Annotated[
-    str | None, typer.Option("--concept", help="The target; else the one that the model erased.")
+    list[str] | None,
+    typer.Option(
+        "--concept", help="A target, repeatable; else all that were erased from the model."
+    ),
 ]
 SeedsOption = Annotated[
     str | None,
@@ -122,7 +125,9 @@ def evaluate(
     from esdctl.sampling.plan import parse_batch_size
 
     workspace = find_workspace(root)
-    request = _request(concept, seeds, steps, guidance, styles, objects, scheduler, classifier)
+    request = _request(
+        concept or [], seeds, steps, guidance, styles, objects, scheduler, classifier
+    )
     at_once = parse_batch_size(batch_size)
     with reporting(quiet) as reporter:
         pipeline = resolve_model(model, workspace, base=base, reporter=reporter)
@@ -141,7 +146,7 @@ def evaluate(
     check_thresholds(thresholds, report)
 
 
-def _tell(report: "Report", json: bool, quiet: bool) -> None:
+def _tell(report: "EvaluationReport", json: bool, quiet: bool) -> None:
     if not quiet:
         _show(report)
     if json:
@@ -167,7 +172,7 @@ def _estimate(
 
 
 def _request(
-    concept: str | None,
+    concepts: list[str],
     seeds: str | None,
     steps: int | None,
     guidance: float | None,
@@ -181,7 +186,7 @@ def _request(
     from esdctl.sampling.plan import parse_scheduler, parse_seeds
 
     return plan.Request(
-        concept=concept,
+        concepts=tuple(concepts),
         seeds=plan.SEEDS if seeds is None else parse_seeds(seeds),
         steps=steps,
         guidance=guidance,
@@ -192,7 +197,7 @@ def _request(
     )
 
 
-def _show(report: "Report") -> None:
+def _show(report: "EvaluationReport") -> None:
     """Tables on stderr: the figures of the target, or accuracy by concept where there is none."""
     settings = report.settings
     named = "DDIM" if settings.scheduler == "ddim" else settings.scheduler
@@ -200,12 +205,13 @@ def _show(report: "Report") -> None:
         f"judged by {report.classifier}, {settings.steps} {named} steps, "
         f"guidance {settings.guidance:g}, 95 % intervals"
     )
-    if report.model.unlearning is None:
+    if not report.targets:
         show_table(
             f"Accuracy in percent ({protocol})", ("", "model", "pictures"), _accuracy(report)
         )
         return
-    title = f"Erasing {report.target.name}, in percent ({protocol})" if report.target else protocol
+    erased = " and ".join(target.name for target in report.targets)
+    title = f"Erasing {erased}, in percent ({protocol})"
     columns = ("", "erased" if report.base else "model", "base", "of base", "pictures")
     show_table(title, columns, _figures(report))
     lost = _lost_most(report)
@@ -213,24 +219,28 @@ def _show(report: "Report") -> None:
         show_table("Lost most, in percent", ("", "erased", "base"), lost)
 
 
-def _figures(report: "Report") -> list[tuple[str, ...]]:
-    model, base, of_base = report.model.unlearning, report.base, report.percent_of_base
-    base_figures = base.unlearning if base else None
+def _figures(report: "EvaluationReport") -> list[tuple[str, ...]]:
+    """A row a figure, of each target."""
     names = {
         "ua": "UA",
         "ira": "IRA",
         "cra": "CRA",
-        "cra_with_target": "CRA, target's pictures too",
+        "cra_with_target": "CRA, targets' pictures too",
     }
     rows = []
-    for key, name in names.items():
-        figure: Percent | None = getattr(model, key)
-        cells = (figure, getattr(base_figures, key, None), getattr(of_base, key, None))
-        rows.append((name, *map(_cell, cells), str(figure.n) if figure else "0"))
+    for target in report.targets:
+        of_model = report.model.unlearning[target.name]
+        of_base = report.base.unlearning[target.name] if report.base else None
+        ratio = report.percent_of_base.get(target.name)
+        label = f" of {target.name}" if len(report.targets) > 1 else ""
+        for key, name in names.items():
+            figure: Percent | None = getattr(of_model, key)
+            cells = (figure, getattr(of_base, key, None), getattr(ratio, key, None))
+            rows.append((name + label, *map(_cell, cells), str(figure.n) if figure else "0"))
     return rows
 
 
-def _accuracy(report: "Report") -> list[tuple[str, ...]]:
+def _accuracy(report: "EvaluationReport") -> list[tuple[str, ...]]:
     accuracy = report.model.accuracy
     figures = {
         "all styles": accuracy.style,
@@ -243,10 +253,11 @@ def _accuracy(report: "Report") -> list[tuple[str, ...]]:
     ]
 
 
-def _lost_most(report: "Report", n: int = 3) -> list[tuple[str, ...]]:
+def _lost_most(report: "EvaluationReport", n: int = 3) -> list[tuple[str, ...]]:
     """The other concepts whose accuracy fell most."""
-    if report.base is None or report.target is None:
+    if report.base is None:
         return []
+    targets = {target.name for target in report.targets}
     after, before = report.model.accuracy, report.base.accuracy
     pairs = [
         (name, figure, base[name])
@@ -255,7 +266,7 @@ def _lost_most(report: "Report", n: int = 3) -> list[tuple[str, ...]]:
             (after.by_object, before.by_object),
         )
         for name, figure in mine.items()
-        if name != report.target.name
+        if name not in targets
     ]
     lost = [(name, a, b) for name, a, b in pairs if a and b and a.percent < b.percent]
     lost.sort(key=lambda entry: entry[1].percent - entry[2].percent)

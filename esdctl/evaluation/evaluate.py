@@ -6,19 +6,19 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.changes.delta import read_delta_metadata
+from esdctl.checkpoints.changes.apply import open_change
+from esdctl.evaluation.judgements import Judgement, JudgementFile, JudgingSettings
 from esdctl.evaluation.judging import Judge
 from esdctl.evaluation.metrics.accuracy import (
     Accuracy,
+    ErasedConcept,
     Retention,
-    Target,
     Unlearning,
     measure_accuracy,
     measure_retention,
     measure_unlearning,
 )
 from esdctl.evaluation.plan import EvaluationPlan
-from esdctl.evaluation.predictions import Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
@@ -26,46 +26,46 @@ from esdctl.sampling.plan import BatchSize
 
 
 @dataclass(frozen=True)
-class ModelReport:
+class ModelFigures:
     """What was measured of one model.
 
     Args:
         name, digest: which model.
         predictions: the file of its rows.
         accuracy: by domain and by concept.
-        unlearning: None without a target.
+        unlearning: by target; empty without one.
     """
 
     name: str
     digest: str
     predictions: str
     accuracy: Accuracy
-    unlearning: Unlearning | None
+    unlearning: dict[str, Unlearning]
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """What was measured, and how.
 
     Args:
         classifier: who judged, by name.
-        target: the erased concept; None where plain accuracy was measured.
+        targets: the erased concepts; none where plain accuracy was measured.
         settings: how pictures were made and judged.
         seeds: as the user gave them.
         pictures: of each model.
         model: the model that was named.
         base: what it was erased from; None where it is a base itself.
-        percent_of_base: IRA and CRA in percent of the base's own.
+        percent_of_base: IRA and CRA in percent of the base's own, by target.
     """
 
     classifier: str
-    target: Target | None
-    settings: Settings
+    targets: tuple[ErasedConcept, ...]
+    settings: JudgingSettings
     seeds: tuple[int, ...]
     pictures: int
-    model: ModelReport
-    base: ModelReport | None
-    percent_of_base: Retention | None
+    model: ModelFigures
+    base: ModelFigures | None
+    percent_of_base: dict[str, Retention]
 
     def document(self) -> dict[str, object]:
         """The report as a JSON document."""
@@ -78,7 +78,7 @@ def evaluate(
     device: torch.device,
     batch_size: BatchSize,
     reporter: Reporter,
-) -> Report:
+) -> EvaluationReport:
     """Sample and judge what is not judged yet, the base first, and sum up.
 
     Args:
@@ -99,19 +99,19 @@ def evaluate(
     if plan.pipeline.delta is not None:
         pipeline = base_of(plan.pipeline, plan.pipeline.delta)
         file, base_rows = judge.judge(pipeline, plan.cells, "base model")
-        base = _summed_up(pipeline, file, base_rows, plan.target)
+        base = _summed_up(pipeline, file, base_rows, plan.targets)
     task = "model" if base is None else "erased model"
     file, rows = judge.judge(plan.pipeline, plan.cells, task)
-    retention = None
-    if plan.target is not None and base_rows is not None:
-        retention = measure_retention(rows, base_rows, plan.target)
-    return Report(
+    retention: dict[str, Retention] = {}
+    if base_rows is not None:
+        retention = measure_retention(rows, base_rows, plan.targets)
+    return EvaluationReport(
         classifier=plan.classifier.name,
-        target=plan.target,
+        targets=plan.targets,
         settings=plan.settings,
         seeds=plan.seeds,
         pictures=len(plan.cells),
-        model=_summed_up(plan.pipeline, file, rows, plan.target),
+        model=_summed_up(plan.pipeline, file, rows, plan.targets),
         base=base,
         percent_of_base=retention,
     )
@@ -126,24 +126,27 @@ def missing_pictures(plan: EvaluationPlan, folder: Path) -> list[int]:
     models = [plan.pipeline]
     if plan.pipeline.delta is not None:
         models.insert(0, base_of(plan.pipeline, plan.pipeline.delta))
-    files = [PredictionFile(folder, plan.settings, model.digest()) for model in models]
+    files = [JudgementFile(folder, plan.settings, model.digest()) for model in models]
     known = [file.read() for file in files]
     return [sum(cell not in rows for cell in plan.cells) for rows in known]
 
 
 def base_of(pipeline: Pipeline, delta: Path) -> Pipeline:
     """The model that a delta stands on, under its own name."""
-    name = read_delta_metadata(delta).get("base", "base")
+    name = open_change(delta).about.get("base", "base")
     return replace(without_delta(pipeline), name=name)
 
 
 def _summed_up(
-    pipeline: Pipeline, file: PredictionFile, rows: Sequence[Prediction], target: Target | None
-) -> ModelReport:
-    return ModelReport(
+    pipeline: Pipeline,
+    file: JudgementFile,
+    rows: Sequence[Judgement],
+    targets: Sequence[ErasedConcept],
+) -> ModelFigures:
+    return ModelFigures(
         name=pipeline.name,
         digest=file.model,
         predictions=str(file.path),
         accuracy=measure_accuracy(rows),
-        unlearning=measure_unlearning(rows, target) if target else None,
+        unlearning=measure_unlearning(rows, targets),
     )

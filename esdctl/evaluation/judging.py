@@ -9,8 +9,8 @@ import torch
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import Interrupted
+from esdctl.evaluation.judgements import Cell, Judgement, JudgementFile, JudgingSettings
 from esdctl.evaluation.judges.judge import Classifier, Classify
-from esdctl.evaluation.predictions import Cell, Prediction, PredictionFile, Settings
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
@@ -33,7 +33,7 @@ class Judge:
     """
 
     classifier: Classifier
-    settings: Settings
+    settings: JudgingSettings
     folder: Path
     device: torch.device
     batch_size: BatchSize
@@ -41,7 +41,7 @@ class Judge:
 
     def judge(
         self, pipeline: Pipeline, cells: Sequence[Cell], task: str
-    ) -> tuple[PredictionFile, list[Prediction]]:
+    ) -> tuple[JudgementFile, list[Judgement]]:
         """Predictions for one model's cells.
 
         Args:
@@ -57,7 +57,7 @@ class Judge:
             Interrupted: the user pressed Ctrl-C; the predictions so far stay.
             StorageError: the disk is full or not writable.
         """
-        file = PredictionFile(self.folder, self.settings, pipeline.digest())
+        file = JudgementFile(self.folder, self.settings, pipeline.digest())
         with target_lock(file.path, self.reporter):
             known = file.read()
             missing = [cell for cell in cells if cell not in known]
@@ -82,7 +82,7 @@ class Judge:
                 self.reporter.finished(task)
         return file, [known[cell] for cell in cells]
 
-    def _predictions(self, pipeline: Pipeline, cells: Sequence[Cell]) -> Iterator[Prediction]:
+    def _predictions(self, pipeline: Pipeline, cells: Sequence[Cell]) -> Iterator[Judgement]:
         model = load(pipeline, self.device)
         classify = self.classifier.load(self.device, self.reporter)
         for batch, pixels in self._sampled(model, cells):
@@ -98,7 +98,7 @@ class Judge:
             yield [named[picture.file] for picture, _ in batch], [pixels for _, pixels in batch]
 
 
-def picture_of(cell: Cell, settings: Settings, file: str) -> Picture:
+def picture_of(cell: Cell, settings: JudgingSettings, file: str) -> Picture:
     """The picture of a cell, by the name ``file``."""
     return Picture(
         file=file,
@@ -114,11 +114,11 @@ def picture_of(cell: Cell, settings: Settings, file: str) -> Picture:
 
 def classified(
     classify: Classify, cells: Sequence[Cell], pixels: Sequence[Pixels]
-) -> list[Prediction]:
+) -> list[Judgement]:
     """What the classifier sees on the cells' pictures, (H, W, 3) each."""
     verdicts = classify(np.stack(pixels))
     return [
-        Prediction(
+        Judgement(
             style=cell.style,
             object=cell.object,
             seed=cell.seed,

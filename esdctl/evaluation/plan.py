@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from esdctl.checkpoints.changes.delta import read_delta_metadata
+from esdctl.checkpoints.changes.apply import open_change
+from esdctl.checkpoints.safetensors.metadata import erased_names
 from esdctl.datasets.prompts import MAX_SEED
 from esdctl.errors import UsageError
+from esdctl.evaluation.judgements import Cell, JudgingSettings
 from esdctl.evaluation.judges.find import ClassifierName, find_classifier
 from esdctl.evaluation.judges.judge import Classifier
-from esdctl.evaluation.metrics.accuracy import Target
-from esdctl.evaluation.predictions import Cell, Settings
+from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.models.resolve import Pipeline
 from esdctl.names import nearest
 from esdctl.sampling.plan import (
@@ -32,7 +33,7 @@ class Request:
     """What the user asks for; None leaves it to the model or the classifier.
 
     Args:
-        concept: the target; else the one that the model's delta names.
+        concepts: the targets; else those that the model's metadata names.
         seeds: each style x object is sampled once with each of them.
         steps: of the scheduler.
         guidance: the guidance scale.
@@ -41,7 +42,7 @@ class Request:
         classifier: who judges.
     """
 
-    concept: str | None = None
+    concepts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = SEEDS
     steps: int | None = None
     guidance: float | None = None
@@ -58,7 +59,7 @@ class EvaluationPlan:
     Args:
         pipeline: the model.
         classifier: who judges.
-        target: the concept whose erasure is measured; None measures plain accuracy.
+        targets: the concepts whose erasure is measured; none measures plain accuracy.
         settings: how pictures are made and judged.
         seeds: as the user gave them.
         cells: the pictures; their seeds are those of the noise.
@@ -66,8 +67,8 @@ class EvaluationPlan:
 
     pipeline: Pipeline
     classifier: Classifier
-    target: Target | None
-    settings: Settings
+    targets: tuple[ErasedConcept, ...]
+    settings: JudgingSettings
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
 
@@ -76,7 +77,7 @@ class EvaluationPlan:
         return {
             "model": self.pipeline.name,
             "classifier": self.classifier.name,
-            "target": asdict(self.target) if self.target else None,
+            "targets": [asdict(target) for target in self.targets],
             "settings": asdict(self.settings),
             "seeds": list(self.seeds),
             "styles": list(dict.fromkeys(cell.style for cell in self.cells)),
@@ -107,14 +108,15 @@ def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS)
     classifier = find_classifier(pipeline, models, request.classifier)
     settings = _settings(pipeline, classifier, request)
     styles, objects = classifier.styles, classifier.objects
-    target = _target(pipeline, request.concept, styles, objects)
+    targets = _targets(pipeline, request.concepts, styles, objects)
     chosen_styles = _chosen(request.styles, styles, "style")
     chosen_objects = _chosen(request.objects, objects, "object")
-    if target is not None and target.name not in (*chosen_styles, *chosen_objects):
-        raise UsageError(
-            f"the target {target.name} is not among the {target.kind}s to evaluate",
-            f"add it to --{target.kind}s",
-        )
+    for target in targets:
+        if target.name not in (*chosen_styles, *chosen_objects):
+            raise UsageError(
+                f"the target {target.name} is not among the {target.kind}s to evaluate",
+                f"add it to --{target.kind}s",
+            )
     cells = tuple(
         Cell(
             style,
@@ -125,18 +127,18 @@ def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS)
         for name in chosen_objects
         for seed in request.seeds
     )
-    return EvaluationPlan(pipeline, classifier, target, settings, request.seeds, cells)
+    return EvaluationPlan(pipeline, classifier, targets, settings, request.seeds, cells)
 
 
-def _settings(pipeline: Pipeline, classifier: Classifier, request: Request) -> Settings:
+def _settings(pipeline: Pipeline, classifier: Classifier, request: Request) -> JudgingSettings:
     """What the user asks for, else what the classifier is used to."""
-    habits = classifier.habits
-    steps = habits.steps if request.steps is None else request.steps
-    guidance = habits.guidance if request.guidance is None else request.guidance
+    recipe = classifier.recipe
+    steps = recipe.steps if request.steps is None else request.steps
+    guidance = recipe.guidance if request.guidance is None else request.guidance
     _check(request, steps, guidance)
     side = trained_size(pipeline)
-    size = side if habits.largest is None else min(side, habits.largest)
-    return Settings(classifier.digest(), steps, guidance, size, request.scheduler)
+    size = side if recipe.largest is None else min(side, recipe.largest)
+    return JudgingSettings(classifier.digest(), steps, guidance, size, request.scheduler)
 
 
 def _check(request: Request, steps: int, guidance: float) -> None:
@@ -150,20 +152,22 @@ def _check(request: Request, steps: int, guidance: float) -> None:
         raise UsageError("--seeds: a seed is out of range", f"use 0 to {largest}")
 
 
-def _target(
-    pipeline: Pipeline, concept: str | None, styles: Sequence[str], objects: Sequence[str]
-) -> Target | None:
-    """The concept that the user names, else the one that the delta does; a base has none."""
-    if concept is None and pipeline.delta is not None:
-        concept = read_delta_metadata(pipeline.delta).get("concept")
-        if not concept:
+def _targets(
+    pipeline: Pipeline, concepts: Sequence[str], styles: Sequence[str], objects: Sequence[str]
+) -> tuple[ErasedConcept, ...]:
+    """The concepts that the user names, else those that the metadata does; a base has none."""
+    if not concepts and pipeline.delta is not None:
+        named = erased_names(open_change(pipeline.delta).about)
+        if not named:
             raise UsageError(
                 f"{pipeline.delta} does not say what was erased", "name it with --concept"
             )
-    if concept is None:
-        return None
-    name = _known(concept, [*styles, *objects], "concept")
-    return Target("style" if name in styles else "object", name)
+        concepts = [concept.name for concept in named]
+    names = [_known(concept, [*styles, *objects], "concept") for concept in concepts]
+    return tuple(
+        ErasedConcept("style" if name in styles else "object", name)
+        for name in dict.fromkeys(names)
+    )
 
 
 def _chosen(wanted: Sequence[str] | None, names: Sequence[str], kind: str) -> list[str]:

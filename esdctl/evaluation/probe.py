@@ -14,10 +14,10 @@ from esdctl.erasing.erase import Prober
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.until import Probe, Probed
 from esdctl.errors import UsageError
+from esdctl.evaluation.judgements import Cell
 from esdctl.evaluation.judges.judge import Classify
 from esdctl.evaluation.judging import classified, picture_of
 from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation
-from esdctl.evaluation.predictions import Cell
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Silent
@@ -56,14 +56,14 @@ def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> Evalu
         UsageError: the classifier does not know the concept.
         InputError, IntegrityError: there is no classifier, or it is damaged.
     """
-    everything = plan_evaluation(pipeline, Request(concept, SEEDS), models)
-    target = everything.target
-    if target is None:
+    everything = plan_evaluation(pipeline, Request((concept,) if concept else (), SEEDS), models)
+    if not everything.targets:
         raise UsageError(f"{pipeline.name} has no concept to probe", "name it with --concept")
+    target = everything.targets[0]
     cells = [cell for cell in everything.cells if target.name in (cell.style, cell.object)]
     count = min(PICTURES, len(cells))
     chosen = tuple(cells[index * len(cells) // count] for index in range(count))
-    settings = replace(everything.settings, steps=everything.classifier.habits.probe_steps)
+    settings = replace(everything.settings, steps=everything.classifier.recipe.probe_steps)
     return replace(everything, settings=settings, cells=chosen)
 
 
@@ -100,8 +100,7 @@ def _without_target(
     cells: Sequence[Cell],
 ) -> int:
     """How many of the cells' pictures are not taken for the target."""
-    assert plan.target is not None
-    kind, name = plan.target.kind, plan.target.name
+    kind, name = plan.targets[0].kind, plan.targets[0].name
     pictures = [picture_of(cell, plan.settings, str(i)) for i, cell in enumerate(cells)]
     made = [pixels for batch in sample(model, pictures, AT_ONCE) for _, pixels in batch]
     return sum(row.predicted(kind) != name for row in classified(classify, cells, made))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from esdctl.errors import CheckFailed, UsageError
-from esdctl.evaluation.evaluate import Report
+from esdctl.evaluation.evaluate import EvaluationReport
 from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.plan import EvaluationPlan
 
@@ -38,27 +38,30 @@ def check_thresholds_apply(thresholds: Thresholds, plan: EvaluationPlan) -> None
             "--min-ira and --min-cra compare an erased model with its base",
             "give the run folder of an erasure as --model",
         )
-    if thresholds.ua is not None and plan.target is None:
+    if thresholds.ua is not None and not plan.targets:
         raise UsageError("--min-ua needs a target", "name it with --concept")
 
 
-def check_thresholds(thresholds: Thresholds, report: Report) -> None:
-    """Compare the estimates, not the ends of their intervals, with what is demanded.
+def check_thresholds(thresholds: Thresholds, report: EvaluationReport) -> None:
+    """Compare each target's estimates, not the ends of their intervals, with what is demanded.
 
     Raises:
         CheckFailed: a figure is below its threshold, or has no picture to be measured on.
     """
-    unlearning, retention = report.model.unlearning, report.percent_of_base
-    figures = (
-        ("UA", thresholds.ua, unlearning.ua if unlearning else None, "%"),
-        ("IRA", thresholds.ira, retention.ira if retention else None, "% of the base's"),
-        ("CRA", thresholds.cra, retention.cra if retention else None, "% of the base's"),
-    )
-    missed = [
-        f"{name} is {_shown(figure)} {unit}, below {least:g}"
-        for name, least, figure, unit in figures
-        if least is not None and (figure is None or figure.percent < least)
-    ]
+    missed = []
+    for target in report.targets:
+        unlearning = report.model.unlearning[target.name]
+        retention = report.percent_of_base.get(target.name)
+        figures = (
+            ("UA", thresholds.ua, unlearning.ua, "%"),
+            ("IRA", thresholds.ira, retention.ira if retention else None, "% of the base's"),
+            ("CRA", thresholds.cra, retention.cra if retention else None, "% of the base's"),
+        )
+        missed += [
+            f"{name} of {target.name} is {_shown(figure)} {unit}, below {least:g}"
+            for name, least, figure, unit in figures
+            if least is not None and (figure is None or figure.percent < least)
+        ]
     if missed:
         raise CheckFailed("; ".join(missed), "the erasure does not reach what was demanded")
 

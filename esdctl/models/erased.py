@@ -9,6 +9,7 @@ import torch
 
 from esdctl.checkpoints.changes.apply import add_changes, open_change, refuse_another_base
 from esdctl.checkpoints.changes.export import Parts
+from esdctl.checkpoints.safetensors.metadata import erased_names, written_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import DELTA_NAME, run_path
 from esdctl.models.resolve import Pipeline, resolve_model
@@ -155,14 +156,17 @@ def _sum_of(abouts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """What is true of the sum: all concepts, and whatever every part agrees on."""
     if len(abouts) == 1:
         return {key: value for key, value in abouts[0].items() if key != "format"}
-    concepts = [about["concept"] for about in abouts if about.get("concept")]
+    concepts = dict.fromkeys(name for about in abouts for name in erased_names(about))
     first = abouts[0]
     shared = {
         key: first[key]
         for key in _SHARED
         if key in first and all(about.get(key) == first[key] for about in abouts)
     }
-    return {**shared, "concept": ", ".join(dict.fromkeys(concepts))}
+    if not concepts:
+        return shared
+    listed = ", ".join(dict.fromkeys(concept.name for concept in concepts))
+    return {**shared, "concept": listed, "concepts": written_names(concepts)}
 
 
 def _short(path: Path) -> str:

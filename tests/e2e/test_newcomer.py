@@ -29,11 +29,11 @@ def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path
     styles, objects = "Neon_Lines,Seed_Images,Rust,Cartoon", "Dogs,Towers,Flowers,Fishes,Human"
     grid = ["--styles", styles, "--objects", objects, "--steps", "20"]
     report = json.loads(esdctl(tmp_path, "evaluate", "--model", run, *grid, "--json"))
-    assert report["target"]["name"] == "Neon_Lines"
-    assert report["base"]["unlearning"]["ua"]["percent"] <= 40
-    assert report["model"]["unlearning"]["ua"]["percent"] >= 80
-    assert report["percent_of_base"]["ira"]["percent"] >= 60
-    assert report["percent_of_base"]["cra"]["percent"] >= 60
+    assert [target["name"] for target in report["targets"]] == ["Neon_Lines"]
+    assert report["base"]["unlearning"]["Neon_Lines"]["ua"]["percent"] <= 40
+    assert report["model"]["unlearning"]["Neon_Lines"]["ua"]["percent"] >= 80
+    assert report["percent_of_base"]["Neon_Lines"]["ira"]["percent"] >= 60
+    assert report["percent_of_base"]["Neon_Lines"]["cra"]["percent"] >= 60
 
     prompts = "A Dogs image in Neon Lines style.\nA Dogs image in Rust style.\n"
     out = esdctl(

@@ -23,9 +23,9 @@ def test_json_goes_to_stdout_and_the_table_to_stderr(
     assert command(erased, tmp_path, "--json") == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
-    assert report["target"] == {"kind": "style", "name": "Neon_Lines"}
-    assert set(report["model"]["unlearning"]["ua"]) == {"percent", "low", "high", "n"}
-    assert set(report["percent_of_base"]) == {"ira", "cra", "cra_with_target"}
+    assert report["targets"] == [{"kind": "style", "name": "Neon_Lines"}]
+    assert set(report["model"]["unlearning"]["Neon_Lines"]["ua"]) == {"percent", "low", "high", "n"}
+    assert set(report["percent_of_base"]["Neon_Lines"]) == {"ira", "cra", "cra_with_target"}
     for name in ("Erasing Neon_Lines", "UA", "IRA", "CRA", "of base", "pictures"):
         assert name in err
 
@@ -55,7 +55,7 @@ def test_a_missed_threshold_is_exit_status_1_after_the_result(
     assert command(erased, tmp_path, "--min-ua", "101", "--json") == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["pictures"] == 4
-    assert "error: UA is" in err
+    assert "error: UA of Neon_Lines is" in err
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(

@@ -6,9 +6,9 @@ import pytest
 
 from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
-from esdctl.evaluation.metrics.accuracy import Target
+from esdctl.evaluation.judgements import Cell, JudgingSettings
+from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.plan import Request, plan_evaluation
-from esdctl.evaluation.predictions import Cell, Settings
 from esdctl.models.resolve import Pipeline
 
 
@@ -29,13 +29,13 @@ def test_a_restricted_grid_holds_the_same_pictures(base: Pipeline) -> None:
 
 
 def test_a_base_has_no_target(base: Pipeline) -> None:
-    assert plan_evaluation(base, Request()).target is None
-    assert plan_evaluation(base, Request(concept="dogs")).target == Target("object", "Dogs")
+    assert plan_evaluation(base, Request()).targets == ()
+    assert plan_evaluation(base, Request(("dogs",))).targets == (ErasedConcept("object", "Dogs"),)
 
 
 def test_the_run_names_its_target(erased: Pipeline) -> None:
-    assert plan_evaluation(erased, Request()).target == Target("style", "Neon_Lines")
-    assert plan_evaluation(erased, Request(concept="Cats")).target == Target("object", "Cats")
+    assert plan_evaluation(erased, Request()).targets == (ErasedConcept("style", "Neon_Lines"),)
+    assert plan_evaluation(erased, Request(("Cats",))).targets == (ErasedConcept("object", "Cats"),)
 
 
 def test_a_run_without_a_concept_asks_for_one(erased: Pipeline, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_run_without_a_concept_asks_for_one(erased: Pipeline, tmp_path: Path) 
 
 def test_an_unknown_concept_is_answered_with_the_nearest(base: Pipeline) -> None:
     with pytest.raises(UsageError, match="no concept 'Neon_Line'") as caught:
-        plan_evaluation(base, Request(concept="Neon_Line"))
+        plan_evaluation(base, Request(("Neon_Line",)))
     assert "Neon_Lines" in caught.value.hint
 
 
@@ -62,7 +62,7 @@ def test_an_unknown_concept_is_answered_with_the_nearest(base: Pipeline) -> None
         (Request(guidance=float("nan")), "--guidance"),
         (Request(seeds=(2**62,)), "--seeds"),
         (Request(styles=("Dogs",)), "no style 'Dogs'"),
-        (Request(concept="Mosaic", styles=("Neon_Lines",)), "target Mosaic is not among"),
+        (Request(("Mosaic",), styles=("Neon_Lines",)), "target Mosaic is not among"),
     ],
 )
 def test_senseless_requests_are_refused(base: Pipeline, request_: Request, complaint: str) -> None:
@@ -83,6 +83,6 @@ def test_a_damaged_classifier_is_an_input_error(base: Pipeline, tmp_path: Path) 
 
 
 def test_another_scheduler_is_another_protocol_and_ddim_keeps_its_name() -> None:
-    ddim = Settings("c" * 64, 25, 3.0, 128)
+    ddim = JudgingSettings("c" * 64, 25, 3.0, 128)
     assert "scheduler" not in ddim.document()  # so that older predictions are found
-    assert Settings("c" * 64, 25, 3.0, 128, "unipc").digest != ddim.digest
+    assert JudgingSettings("c" * 64, 25, 3.0, 128, "unipc").digest != ddim.digest

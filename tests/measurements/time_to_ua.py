@@ -117,7 +117,8 @@ def _measured(
     report = _esdctl("evaluate", "--model", run, "--seeds", arguments.seeds, "--root", root, *grid)
     log = read_jsonl(run / "log.jsonl")
     probes = [row for row in log if "probe" in row]
-    ua = report["model"]["unlearning"]["ua"]
+    (target,) = (target["name"] for target in report["targets"])
+    ua = report["model"]["unlearning"][target]["ua"]
     return {
         "seconds": sum(float(str(row["seconds"])) for row in log if "probe" not in row),
         "steps": sum("loss" in row for row in log),
@@ -125,7 +126,7 @@ def _measured(
         "is_reached": any(row["is_reached"] for row in probes) if probes else ua["percent"] >= 95,
         "settings": settings,
         "ua": ua,
-        **{name: report["percent_of_base"][name] for name in ("ira", "cra")},
+        **{name: report["percent_of_base"][target][name] for name in ("ira", "cra")},
     }
 
 

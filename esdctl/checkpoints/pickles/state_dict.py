@@ -61,8 +61,17 @@ def find_state_dict(root: object) -> StateDict:
 
 
 def _way_down(table: Table) -> str:
-    """The key under which the weights lie; empty when they lie here or nowhere."""
-    return next((key for key in _KEYS if isinstance(table.get(key), Table) and table[key]), "")
+    """The key under which the weights lie; empty when they lie here or nowhere.
+
+    Beside the usual keys it is any word that alone holds tensors, such as ``unet``.
+    """
+    usual = next((key for key in _KEYS if isinstance(table.get(key), Table) and table[key]), "")
+    below = [
+        key for key, value in table.items() if isinstance(value, Table) and _holds_tensors(value)
+    ]
+    is_alone = len(below) == 1 and "." not in below[0]
+    is_bare = any(isinstance(value, StoredTensor) for value in table.values())
+    return usual or (below[0] if is_alone and not is_bare else "")
 
 
 def _holds_tensors(table: Table) -> bool:

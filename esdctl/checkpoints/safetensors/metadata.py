@@ -5,7 +5,8 @@ files.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 METADATA_KEY = "esdctl"
 
@@ -23,6 +24,41 @@ def read_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(about, dict):
         return {}
     return {str(key): value for key, value in about.items() if isinstance(value, str)}
+
+
+@dataclass(frozen=True)
+class ErasedName:
+    """A concept that was erased from a model.
+
+    Args:
+        name: such as ``Van_Gogh``.
+        kind: ``style``, ``object`` or ``i2p``; empty where nobody said it.
+    """
+
+    name: str
+    kind: str
+
+
+def erased_names(about: Mapping[str, str]) -> tuple[ErasedName, ...]:
+    """The concepts that a model's metadata names: one of a delta, several of a sum of deltas.
+
+    Args:
+        about: what ``read_metadata`` gives: ``concept`` and ``concept_kind``, or ``concepts``, a
+            JSON list of objects with ``name`` and ``kind``.
+    """
+    try:
+        rows = json.loads(about.get("concepts", "[]"))
+        several = tuple(ErasedName(str(row["name"]), str(row["kind"])) for row in rows)
+    except (ValueError, RecursionError, TypeError, KeyError):
+        several = ()
+    if several or not about.get("concept"):
+        return several
+    return (ErasedName(about["concept"], about.get("concept_kind", "")),)
+
+
+def written_names(names: Iterable[ErasedName]) -> str:
+    """The value of ``concepts``."""
+    return json.dumps([asdict(name) for name in names])
 
 
 def written_metadata(about: Mapping[str, object]) -> dict[str, str]:

@@ -25,7 +25,7 @@ Classify = Callable[[npt.NDArray[np.uint8]], list[Verdict]]
 
 
 @dataclass(frozen=True)
-class Habits:
+class SamplingRecipe:
     """How pictures for a classifier are made, where the user says nothing.
 
     Args:
@@ -58,7 +58,7 @@ class Classifier(Protocol):
         ...
 
     @property
-    def habits(self) -> Habits: ...
+    def recipe(self) -> SamplingRecipe: ...
 
     def digest(self) -> str:
         """sha256 that stands for its verdicts."""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, Habits, Verdict, verdicts
+from esdctl.evaluation.judges.judge import Classify, SamplingRecipe, Verdict, verdicts
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import DEFAULT_STEPS, POCKET_GUIDANCE
 from esdctl.storage.atomic import write_with
@@ -23,7 +23,7 @@ SIDE = 128  # pixels of the pictures it was trained on
 
 # The pocket model's quality figures are measured with these. Ten steps are enough for the
 # classifier, in 40 % of an evaluation's time.
-HABITS = Habits(steps=DEFAULT_STEPS, guidance=POCKET_GUIDANCE, probe_steps=10)
+HABITS = SamplingRecipe(steps=DEFAULT_STEPS, guidance=POCKET_GUIDANCE, probe_steps=10)
 
 
 class PocketClassifier(nn.Module):
@@ -93,7 +93,7 @@ class PocketFile:
     styles: list[str]
     objects: list[str]
     name: str = "pocket"
-    habits: Habits = HABITS
+    recipe: SamplingRecipe = HABITS
 
     def digest(self) -> str:
         """sha256 of the file."""

@@ -18,7 +18,7 @@ from PIL import Image
 from esdctl.checkpoints.tensor_file import TensorInfo, open_tensors, peek_tensors
 from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, Habits, Verdict, verdicts
+from esdctl.evaluation.judges.judge import Classify, SamplingRecipe, Verdict, verdicts
 from esdctl.evaluation.judges.vision_transformer import HEAD, Sizes, VisionTransformer
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
@@ -28,7 +28,7 @@ STYLE_STEM, OBJECT_STEM = "style50", "style50_cls"
 SUFFIXES = (".pth", ".safetensors")
 
 # The benchmark's protocol. Its pictures have 512 pixels; a probe takes a quarter of its steps.
-HABITS = Habits(steps=100, guidance=9.0, probe_steps=25, largest=512)
+HABITS = SamplingRecipe(steps=100, guidance=9.0, probe_steps=25, largest=512)
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
 _SHOWN = 10  # names in an error
@@ -50,7 +50,7 @@ class Style50:
     name: str = STYLE50
     styles: Sequence[str] = STYLES  # the labels are in alphabetical order, as these are
     objects: Sequence[str] = OBJECTS
-    habits: Habits = HABITS
+    recipe: SamplingRecipe = HABITS
 
     def digest(self) -> str:
         """sha256 over both files."""

@@ -1,6 +1,8 @@
 """Unlearning, in-domain retain and cross-domain retain accuracy (Zhang et al. 2024, UnlearnCanvas).
 
-For an erased style the domain is style and the other domain is object, and the other way round:
+For an erased style the domain is style and the other domain is object, and the other way round.
+Where several concepts are erased, the figures are each target's, and no target's pictures count in
+any IRA or CRA.
 
     UA   the share of the target's pictures that are not classified as the target
     IRA  the mean accuracy over the other concepts of the domain
@@ -12,12 +14,12 @@ Every concept is asked for equally often, so a mean over concepts is a share of 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from esdctl.evaluation.judgements import Judgement, Kind
 from esdctl.evaluation.metrics.intervals import Percent, paired_ratio, share
-from esdctl.evaluation.predictions import Kind, Prediction
 
 
 @dataclass(frozen=True)
-class Target:
+class ErasedConcept:
     """The concept that is erased, under the classifier's name."""
 
     kind: Kind
@@ -58,7 +60,7 @@ class Retention:
     cra_with_target: Percent | None
 
 
-def measure_accuracy(rows: Sequence[Prediction]) -> Accuracy:
+def measure_accuracy(rows: Sequence[Judgement]) -> Accuracy:
     """Accuracy by domain and by concept, in the order in which the concepts come."""
     return Accuracy(
         style=share(_hits(rows, "style")),
@@ -68,15 +70,23 @@ def measure_accuracy(rows: Sequence[Prediction]) -> Accuracy:
     )
 
 
-def measure_unlearning(rows: Sequence[Prediction], target: Target) -> Unlearning:
-    """UA, IRA and CRA of one model.
+def measure_unlearning(
+    rows: Sequence[Judgement], targets: Sequence[ErasedConcept]
+) -> dict[str, Unlearning]:
+    """UA, IRA and CRA of one model, by target.
 
     Args:
-        rows: its predictions, each concept equally often.
-        target: the erased concept.
+        rows: what was judged, each concept equally often.
+        targets: the erased concepts.
     """
+    others = _others(rows, targets)
+    return {target.name: _unlearning(rows, others, target) for target in targets}
+
+
+def _unlearning(
+    rows: Sequence[Judgement], others: Sequence[Judgement], target: ErasedConcept
+) -> Unlearning:
     of_target = [row for row in rows if row.asked(target.kind) == target.name]
-    others = _others(rows, target)
     return Unlearning(
         ua=share([row.predicted(target.kind) != target.name for row in of_target]),
         ira=share(_hits(others, target.kind)),
@@ -86,42 +96,51 @@ def measure_unlearning(rows: Sequence[Prediction], target: Target) -> Unlearning
 
 
 def measure_retention(
-    rows: Sequence[Prediction], base_rows: Sequence[Prediction], target: Target
-) -> Retention:
-    """IRA and CRA in percent of the base model's own.
+    rows: Sequence[Judgement],
+    base_rows: Sequence[Judgement],
+    targets: Sequence[ErasedConcept],
+) -> dict[str, Retention]:
+    """IRA and CRA in percent of the base model's own, by target.
 
     Args:
-        rows: the erased model's predictions.
+        rows: what was judged of the erased model.
         base_rows: the base model's for the same pictures in the same order.
-        target: the erased concept.
+        targets: the erased concepts.
 
     Raises:
         ValueError: the rows are of different pictures.
     """
     if [row.cell for row in rows] != [row.cell for row in base_rows]:
         raise ValueError("the two models' rows are of different pictures")
-    others, base_others = _others(rows, target), _others(base_rows, target)
-    kind, other_kind = target.kind, _other_kind(target)
-    return Retention(
-        ira=paired_ratio(_hits(others, kind), _hits(base_others, kind)),
-        cra=paired_ratio(_hits(others, other_kind), _hits(base_others, other_kind)),
-        cra_with_target=paired_ratio(_hits(rows, other_kind), _hits(base_rows, other_kind)),
-    )
+    others, base_others = _others(rows, targets), _others(base_rows, targets)
+
+    def of_base(some: Sequence[Judgement], base: Sequence[Judgement], kind: Kind) -> Percent | None:
+        return paired_ratio(_hits(some, kind), _hits(base, kind))
+
+    return {
+        target.name: Retention(
+            ira=of_base(others, base_others, target.kind),
+            cra=of_base(others, base_others, _other_kind(target)),
+            cra_with_target=of_base(rows, base_rows, _other_kind(target)),
+        )
+        for target in targets
+    }
 
 
-def _others(rows: Sequence[Prediction], target: Target) -> list[Prediction]:
-    return [row for row in rows if row.asked(target.kind) != target.name]
+def _others(rows: Sequence[Judgement], targets: Sequence[ErasedConcept]) -> list[Judgement]:
+    """The rows that ask for no target."""
+    return [row for row in rows if all(row.asked(t.kind) != t.name for t in targets)]
 
 
-def _other_kind(target: Target) -> Kind:
+def _other_kind(target: ErasedConcept) -> Kind:
     return "object" if target.kind == "style" else "style"
 
 
-def _hits(rows: Sequence[Prediction], kind: Kind) -> list[bool]:
+def _hits(rows: Sequence[Judgement], kind: Kind) -> list[bool]:
     return [row.predicted(kind) == row.asked(kind) for row in rows]
 
 
-def _by_concept(rows: Sequence[Prediction], kind: Kind) -> dict[str, Percent | None]:
+def _by_concept(rows: Sequence[Judgement], kind: Kind) -> dict[str, Percent | None]:
     names = dict.fromkeys(row.asked(kind) for row in rows)
     return {
         name: share(_hits([row for row in rows if row.asked(kind) == name], kind)) for name in names

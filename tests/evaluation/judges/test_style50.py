@@ -83,7 +83,7 @@ def test_a_model_without_a_classifier_is_judged_by_style50(
     report = json.loads(out)
     assert (report["classifier"], report["pictures"]) == ("style50", 4)
     assert (report["settings"]["guidance"], report["settings"]["image_size"]) == (9.0, 64)
-    assert report["model"]["unlearning"]["ua"]["n"] == 2
+    assert report["model"]["unlearning"]["Mosaic"]["ua"]["n"] == 2
     assert "judged by style50" in err
     assert evaluate(tiny_model, tmp_path, *few) == 0
     assert "4 of 4 pictures were judged before" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def _swapped(folder: Path) -> None:
         (_without_folder, 3, "has no classifier of its own"),
         (_without_folder, 3, "put UnlearnCanvas's style50.pth (51 styles) and style50_cls.pth"),
         (_without_object_file, 3, "style50_cls.pth missing in"),
-        (_saved({"weights": random_weights(51)}), 3, "it holds no weights"),
+        (_saved({"weights": "elsewhere"}), 3, "it holds no weights"),
         (_with(norm__bias=None), 3, "missing norm.bias"),
         (_with(blocks__0__mlp__fc1__weight=None), 3, "it has no blocks.0.mlp.fc1.weight"),
         (_with(fc_norm__bias=torch.zeros(3)), 3, "unexpected fc_norm.bias"),

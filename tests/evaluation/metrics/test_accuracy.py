@@ -2,22 +2,22 @@
 
 import pytest
 
+from esdctl.evaluation.judgements import Judgement
 from esdctl.evaluation.metrics.accuracy import (
-    Target,
+    ErasedConcept,
     measure_accuracy,
     measure_retention,
     measure_unlearning,
 )
 from esdctl.evaluation.metrics.intervals import Percent
-from esdctl.evaluation.predictions import Prediction
 
 Seen = tuple[str, str]
 
 
-def rows(seen: dict[Seen, list[Seen]]) -> list[Prediction]:
+def rows(seen: dict[Seen, list[Seen]]) -> list[Judgement]:
     """(style, object) asked for -> what was seen on its pictures."""
     return [
-        Prediction(style, name, seed, *verdict, 0.9, 0.8)
+        Judgement(style, name, seed, *verdict, 0.9, 0.8)
         for (style, name), verdicts in seen.items()
         for seed, verdict in enumerate(verdicts)
     ]
@@ -39,7 +39,7 @@ ERASED = rows(
         ("Rust", "Dogs"): [("Rust", "Dogs"), ("Mosaic", "Cats")],
     }
 )
-STYLE, OBJECT = Target("style", "Mosaic"), Target("object", "Dogs")
+STYLE, OBJECT = ErasedConcept("style", "Mosaic"), ErasedConcept("object", "Dogs")
 
 
 def counted(measured: Percent | None) -> tuple[float, int]:
@@ -48,7 +48,7 @@ def counted(measured: Percent | None) -> tuple[float, int]:
 
 
 def test_an_erased_style() -> None:
-    figures = measure_unlearning(ERASED, STYLE)
+    figures = measure_unlearning(ERASED, [STYLE])[STYLE.name]
     assert counted(figures.ua) == (75, 4)  # one of four Mosaic pictures is still Mosaic
     assert counted(figures.ira) == (50, 4)  # two of four Rust pictures are Rust
     assert counted(figures.cra) == (75, 4)  # on Rust pictures, one object of four is wrong
@@ -56,7 +56,7 @@ def test_an_erased_style() -> None:
 
 
 def test_an_erased_object() -> None:
-    figures = measure_unlearning(ERASED, OBJECT)
+    figures = measure_unlearning(ERASED, [OBJECT])[OBJECT.name]
     assert counted(figures.ua) == (25, 4)
     assert counted(figures.ira) == (75, 4)
     assert counted(figures.cra) == (25, 4)  # the style is right on one Cats picture
@@ -64,14 +64,14 @@ def test_an_erased_object() -> None:
 
 
 def test_the_base_keeps_what_nobody_erased() -> None:
-    figures = measure_unlearning(BASE, STYLE)
+    figures = measure_unlearning(BASE, [STYLE])[STYLE.name]
     assert counted(figures.ua) == (0, 4)
     assert counted(figures.ira) == (75, 4)
     assert counted(figures.cra) == (100, 4)
 
 
 def test_retention_is_in_percent_of_the_bases_accuracy() -> None:
-    kept = measure_retention(ERASED, BASE, STYLE)
+    kept = measure_retention(ERASED, BASE, [STYLE])[STYLE.name]
     percent, n = counted(kept.ira)
     assert percent == pytest.approx(200 / 3)  # 50 of 75 percent
     assert n == 4
@@ -81,7 +81,7 @@ def test_retention_is_in_percent_of_the_bases_accuracy() -> None:
 
 def test_retention_compares_the_same_pictures() -> None:
     with pytest.raises(ValueError, match="different pictures"):
-        measure_retention(ERASED, BASE[1:], STYLE)
+        measure_retention(ERASED, BASE[1:], [STYLE])
 
 
 def test_accuracy_by_concept() -> None:
@@ -97,7 +97,20 @@ def test_accuracy_by_concept() -> None:
 
 def test_without_other_concepts_there_is_nothing_to_retain() -> None:
     alone = [row for row in ERASED if row.style == "Mosaic"]
-    figures = measure_unlearning(alone, STYLE)
+    figures = measure_unlearning(alone, [STYLE])[STYLE.name]
     assert counted(figures.ua) == (75, 4)
     assert figures.ira is None
     assert figures.cra is None
+
+
+def test_of_several_targets_none_counts_as_a_loss_of_another() -> None:
+    figures = measure_unlearning(ERASED, [STYLE, OBJECT])
+    assert counted(figures["Mosaic"].ua) == (75, 4)
+    assert counted(figures["Dogs"].ua) == (25, 4)
+    for each in figures.values():  # Rust with Cats alone asks for no target
+        assert each.ira is not None
+        assert each.ira.n == 2
+    assert counted(figures["Mosaic"].ira) == (50, 2)
+    assert counted(figures["Dogs"].ira) == (100, 2)
+    kept = measure_retention(ERASED, BASE, [STYLE, OBJECT])
+    assert counted(kept["Mosaic"].ira) == (50, 2)

@@ -4,8 +4,8 @@ The files on one page:
 
     <folder>/<settings>/<model>.jsonl
 
-- ``<settings>`` stands for everything but the model that decides what is seen: see ``Settings``.
-  ``settings.json`` beside the rows spells it out.
+- ``<settings>`` stands for everything but the model that decides what is seen; see
+  ``JudgingSettings``. ``settings.json`` beside the rows spells it out.
 - ``<model>`` is the model's sha256, cut to 16 digits. The base model is a model like any other, so
   every erasure of it finds the base's rows there.
 - A row is one picture. Which pictures an evaluation wants is no part of the name: it takes the rows
@@ -42,7 +42,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Judgement:
     """What the classifier saw on one picture.
 
     Args:
@@ -71,7 +71,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Settings:
+class JudgingSettings:
     """Everything but the model and the cell that decides what is seen on a picture.
 
     Args:
@@ -103,7 +103,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class PredictionFile:
+class JudgementFile:
     """One model's predictions under one protocol.
 
     Args:
@@ -113,14 +113,14 @@ class PredictionFile:
     """
 
     folder: Path
-    settings: Settings
+    settings: JudgingSettings
     model: str
 
     @property
     def path(self) -> Path:
         return self.folder / self.settings.digest / f"{self.model[:16]}.jsonl"
 
-    def read(self) -> dict[Cell, Prediction]:
+    def read(self) -> dict[Cell, Judgement]:
         """The predictions so far.
 
         Raises:
@@ -134,7 +134,7 @@ class PredictionFile:
         ]
         return {prediction.cell: prediction for prediction in predictions}
 
-    def append(self, prediction: Prediction) -> None:
+    def append(self, prediction: Judgement) -> None:
         """Add a row.
 
         Raises:
@@ -148,7 +148,7 @@ class PredictionFile:
     def _origin(self) -> dict[str, object]:
         return {"model": self.model, **self.settings.document()}
 
-    def _prediction(self, row: dict[str, object], number: int) -> Prediction:
+    def _prediction(self, row: dict[str, object], number: int) -> Judgement:
         place = f"{self.path}, line {number}"
         for key, value in self._origin.items():
             if row.pop(key, None) != value:
@@ -166,4 +166,4 @@ class PredictionFile:
             ) from error
 
 
-_PREDICTION = TypeAdapter(Prediction)
+_PREDICTION = TypeAdapter(Judgement)
