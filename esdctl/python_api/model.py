@@ -9,7 +9,7 @@ from PIL import Image
 
 from esdctl.datasets.prompts import prompts_from
 from esdctl.errors import UsageError
-from esdctl.evaluation.evaluate import Report
+from esdctl.evaluation.evaluate import EvaluationReport
 from esdctl.evaluation.evaluate import evaluate as run_evaluation
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.models.devices import find_device
@@ -113,7 +113,7 @@ class Model:
     def evaluate(
         self,
         *,
-        concept: str | None = None,
+        concept: str | Iterable[str] | None = None,
         seeds: Iterable[int] | None = None,
         styles: Iterable[str] | None = None,
         objects: Iterable[str] | None = None,
@@ -122,11 +122,11 @@ class Model:
         output: FolderName | None = None,
         reporter: Reporter | None = None,
         **settings: Any,
-    ) -> Report:
+    ) -> EvaluationReport:
         """Measure UA, IRA and CRA beside the base's, as ``esdctl evaluate`` does.
 
         Args:
-            concept: the target; else the one that was erased.
+            concept: the target, or several; else all that were erased.
             seeds: each style x object is sampled once with each of them.
             styles, objects: restrict the grid to these.
             batch_size, device, reporter: as in ``sample``.
@@ -141,11 +141,10 @@ class Model:
             InputError: no classifier fits the model.
             Interrupted: Ctrl-C; the pictures judged so far are kept.
         """
-        given = {"concept": concept, "seeds": seeds, "styles": styles, "objects": objects}
+        concepts = (concept,) if isinstance(concept, str) else concept
+        given = {"concepts": concepts, "seeds": seeds, "styles": styles, "objects": objects}
         chosen: dict[str, Any] = {
-            key: value if isinstance(value, str) else tuple(value)
-            for key, value in given.items()
-            if value is not None
+            key: tuple(value) for key, value in given.items() if value is not None
         }
         plan = plan_evaluation(self.files, Request(**chosen, **settings), self.workspace.models)
         folder = Path(output).expanduser() if output else self.workspace.outputs / "evaluations"
@@ -177,7 +176,7 @@ def open_model(
     return Model(resolve_model(str(name), workspace, base=base), workspace)
 
 
-def evaluate(model: Model | str | Path, **settings: Any) -> Report:
+def evaluate(model: Model | str | Path, **settings: Any) -> EvaluationReport:
     """``model.evaluate(...)``, for a model or run by its name too."""
     return (model if isinstance(model, Model) else open_model(model)).evaluate(**settings)
 
