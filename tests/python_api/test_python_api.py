@@ -111,8 +111,7 @@ def test_pictures_on_disk_are_the_commands(run: esdctl.Run, root: Path, tmp_path
 def test_evaluating_a_run_gives_the_commands_report(run: esdctl.Run, root: Path) -> None:
     grid = {"styles": ["Mosaic"], "objects": ["Dogs", "Cats"], "steps": 1, "device": "cpu"}
     report = esdctl.evaluate(run, **grid)
-    assert report.target is not None
-    assert report.target.name == "Dogs"
+    assert [target.name for target in report.targets] == ["Dogs"]
     assert report.pictures == 2
     assert (root / "outputs/evaluations").is_dir()
 
