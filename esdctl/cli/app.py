@@ -12,14 +12,16 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
-from esdctl.cli import bench, config, dataset
+from esdctl.cli import bench, config, dataset, runs
 from esdctl.cli.apply import apply
 from esdctl.cli.command import CommandGroup
 from esdctl.cli.diff import diff
+from esdctl.cli.doctor import doctor
 from esdctl.cli.download import download
 from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
 from esdctl.cli.export import export
+from esdctl.cli.guide import guide
 from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
@@ -52,6 +54,9 @@ app.command()(export)
 app.command()(apply)
 app.command()(diff)
 app.command()(inspect)
+app.add_typer(runs.app)
+app.command()(guide)
+app.command()(doctor)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _NO_HOME = "Could not determine home directory."  # what pathlib says of ~nobody

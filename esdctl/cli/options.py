@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from esdctl.cli.completion import complete_model
+
 RootOption = Annotated[
     Path | None,
     typer.Option(
@@ -16,7 +18,12 @@ RootOption = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|PATH", help="A model's name, its path, or a run folder."),
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="A model's name, its path, or a run.",
+        autocompletion=complete_model,
+    ),
 ]
 BaseModelOption = Annotated[
     str | None,

@@ -115,6 +115,19 @@ def publishing_folder(target: Path) -> Iterator[Path]:
         _fsync_folder(target.parent)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all in it: it vanishes at once, then its files go; links stay unfollowed.
+
+    Raises:
+        StorageError: the disk is read-only or not writable; the folder then keeps its name.
+    """
+    with guard_disk(path):
+        going = _partial(path, "")
+        path.rename(going)
+        _fsync_folder(path.parent)
+        shutil.rmtree(going)
+
+
 def append_jsonl(path: Path, row: Mapping[str, object]) -> None:
     """Append ``row`` to ``path`` as one line of JSON; a kill leaves at most one torn last line.
 
