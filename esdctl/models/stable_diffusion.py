@@ -12,7 +12,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging
 
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.model_files import ModelFiles, TokenizerFiles
+from esdctl.checkpoints.layouts.model_files import ModelFiles
+from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part
@@ -118,7 +119,7 @@ class StableDiffusion:
         """One for each text encoder."""
         return tuple(_tokenizer(files) for files in self.files.tokenizers)
 
-    @property
+    @cached_property
     def empty_is_zero(self) -> bool:
         """Whether the empty prompt's embeddings are zeros, as SDXL was trained."""
         return self.files.empty_is_zero

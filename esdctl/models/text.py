@@ -58,10 +58,11 @@ def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:
     """Numbers of the tokens for one of the encoders, (B, 77)."""
     tokenizer = model.tokenizers[index]
+    longest = model.text_encoders[index].config.max_position_embeddings
     tokens: torch.Tensor = tokenizer(
         list(prompts),
         padding="max_length",
-        max_length=tokenizer.model_max_length,
+        max_length=min(tokenizer.model_max_length, longest),  # some configs do not say it
         truncation=True,
         return_tensors="pt",
     ).input_ids

@@ -10,7 +10,7 @@ import torch
 from esdctl.checkpoints.layouts.accounting import account, nearest_pairs
 from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
 from esdctl.checkpoints.layouts.compvis import read_compvis
-from esdctl.checkpoints.layouts.ema import dotted_name, with_ema_as_unet
+from esdctl.checkpoints.layouts.ldm_names import dotted_name, with_ldm_names
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError
 from tests.checkpoints.full_size import FAMILIES, Family, full_size
@@ -193,14 +193,14 @@ def test_a_checkpoint_of_averages_alone_uses_them(sd1: Architecture) -> None:
     tensors = {name: torch.zeros(info.shape) for name, info in compvis_infos(sd1).items()}
     alone = {averaged(name) if name.startswith(UNET) else name: tensors[name] for name in tensors}
     alone[averaged(f"{UNET}out.2.bias")] += 7
-    found = read_compvis(with_ema_as_unet(HeldTensors(alone)), sd1)
+    found = read_compvis(with_ldm_names(HeldTensors(alone)), sd1)
     assert torch.equal(found["unet"]["conv_out.bias"], torch.full((4,), 7.0))
 
 
 def test_averages_beside_the_weights_are_not_used(sd1: Architecture) -> None:
     tensors = {name: torch.zeros(info.shape) for name, info in compvis_infos(sd1).items()}
     both = {**tensors, averaged(f"{UNET}out.2.bias"): torch.ones(4)}
-    found = read_compvis(with_ema_as_unet(HeldTensors(both)), sd1)
+    found = read_compvis(with_ldm_names(HeldTensors(both)), sd1)
     assert torch.equal(found["unet"]["conv_out.bias"], torch.zeros(4))
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
 from esdctl.checkpoints.layouts.compvis import compvis_tensors
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
-from esdctl.checkpoints.layouts.model_files import TokenizerFiles
+from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
 from esdctl.models.families.family import Part

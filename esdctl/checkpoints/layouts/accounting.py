@@ -40,7 +40,7 @@ _BESIDE = (
     re.compile(rf"{re.escape(LDM_TEXT)}model\.text_projection"),  # SD 2.x: no pooled embedding
 )
 _TRAINING = (
-    re.compile(rf"(?:\w+\.)?{re.escape(LDM_EMA)}.+"),  # averages; see ``ema``
+    re.compile(rf"(?:\w+\.)?{re.escape(LDM_EMA)}.+"),  # averages; see ``ldm_names``
     re.compile(rf"(?:{re.escape(LDM_VAE)})?(?:loss|discriminator)\..+"),
 )
 

@@ -1,8 +1,9 @@
 """The architecture of a Stable Diffusion: the config of each part, from a folder or from shapes.
 
 What decides, first to last: the user's prediction type; the user's LDM config file; the
-architecture that esdctl wrote beside the weights; ``NAME.yaml`` beside ``NAME.ckpt``; the shapes of
-the tensors and the family's convention (8 heads in SD 1.x, 64 channels a head in 2.x and XL).
+architecture that esdctl wrote beside the weights; ``NAME.yaml`` beside ``NAME.ckpt``; the file's
+metadata; the shapes of the tensors and the family's convention. Where two of them contradict each
+other on what the model predicts, the user has to decide.
 """
 
 import json
@@ -11,15 +12,27 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from esdctl.checkpoints.layouts.config_limits import check_config, check_widths
+from esdctl.checkpoints.layouts.config_limits import (
+    check_config,
+    check_size_conditions,
+    check_widths,
+)
+from esdctl.checkpoints.layouts.config_values import (
+    check_part_config,
+    check_scheduler,
+    check_whole_scheduler,
+)
 from esdctl.checkpoints.layouts.ldm_config import LdmConfig, read_ldm_config
+from esdctl.checkpoints.layouts.model_spec import ModelSpec, read_model_spec
 from esdctl.checkpoints.layouts.part_shapes import (
+    VOCABULARY,
     Shapes,
     family_of,
     text_config,
     unet_config,
     vae_config,
 )
+from esdctl.checkpoints.layouts.pipeline_index import check_index, read_index
 from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Config, Family, Part
@@ -76,31 +89,36 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         InputError: a config is missing, damaged, or of another kind of model.
         UsageError: there is no such prediction type.
     """
+    index = read_index(folder)
     unet = _config(folder, "unet")
     family = family_of_unet_config(unet)
     if family is None:
+        kind = unet.get("addition_embed_type")
         raise InputError(
-            f"{folder}: its U-Net is of no family that this version knows", f"use {titles()}"
-        )
-    _refuse_other_unets(unet.get("in_channels", 4), str(folder))
-    text_encoder = _config(folder, "text_encoder")
-    if not str(text_encoder.get("model_type", "clip_text_model")).startswith("clip"):
-        raise InputError(
-            f"{folder}: the text encoder is a {text_encoder['model_type']}, not CLIP",
+            f"{folder}: its U-Net (addition_embed_type {kind!r}) is of no family that this version "
+            "knows",
             f"use a model of {titles()}",
         )
+    _refuse_other_unets(unet.get("in_channels", 4), str(folder))
+    notes = check_index(index, family, folder)
     scheduler = _config(folder, "scheduler", "scheduler_config.json")
-    prediction = _known_prediction_type(
-        prediction_type or str(scheduler.get("prediction_type", "epsilon")), str(folder)
-    )
+    check_whole_scheduler(scheduler, folder)
+    if prediction_type is not None:
+        scheduler["prediction_type"] = _known_prediction_type(prediction_type, str(folder))
+    scheduler.setdefault("prediction_type", "epsilon")  # as in all of diffusers' classes
+    check_scheduler(family, scheduler, folder)
+    if unet.get("sample_size") is None:
+        unet["sample_size"] = family.process.latents_side[scheduler["prediction_type"]]
+    texts = {encoder.part: _config(folder, encoder.part) for encoder in family.encoders}
     found = Architecture(
         family,
-        prediction,
+        scheduler["prediction_type"],
         unet,
         _config(folder, "vae"),
-        text_encoder,
-        _config(folder, "text_encoder_2") if "text_encoder_2" in family.parts else None,
-        {**scheduler, "prediction_type": prediction},
+        texts["text_encoder"],
+        texts.get("text_encoder_2"),
+        scheduler,
+        notes,
     )
     return _checked(found, folder)
 
@@ -134,8 +152,9 @@ def architecture_of_compvis(
     if document is not None:
         known = architecture_from_document(document, source)
     else:
-        known = _from_shapes(infos, metadata, source, ldm)
-    _checked(known, source)
+        named = prediction_type and _known_prediction_type(prediction_type, str(source))
+        known = _from_shapes(infos, metadata, source, ldm, named or None)
+    known = _checked(known, source)
     if prediction_type is None:
         return known
     return _predicting(known, _known_prediction_type(prediction_type, str(source)))
@@ -164,28 +183,55 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
 
 
 def _checked(architecture: Architecture, source: Path) -> Architecture:
-    """The architecture itself, if every part's sizes make sense and they fit together."""
+    """The architecture with notes for the user, if we compute all that it says."""
+    family = architecture.family
     for part in (*_PARTS, "scheduler"):
         check_config(getattr(architecture, part) or {}, part, source)
-    encoders = [architecture.config(encoder.part) for encoder in architecture.family.encoders]
+    notes = [
+        note
+        for part in family.parts
+        for note in check_part_config(family, part, architecture.config(part), source)
+    ]
+    notes += check_scheduler(family, architecture.scheduler, source)
+    encoders = [architecture.config(encoder.part) for encoder in family.encoders]
     check_widths(architecture.unet, encoders, source)
-    return architecture
+    if family.has_size_conditions:
+        pooled = sum(
+            int(architecture.config(encoder.part).get("projection_dim", 0))
+            for encoder in family.encoders
+            if encoder.is_pooled
+        )
+        check_size_conditions(architecture.unet, pooled, source)
+    return replace(architecture, notes=(*architecture.notes, *notes))
 
 
 def _from_shapes(
-    infos: Shapes, metadata: Mapping[str, str], source: Path, ldm: LdmConfig
+    infos: Shapes,
+    metadata: Mapping[str, str],
+    source: Path,
+    ldm: LdmConfig,
+    named: PredictionType | None,
 ) -> Architecture:
     family = family_of(infos, source)
     unet = unet_config(infos, source, family, ldm)
     _refuse_other_unets(unet["in_channels"], str(source))
     ldm.compare(unet, source)
-    prediction, notes = _assumed_prediction(family, infos, metadata, ldm)
+    spec = read_model_spec(metadata, family, source)
+    prediction, notes = named, spec.notes
+    if prediction is None:
+        prediction, guesses = _said_prediction(family, infos, metadata, ldm, spec, source)
+        notes += guesses
     texts = {
-        encoder.part: text_config(infos, source, family, encoder) for encoder in family.encoders
+        encoder.part: text_config(infos, source, family, encoder, ldm.layer)
+        for encoder in family.encoders
     }
-    unet["sample_size"] = family.process.latents_side[prediction]
+    notes += _unreachable_tokens(texts)
     vae = vae_config(infos, source, family, ldm.scale_factor)
-    vae["sample_size"] = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    unet["sample_size"] = family.process.latents_side[prediction]
+    if spec.side is not None:
+        unet["sample_size"] = spec.side // factor
+    vae["sample_size"] = unet["sample_size"] * factor
     scheduler = {**family.process.scheduler, **ldm.noise, "prediction_type": prediction}
     return Architecture(
         family,
@@ -199,15 +245,38 @@ def _from_shapes(
     )
 
 
-def _assumed_prediction(
-    family: Family, infos: Shapes, metadata: Mapping[str, str], ldm: LdmConfig
+def _said_prediction(
+    family: Family,
+    infos: Shapes,
+    metadata: Mapping[str, str],
+    ldm: LdmConfig,
+    spec: ModelSpec,
+    source: Path,
 ) -> tuple[PredictionType, tuple[str, ...]]:
-    """The prediction type that the user did not name, and what to tell the user of a guess."""
-    if ldm.prediction_type is not None:
-        return _known_prediction_type(ldm.prediction_type, "the LDM config file"), ()
+    """What the files say that the model predicts, or else what to assume and to tell the user."""
+    said = dict(spec.predictions)
     if V_PREDICTION_MARK in infos:
-        return "v_prediction", ()
+        said[f"its tensor {V_PREDICTION_MARK}"] = "v_prediction"
+    if ldm.prediction_type is not None:
+        said[str(ldm.source)] = _known_prediction_type(ldm.prediction_type, str(ldm.source))
+    if len(set(said.values())) > 1:
+        listed = ", ".join(f"{kind} by {where}" for where, kind in said.items())
+        raise InputError(
+            f"{source}: contradictions on what the model predicts: {listed}",
+            "say what is true with --prediction-type",
+        )
+    if said:
+        return next(iter(said.values())), ()
     return family.process.prediction(metadata)
+
+
+def _unreachable_tokens(texts: Mapping[Part, Config]) -> tuple[str, ...]:
+    return tuple(
+        f"the {part} has {config['vocab_size'] - VOCABULARY} more tokens than CLIP's vocabulary; "
+        "no prompt reaches them, since a checkpoint brings no tokenizer"
+        for part, config in texts.items()
+        if config["vocab_size"] > VOCABULARY
+    )
 
 
 def _predicting(known: Architecture, prediction: PredictionType) -> Architecture:

@@ -38,6 +38,12 @@ def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
         value = config.get(key)
         if value is not None and not (isinstance(value, list | tuple) and len(value) <= _LEVELS):
             raise _absurd(source, part, key)
+    for key in ("layers_per_block", "cross_attention_dim", "sample_size"):
+        if isinstance(config.get(key), list | tuple):
+            raise InputError(
+                f"{source}: the {part} has several values of {key}, one a level or side",
+                "this version takes one; use a model of Stable Diffusion's own structure",
+            )
     for key in _WHOLE_NUMBERS:
         for number in _numbers(config.get(key)):
             largest = _LIMITS.get(key, _LARGEST)
@@ -65,6 +71,27 @@ def check_widths(
             f"{source}: the U-Net asks for text embeddings of {asked} numbers, and the text "
             f"encoder gives {given}",
             "it is put together from two kinds of model; take both parts from one",
+        )
+
+
+def check_size_conditions(unet: Mapping[str, Any], pooled: int, source: Path) -> None:
+    """Refuse a U-Net that is told other numbers than prompt and picture size.
+
+    Args:
+        unet: as in config.json.
+        pooled: the width of the pooled prompt.
+        source: where it comes from; for the message.
+
+    Raises:
+        InputError: it asks for more or fewer numbers, as SDXL's refiner does.
+    """
+    each = unet.get("addition_time_embed_dim")
+    asked = unet.get("projection_class_embeddings_input_dim")
+    if isinstance(each, int) and isinstance(asked, int) and pooled and asked != pooled + 6 * each:
+        raise InputError(
+            f"{source}: the U-Net is told {(asked - pooled) / each:g} numbers beside the prompt, "
+            "not 6",
+            "it is a refiner or of another kind; use the text-to-image model of the same family",
         )
 
 

@@ -21,7 +21,8 @@ from esdctl.checkpoints.layouts.architecture import (
     architecture_of_compvis,
     architecture_of_folder,
 )
-from esdctl.checkpoints.layouts.weight_files import find_weights
+from esdctl.checkpoints.layouts.ldm_names import ldm_names
+from esdctl.checkpoints.layouts.weight_files import find_weights, unread_weights
 from esdctl.checkpoints.model_digest import remembered_digest
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import PeekedFile, TensorInfo, peek_tensors
@@ -164,10 +165,12 @@ def _inspect_file(path: Path) -> Inspection:
 
 
 def _inspect_compvis(file: PeekedFile, sizes: dict[str, Any]) -> Inspection:
-    architecture = architecture_of_compvis(file.infos, file.metadata, file.path)
+    stored = ldm_names(file.infos, file.path)
+    infos = {name: file.infos[there] for name, there in stored.items()}
+    architecture = architecture_of_compvis(infos, file.metadata, file.path)
     kinds = architecture.family.parts.items()
     parts: dict[str, list[TensorInfo]] = {}
-    for name, info in file.infos.items():
+    for name, info in infos.items():
         found = (part for part, kind in kinds if name.startswith(kind.prefix))
         parts.setdefault(next(found, _BESIDE), []).append(info)
     sizes |= _sizes(parts, (file.path,))
@@ -179,8 +182,8 @@ def _inspect_folder(folder: Path) -> Inspection:
     files: list[Path] = []
     parts: dict[str, list[TensorInfo]] = {}
     about: dict[str, Any] = {}
-    for part in architecture.family.parts:
-        found = find_weights(folder, part, None)
+    weights = {part: find_weights(folder, part, None) for part in architecture.family.parts}
+    for part, found in weights.items():
         files += found
         for path in found:
             if path.suffix != ".json":
@@ -189,7 +192,8 @@ def _inspect_folder(folder: Path) -> Inspection:
                 about |= _about(peeked)
     about.pop("format", None)
     sizes = {**_sizes(parts, files), "about": about}
-    return _model(folder, "diffusers", architecture, tuple(files), sizes)
+    notes = (*architecture.notes, *unread_weights(folder, weights))
+    return _model(folder, "diffusers", replace(architecture, notes=notes), tuple(files), sizes)
 
 
 def _model(

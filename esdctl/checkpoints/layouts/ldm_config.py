@@ -27,6 +27,7 @@ class LdmConfig:
         scale_factor: of the latents.
         noise: what it says of the noise schedule, as in scheduler_config.json.
         unet: its U-Net's parameters, to be compared with the tensors.
+        layer: which of OpenCLIP's layers is read, ``last`` or ``penultimate``.
         esdctl: the architecture that ``ldm_yaml`` wrote.
         source: the file.
     """
@@ -37,6 +38,7 @@ class LdmConfig:
     scale_factor: float | None = None
     noise: Mapping[str, float | int] = field(default_factory=dict)
     unet: Mapping[str, Any] | None = None
+    layer: str | None = None
     esdctl: Mapping[str, Any] | None = None
     source: Path | None = None
 
@@ -82,6 +84,7 @@ def read_ldm_config(path: Path) -> LdmConfig:
             f"{path} is no LDM config file: it has no model.params.unet_config.params",
             "give a file such as v1-inference.yaml",
         )
+    _refuse_others(params, path)
     heads, channels = unet.get("num_heads"), unet.get("num_head_channels")
     try:
         return LdmConfig(
@@ -95,6 +98,7 @@ def read_ldm_config(path: Path) -> LdmConfig:
                 if params.get(said) is not None
             },
             unet=unet,
+            layer=_layer(params, path),
             esdctl=_section(_load(path), "esdctl", "architecture") or None,
             source=path,
         )
@@ -133,3 +137,27 @@ def _prediction(params: Mapping[str, Any], path: Path) -> str:
             f"{path}: cannot use parameterization {said!r}", "only eps and v can be trained"
         )
     return names[said]
+
+
+def _layer(params: Mapping[str, Any], path: Path) -> str | None:
+    said = _section(params, "cond_stage_config", "params").get("layer")
+    if said is None or said in ("last", "penultimate"):
+        return None if said is None else str(said)
+    raise InputError(f"{path}: cannot use the text encoder's layer {said!r}", "use last")
+
+
+def _refuse_others(params: Mapping[str, Any], path: Path) -> None:
+    """What would be computed otherwise: another schedule, or conditions beside the prompt."""
+    allowed = {
+        "beta_schedule": (None, "linear"),
+        "conditioning_key": (None, "crossattn"),
+        "zero_terminal_snr": (None, False),
+        "rescale_betas_zero_snr": (None, False),
+        "use_zero_snr": (None, False),
+    }
+    for key, values in allowed.items():
+        if params.get(key) not in values:
+            raise InputError(
+                f"{path}: cannot use {key} {params[key]!r}",
+                "use a model with Stable Diffusion's own schedule that is told the prompt alone",
+            )

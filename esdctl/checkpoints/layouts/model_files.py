@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,13 @@ from esdctl.checkpoints.layouts.architecture import (
     architecture_of_folder,
 )
 from esdctl.checkpoints.layouts.compvis import read_compvis
-from esdctl.checkpoints.layouts.ema import with_ema_as_unet
-from esdctl.checkpoints.layouts.weight_files import FolderTensors, find_weights
+from esdctl.checkpoints.layouts.ldm_names import with_ldm_names
+from esdctl.checkpoints.layouts.tokenizer_files import (
+    TokenizerFiles,
+    clip_tokenizers,
+    folder_tokenizers,
+)
+from esdctl.checkpoints.layouts.weight_files import FolderTensors, find_weights, unread_weights
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError
@@ -24,27 +29,6 @@ from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
 
 Layout = Literal["compvis", "diffusers"]
-
-# CLIP's vocabulary, the same in every Stable Diffusion, lies in the embedded model. What fills a
-# prompt up differs: OpenAI's CLIP takes the end mark, OpenCLIP token 0, which is "!".
-_PACKAGE = Path(__file__).parents[2]
-_CLIP = _PACKAGE / "pocket" / "weights" / "tokenizer"
-_OPEN_CLIP_CONFIG = _PACKAGE / "models" / "assets" / "open_clip" / "tokenizer_config.json"
-
-
-@dataclass(frozen=True)
-class TokenizerFiles:
-    """A tokenizer on disk.
-
-    Args:
-        folder: what ``CLIPTokenizer.from_pretrained`` reads.
-        padding: the token that fills a prompt up; None leaves it to the folder.
-        files: file name -> file, for a copy that needs no ``padding``.
-    """
-
-    folder: Path
-    padding: str | None
-    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +101,7 @@ def open_model(
     variant: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
 ) -> ModelFiles:
-    """Open a CompVis checkpoint or a diffusers folder; what it is, its content says.
+    """Open a CompVis checkpoint or a diffusers folder, told apart by their content.
 
     Args:
         path: ``.ckpt``, ``.pth``, ``.safetensors`` of CompVis form, or a pipeline folder.
@@ -138,7 +122,7 @@ def open_model(
         return _open_folder(path, prediction_type, variant, reporter)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", "check the path of the model")
-    file = with_ema_as_unet(open_tensors(path, reporter))
+    file = with_ldm_names(open_tensors(path, reporter))
     architecture = architecture_of_compvis(
         file.infos, file.metadata, path, model_config, prediction_type
     )
@@ -154,15 +138,6 @@ def open_model(
     )
 
 
-def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
-    """The tokenizers of a checkpoint, which carries none: CLIP's, each with its padding."""
-    files = {path.name: path for path in sorted(_CLIP.iterdir())}
-    clip = TokenizerFiles(_CLIP, None, files)
-    open_clip = TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
-    encoders = architecture.family.encoders
-    return tuple(clip if encoder.padding is None else open_clip for encoder in encoders)
-
-
 def _open_folder(
     folder: Path, prediction_type: str | None, variant: str | None, reporter: Reporter
 ) -> ModelFiles:
@@ -173,25 +148,12 @@ def _open_folder(
         )
     architecture = architecture_of_folder(folder, prediction_type)
     found = {part: find_weights(folder, part, variant) for part in architecture.family.parts}
+    unread = unread_weights(folder, found)
     return ModelFiles(
         path=folder,
         layout="diffusers",
-        architecture=architecture,
-        tokenizers=_folder_tokenizers(folder, architecture),
+        architecture=replace(architecture, notes=(*architecture.notes, *unread)),
+        tokenizers=folder_tokenizers(folder, architecture),
         files=tuple(path for files in found.values() for path in files),
         tensors=FolderTensors(found, reporter),
     )
-
-
-def _folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[TokenizerFiles, ...]:
-    encoders = architecture.family.encoders
-    return tuple(_folder_tokenizer(folder, encoder.tokenizer) for encoder in encoders)
-
-
-def _folder_tokenizer(folder: Path, name: str) -> TokenizerFiles:
-    files = {path.name: path for path in sorted((folder / name).glob("*")) if path.is_file()}
-    if not files.keys() & {"vocab.json", "tokenizer.json"}:
-        raise InputError(
-            f"the model in {folder} lacks {name}/vocab.json", "download or unpack it again"
-        )
-    return TokenizerFiles(folder / name, None, files)

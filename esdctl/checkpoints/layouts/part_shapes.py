@@ -14,6 +14,8 @@ from esdctl.models.families.tensor_names import LDM_UNET, LDM_VAE, SGM_TEXT_1
 
 GROUPS = 32  # of LDM's group norms, wherever the channels allow it
 CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
+# CLIP's vocabulary (bpe_simple_vocab_16e6.txt), and its tokens of a text's start and end.
+VOCABULARY, START, END = 49_408, 49_406, 49_407
 
 
 class HasShape(Protocol):
@@ -115,7 +117,7 @@ def vae_config(infos: Shapes, source: Path, family: Family, scale: float | None)
 
 
 def text_config(
-    infos: Shapes, source: Path, family: Family, encoder: TextEncoder
+    infos: Shapes, source: Path, family: Family, encoder: TextEncoder, layer: str | None
 ) -> dict[str, Any]:
     """The config.json of one of the text encoders.
 
@@ -124,11 +126,16 @@ def text_config(
         source: for messages.
         family: the checkpoint's.
         encoder: which of the family's.
+        layer: ``last`` or ``penultimate``, where an LDM config file says which is read.
     """
     part = family.parts[encoder.part]
     read = _clip_sizes if part.table == "clip" else _open_clip_sizes
     vocabulary, width, layers, inner, tokens = read(infos, part.prefix, source)
-    if encoder.full_layers is not None:
+    if vocabulary < VOCABULARY:
+        _refuse(
+            source, f"its {encoder.part} knows {vocabulary} tokens, fewer than CLIP's {VOCABULARY}"
+        )
+    if _holds_unused_layer(infos, part.prefix, encoder, width, layers, layer):
         layers -= 1
     projected = width
     if encoder.is_pooled:
@@ -143,12 +150,27 @@ def text_config(
         "max_position_embeddings": tokens,
         "hidden_act": encoder.activation,
         "layer_norm_eps": 1e-5,
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "pad_token_id": vocabulary - 1 if encoder.padding is None else 0,
+        "bos_token_id": START,
+        "eos_token_id": END,
+        "pad_token_id": END if encoder.padding is None else 0,
         "architectures": [part.class_name],
         "projection_dim": projected,
     }
+
+
+def _holds_unused_layer(
+    infos: Shapes, prefix: str, encoder: TextEncoder, width: int, layers: int, layer: str | None
+) -> bool:
+    """Whether a checkpoint holds the whole encoder, whose last layer nothing reads.
+
+    Of one that was written from a pipeline folder every layer is read. Where the published number
+    of layers is unknown the projection tells: it goes with the whole encoder.
+    """
+    if encoder.full_layers is None or layer == "last":
+        return False
+    if width in encoder.full_layers:
+        return layers == encoder.full_layers[width]
+    return f"{prefix}text_projection" in infos
 
 
 def _clip_sizes(infos: Shapes, prefix: str, source: Path) -> tuple[int, int, int, int, int]:

@@ -91,6 +91,30 @@ def find_weights(folder: Path, part: str, variant: str | None) -> tuple[Path, ..
     raise InputError(f"the model in {folder} lacks {part}/{wanted}", hint)
 
 
+def unread_weights(folder: Path, found: Mapping[Part, tuple[Path, ...]]) -> tuple[str, ...]:
+    """The weights of a folder that are left aside, in sentences for the user.
+
+    Args:
+        folder: the pipeline folder.
+        found: part -> what ``find_weights`` found.
+    """
+    sentences = []
+    for part, read in found.items():
+        there = (*(folder / part).glob("*.safetensors"), *(folder / part).glob("*.bin"))
+        unread = sorted(path.name for path in there if path not in read)
+        if unread:
+            sentences.append(
+                f"the {part} is read from {read[0].name}; its other weights are not: "
+                f"{', '.join(unread[:5])}{' and more' if len(unread) > 5 else ''}"
+            )
+    loras = sorted(path.name for path in folder.glob("*lora*.safetensors"))
+    if loras:
+        sentences.append(
+            f"{', '.join(loras)} beside the model's parts is not in place; esdctl apply adds a LoRA"
+        )
+    return tuple(sentences)
+
+
 def read_weights(
     files: tuple[Path, ...],
     part: Part,

@@ -25,12 +25,18 @@ class ModelPart:
         class_name: the class in it that holds the part in memory.
         prefix: of the part's tensors in a checkpoint of one file.
         table: which rows of names translate between a checkpoint and a pipeline folder.
+        only: key of the part's config.json -> the values that we compute as the part's authors do;
+            any other is refused. Of a list, every item has to be one of them.
+        free: keys whose value, whatever it is, is used or changes no result; None where further
+            keys mean nothing. A key that is neither here nor in ``only`` is named to the user.
     """
 
     library: Literal["diffusers", "transformers"]
     class_name: str
     prefix: str
     table: NameTable
+    only: Mapping[str, tuple[object, ...]] = field(default_factory=dict, hash=False)
+    free: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class TextEncoder:
         hidden_state: which output is used: ``last``, after the last layer and the final norm, or
             ``penultimate``, before the last layer.
         is_pooled: whether its projection of the whole prompt is used, too.
-        full_layers: width -> layers of the published encoder, where a checkpoint holds a last layer
-            that nothing reads, and a pipeline folder does not.
+        full_layers: width -> layers of the published encoder, where a checkpoint may hold a last
+            layer that nothing reads, which pipeline folders leave out.
     """
 
     part: Part
@@ -65,6 +71,12 @@ class Process:
 
     Args:
         scheduler: scheduler_config.json of the published pipelines, but for ``prediction_type``.
+        samplers: the scheduler classes of diffusers that sample this process; it is what they share
+            that counts, and our own samplers stand in for them.
+        only: key of scheduler_config.json -> the values that belong to this process; any other is
+            refused.
+        unused: key of scheduler_config.json that says how to sample -> what our samplers do; any
+            other value is named to the user.
         prediction: what a checkpoint of one file predicts where nobody says so, from its metadata.
             The second result tells the user what was guessed.
         latents_side: prediction type -> side of the latents of the published models.
@@ -74,6 +86,9 @@ class Process:
     """
 
     scheduler: Config
+    samplers: frozenset[str]
+    only: Mapping[str, tuple[object, ...]]
+    unused: Mapping[str, tuple[object, ...]]
     prediction: Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
     latents_side: Mapping[PredictionType, int]
     has_tables: bool
@@ -88,6 +103,7 @@ class Family:
         name: short, as in JSON output and metadata.
         title: for messages.
         pipeline: diffusers' class, ``_class_name`` in model_index.json.
+        same_pipelines: other classes that use the same model for other tasks.
         parts: in a fixed order.
         encoders: in the order in which their embeddings lie side by side.
         process: the diffusion process.
@@ -99,6 +115,9 @@ class Family:
         pipeline_options: further entries of model_index.json.
         lora_names: whose names of the U-Net's modules kohya's LoRA files use.
         ldm_text: what an LDM config file says of the text encoders.
+        modelspec: ``modelspec.architecture`` in a checkpoint's metadata -> the prediction type that
+            it implies.
+        modelspec_layer: ``modelspec.encoder_layer`` of what ``hidden_state`` of the encoders says.
         unet_mark: a prefix that only this family's U-Net has, under CompVis' names.
         narrower_groups: train method -> which of the parameters that the method selects elsewhere
             it selects in this family, by CompVis' names.
@@ -107,6 +126,7 @@ class Family:
     name: str
     title: str
     pipeline: str
+    same_pipelines: frozenset[str]
     parts: Mapping[Part, ModelPart]
     encoders: tuple[TextEncoder, ...]
     process: Process
@@ -118,5 +138,7 @@ class Family:
     pipeline_options: Config
     lora_names: UNetNames
     ldm_text: Config
+    modelspec: Mapping[str, PredictionType | None]
+    modelspec_layer: str
     unet_mark: str | None = None
     narrower_groups: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)

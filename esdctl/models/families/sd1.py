@@ -7,8 +7,13 @@ from esdctl.models.families.latent_diffusion import (
     LATENTS_SCALE,
     NO_SAFETY_CHECKER,
     NOISE,
+    SAMPLERS,
+    SCHEDULER_ONLY,
+    SCHEDULER_UNUSED,
+    TEXT_ONLY,
     UNET,
     VAE,
+    same_pipelines,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
 from esdctl.settings.prediction import PredictionType
@@ -29,10 +34,11 @@ FAMILY = Family(
     name="sd1",
     title="Stable Diffusion 1.x",
     pipeline="StableDiffusionPipeline",
+    same_pipelines=same_pipelines("StableDiffusionPipeline"),
     parts={
         "unet": UNET,
         "vae": VAE,
-        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "clip"),
+        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "clip", TEXT_ONLY),
     },
     encoders=(
         TextEncoder(
@@ -47,6 +53,9 @@ FAMILY = Family(
             "set_alpha_to_one": False,
             "skip_prk_steps": True,
         },
+        samplers=SAMPLERS,
+        only=SCHEDULER_ONLY,
+        unused=SCHEDULER_UNUSED,
         prediction=_prediction,
         latents_side={"epsilon": 64, "v_prediction": 64},
         has_tables=True,
@@ -59,5 +68,7 @@ FAMILY = Family(
     has_size_conditions=False,
     pipeline_options=NO_SAFETY_CHECKER,
     lora_names="diffusers",
+    modelspec={"stable-diffusion-v1": None},
+    modelspec_layer="1",
     ldm_text={"cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}},
 )

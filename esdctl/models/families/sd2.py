@@ -7,8 +7,13 @@ from esdctl.models.families.latent_diffusion import (
     LATENTS_SCALE,
     NO_SAFETY_CHECKER,
     NOISE,
+    SAMPLERS,
+    SCHEDULER_ONLY,
+    SCHEDULER_UNUSED,
+    TEXT_ONLY,
     UNET,
     VAE,
+    same_pipelines,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
 from esdctl.settings.prediction import PredictionType
@@ -38,10 +43,11 @@ FAMILY = Family(
     name="sd2",
     title="Stable Diffusion 2.x",
     pipeline="StableDiffusionPipeline",
+    same_pipelines=same_pipelines("StableDiffusionPipeline"),
     parts={
         "unet": UNET,
         "vae": VAE,
-        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "open_clip"),
+        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "open_clip", TEXT_ONLY),
     },
     encoders=(
         # The last layer but one is used; pipeline folders leave the last one out.
@@ -61,6 +67,9 @@ FAMILY = Family(
             "clip_sample": False,
             "set_alpha_to_one": False,
         },
+        samplers=SAMPLERS,
+        only=SCHEDULER_ONLY,
+        unused=SCHEDULER_UNUSED,
         prediction=_prediction,
         latents_side={"epsilon": 64, "v_prediction": 96},
         has_tables=True,
@@ -73,6 +82,12 @@ FAMILY = Family(
     has_size_conditions=False,
     pipeline_options=NO_SAFETY_CHECKER,
     lora_names="diffusers",
+    modelspec={
+        "stable-diffusion-v2": None,
+        "stable-diffusion-v2-512": "epsilon",
+        "stable-diffusion-v2-768-v": "v_prediction",
+    },
+    modelspec_layer="2",
     ldm_text={
         "cond_stage_config": {
             "target": "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder",

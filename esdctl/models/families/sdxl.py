@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 
 from esdctl.models.families.family import Config, Family, ModelPart, Process, TextEncoder
-from esdctl.models.families.latent_diffusion import NOISE, UNET, VAE
+from esdctl.models.families.latent_diffusion import (
+    NOISE,
+    SAMPLERS,
+    SCHEDULER_ONLY,
+    SCHEDULER_UNUSED,
+    TEXT_ONLY,
+    UNET,
+    VAE,
+    same_pipelines,
+)
 from esdctl.models.families.tensor_names import LDM_BLOCKS, SGM_TEXT_1, SGM_TEXT_2
 from esdctl.settings.prediction import PredictionType
 
@@ -31,12 +40,13 @@ FAMILY = Family(
     name="sdxl",
     title="Stable Diffusion XL",
     pipeline="StableDiffusionXLPipeline",
+    same_pipelines=same_pipelines("StableDiffusionXLPipeline"),
     parts={
         "unet": UNET,
         "vae": VAE,
-        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "clip"),
+        "text_encoder": ModelPart("transformers", "CLIPTextModel", _TEXT, "clip", TEXT_ONLY),
         "text_encoder_2": ModelPart(
-            "transformers", "CLIPTextModelWithProjection", _TEXT_2, "open_clip"
+            "transformers", "CLIPTextModelWithProjection", _TEXT_2, "open_clip", TEXT_ONLY
         ),
     },
     encoders=(
@@ -54,6 +64,9 @@ FAMILY = Family(
     ),
     process=Process(
         scheduler={"_class_name": "EulerDiscreteScheduler", **NOISE},
+        samplers=SAMPLERS,
+        only=SCHEDULER_ONLY,
+        unused=SCHEDULER_UNUSED,
         prediction=_prediction,
         latents_side={"epsilon": 128, "v_prediction": 128},
         has_tables=False,
@@ -66,6 +79,8 @@ FAMILY = Family(
     has_size_conditions=True,
     pipeline_options={"force_zeros_for_empty_prompt": True},
     lora_names="compvis",  # kohya's tools train LDM's U-Net there
+    modelspec={"stable-diffusion-xl-v1-base": None},
+    modelspec_layer="2",
     ldm_text={"conditioner_config": {"target": "sgm.modules.GeneralConditioner"}},
     unet_mark="label_emb.",  # the embedding of pooled prompt and sizes
     narrower_groups={"esd-u": _is_inside_blocks, "esd-all": _is_inside_blocks},
