@@ -45,7 +45,7 @@ class StableDiffusion:
         self.device = device
         self.dtype = dtype
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
-        self.schedule: Schedule = read_schedule(self.architecture.scheduler, self.name)
+        self.schedule: Schedule = read_schedule(self.architecture.scheduler)
 
     @property
     def files(self) -> ModelFiles:

@@ -94,9 +94,9 @@ def test_a_model_that_does_not_say_its_size_is_an_input_error(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    config = json.loads((folder / "unet/config.json").read_text())
-    del config["sample_size"]
-    (folder / "unet/config.json").write_text(json.dumps(config))
+    config = json.loads((folder / "vae/config.json").read_text())
+    del config["block_out_channels"]
+    (folder / "vae/config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="picture size of broken"):
         plan_pictures(Pipeline("broken", folder), [PromptRow("a dog")], Settings())
 

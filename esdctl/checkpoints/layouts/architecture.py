@@ -109,6 +109,9 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
     check_scheduler(family, scheduler, folder)
     if unet.get("sample_size") is None:
         unet["sample_size"] = family.process.latents_side[scheduler["prediction_type"]]
+        notes += (
+            f"the config of the unet does not say sample_size; {unet['sample_size']} is assumed",
+        )
     texts = {encoder.part: _config(folder, encoder.part) for encoder in family.encoders}
     found = Architecture(
         family,
