@@ -28,7 +28,7 @@ from esdctl.cli.sample import sample
 from esdctl.cli.streams import prepare_streams
 from esdctl.cli.train import train
 from esdctl.cli.verify import verify
-from esdctl.errors import DeviceError, EsdctlError, InputError, Interrupted, UsageError
+from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
 from esdctl.redaction import redacted
 from esdctl.storage.disk_errors import storage_error
 
@@ -42,21 +42,24 @@ app = CommandGroup(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-app.command()(download)
-app.add_typer(dataset.app)
-app.command()(verify)
-app.command()(train)
-app.add_typer(config.app)
-app.command()(sample)
-app.command()(evaluate)
-app.add_typer(bench.app)
-app.command()(export)
-app.command()(apply)
-app.command()(diff)
-app.command()(inspect)
-app.add_typer(runs.app)
-app.command()(guide)
-app.command()(doctor)
+_ERASE, _MODELS = "Erase and measure", "Models and data on disk"
+_MORE = "Settings, this machine, help"
+
+app.command(rich_help_panel=_ERASE)(train)
+app.command(rich_help_panel=_ERASE)(sample)
+app.command(rich_help_panel=_ERASE)(evaluate)
+app.add_typer(runs.app, rich_help_panel=_ERASE)
+app.command(rich_help_panel=_MODELS)(download)
+app.add_typer(dataset.app, rich_help_panel=_MODELS)
+app.command(rich_help_panel=_MODELS)(verify)
+app.command(rich_help_panel=_MODELS)(inspect)
+app.command(rich_help_panel=_MODELS)(diff)
+app.command(rich_help_panel=_MODELS)(apply)
+app.command(rich_help_panel=_MODELS)(export)
+app.command(rich_help_panel=_MORE)(guide)
+app.command(rich_help_panel=_MORE)(doctor)
+app.add_typer(config.app, rich_help_panel=_MORE)
+app.add_typer(bench.app, rich_help_panel=_MORE)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _NO_HOME = "Could not determine home directory."  # what pathlib says of ~nobody
@@ -157,7 +160,7 @@ def _as_esdctl_error(error: BaseException, arguments: Sequence[str]) -> EsdctlEr
     if _is_out_of_memory(error):
         return DeviceError("the device is out of memory", "pass a smaller --batch-size")
     if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
-        return InputError("a path begins with ~, and there is no such home folder", "write it out")
+        return UsageError("a path begins with ~, and there is no such home folder", "write it out")
     if isinstance(error, UnicodeEncodeError):
         return _as_text_error(arguments)
     name = error.filename if isinstance(error, OSError) else None
@@ -177,7 +180,8 @@ def _as_text_error(arguments: Sequence[str]) -> UsageError | None:
 def _as_usage_error(error: TyperException) -> UsageError:
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
-    if not message:  # no arguments at all: the help was printed already
+    if message.startswith("Usage: "):  # no arguments at all: the message is the help
+        print_line(error.format_message())
         return UsageError("")
     command = context.command_path if context is not None else "esdctl"
     return UsageError(message, f"see `{command} --help`")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from esdctl.cli.help import write_help
 from esdctl.errors import UsageError
 from esdctl.storage.user_path import user_path
 
@@ -28,6 +29,9 @@ class Command(TyperCommand):
                 ctx.params[parameter.name] = _expanded(value, str(parameter.metavar))
         return rest
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        write_help(self, ctx, formatter)
+
     def _refuse_repeated(self, ctx: Any, args: list[str]) -> None:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter, times in Counter(order).items():
@@ -43,8 +47,16 @@ class Command(TyperCommand):
                 )
 
 
+class _Group(TyperGroup):
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        write_help(self, ctx, formatter)
+
+
 class CommandGroup(typer.Typer):
-    """A group whose commands are of the class above."""
+    """A group whose commands are of the class above; its help is theirs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"cls": _Group, "rich_markup_mode": None, **options})
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         return super().command(name, **{"cls": Command, **options})

@@ -7,6 +7,7 @@ import typer
 from esdctl.cli.options import JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
 from esdctl.cli.terminal import reporting, show_table
+from esdctl.counting import counted
 
 if TYPE_CHECKING:
     from esdctl.checkpoints.changes.diff import Difference
@@ -69,5 +70,5 @@ def _show(difference: "Difference") -> None:
         "other shape": difference.misshapen,
     }
     rows += [(what, str(len(names)), "", "", "") for what, names in odd.items() if names]
-    title = f"{len(difference.tensors)} tensors differ, {difference.same} are equal"
+    title = f"{counted(len(difference.tensors), 'tensor')} changed, {difference.same:,} equal"
     show_table(title, ("module", "tensors", "parameters", "largest", "relative"), rows)

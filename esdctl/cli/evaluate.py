@@ -19,7 +19,7 @@ from esdctl.cli.options import (
     RootOption,
     SchedulerOption,
 )
-from esdctl.cli.output import print_json, print_path
+from esdctl.cli.output import print_document, print_json, print_path
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.storage.workspace import find_workspace
 
@@ -139,7 +139,7 @@ def evaluate(
         document = {"folder": str(folder), **plan.document()}
         if estimate:
             document["estimate"] = _estimate(plan, folder, at_once, device, began, quiet)
-        return print_json(document)
+        return print_document(document, json)
     with reporting(quiet) as reporter:
         report = run_evaluation(plan, folder, find_device(device), at_once, reporter)
     _tell(report, json, quiet)

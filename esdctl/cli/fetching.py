@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esdctl.cli.output import print_json, print_json_line, print_line, print_path
+from esdctl.cli.output import (
+    print_document,
+    print_json,
+    print_json_line,
+    print_line,
+    print_path,
+)
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags
 from esdctl.errors import Interrupted, UsageError
@@ -45,7 +51,7 @@ def fetch_and_print(
     with reporting(quiet) as reporter:
         plans = [plan_transfer(entry, workspace.root, options, reporter) for entry in artifacts]
         if dry_run:
-            return _show_plans(plans, jsonl, quiet)
+            return _show_plans(plans, json, jsonl, quiet)
         for plan in plans:
             with _saying_what_is_kept(plan):
                 folder = fetch(plan, options, reporter, refresh=refresh)
@@ -103,7 +109,7 @@ def show_artifacts(
     return None
 
 
-def _show_plans(plans: "Sequence[TransferPlan]", jsonl: bool, quiet: bool) -> None:
+def _show_plans(plans: "Sequence[TransferPlan]", json: bool, jsonl: bool, quiet: bool) -> None:
     from rich.filesize import decimal
 
     if not quiet:
@@ -124,7 +130,7 @@ def _show_plans(plans: "Sequence[TransferPlan]", jsonl: bool, quiet: bool) -> No
         for plan in plans:
             print_json_line(plan.document())
     else:
-        print_json([plan.document() for plan in plans])
+        print_document([plan.document() for plan in plans], json)
 
 
 def _document(plan: "TransferPlan", folder: Path) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli.output import print_json, print_path
+from esdctl.cli.output import print_document, print_json, print_path
 from esdctl.cli.terminal import reporting
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_and_print(
     from esdctl.storage.lock import target_lock
 
     if dry_run:
-        return print_json(plan.document())
+        return print_document(plan.document(), json)
     with reporting(quiet) as reporter, target_lock(plan.path, reporter):
         lora = write_form(erased, plan)
         if lora is not None:

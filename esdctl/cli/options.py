@@ -89,7 +89,10 @@ QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Show warnings and errors only, no progress.")
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan and stop before any work.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the plan and stop before any work: YAML, or JSON with --json."
+    ),
 ]
 EstimateOption = Annotated[
     bool,

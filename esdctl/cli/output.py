@@ -40,7 +40,8 @@ def print_document(document: object, as_json: bool) -> None:
         return print_json(document)
     import yaml
 
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+    plain = json.loads(json.dumps(document))  # lists once more, so that YAML needs no anchors
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
     return print_line(text.rstrip())
 
 

@@ -23,7 +23,7 @@ from esdctl.cli.options import (
     SchedulerOption,
     SeedOption,
 )
-from esdctl.cli.output import print_json, print_json_line, print_path
+from esdctl.cli.output import print_document, print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 from esdctl.progress import Reporter
@@ -123,7 +123,7 @@ def sample(
     if dry_run:
         if estimate:
             document["estimate"] = _estimate(plan, pipeline, device, at_once, began, quiet)
-        return print_json(document)
+        return print_document(document, json)
     with reporting(quiet) as reporter:
         for note in pipeline.files.architecture.notes:
             reporter.notice(note)

@@ -54,7 +54,8 @@ class _Task:
         """What is done of what, such as ``10/100 steps`` or ``1.2 GB/3.8 GB``."""
         if self.unit == BYTES:
             return f"{decimal(done)}/{decimal(self.total)}"
-        return f"{done}/{self.total} {self.unit}"
+        unit = self.unit.removesuffix("s") if self.total == 1 else self.unit
+        return f"{done}/{self.total} {unit}"
 
 
 class TerminalReporter:

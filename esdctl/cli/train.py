@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-import yaml
 
 from esdctl.cli import train_options as opt
 from esdctl.cli.estimates import tell_estimate
@@ -23,7 +22,7 @@ from esdctl.cli.options import (
     RootOption,
     SeedOption,
 )
-from esdctl.cli.output import print_json, print_line, print_path
+from esdctl.cli.output import print_document, print_json, print_line, print_path
 from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 
@@ -233,6 +232,4 @@ def _show_plan(plan: "ErasePlan", began: float | None, json: bool, quiet: bool) 
             estimate = estimate_training(plan, began, reporter)
             tell_estimate(estimate, reporter)
         document["estimate"] = estimate.document()
-    if json:
-        return print_json(document)
-    print_line(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+    print_document(document, json)

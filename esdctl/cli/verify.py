@@ -13,7 +13,7 @@ from esdctl.cli.options import (
     QuietOption,
     RootOption,
 )
-from esdctl.cli.output import print_json, print_json_line, print_path
+from esdctl.cli.output import print_document, print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags, with_transfer_flags
 from esdctl.errors import UsageError
@@ -54,14 +54,17 @@ def verify(
     """
     from esdctl.catalog.artifacts import load_catalog
     from esdctl.verification.checks import require_passed
-    from esdctl.verification.targets import find_targets
+    from esdctl.verification.targets import find_targets, unfinished_runs
 
     if json and jsonl:
         raise UsageError("--json and --jsonl exclude each other")
-    targets = find_targets(names or [], load_catalog(catalog), find_workspace(root))
+    workspace = find_workspace(root)
+    targets = find_targets(names or [], load_catalog(catalog), workspace)
     if dry_run and not repair:
-        return print_json([target.document() for target in targets])
+        return _show_targets(targets, json, jsonl)
     with reporting(quiet) as reporter:
+        for run in [] if names else unfinished_runs(workspace):
+            reporter.notice(f"{run} is left out: the run is not finished")
         mending = transfer if repair and not dry_run else None
         reports = [_verify(target, deep, mending, reporter) for target in targets]
     if not quiet:
@@ -84,6 +87,15 @@ def _verify(
     if repair(target, report, mending.options(), reporter):
         return verify_target(target, deep, reporter)
     return report
+
+
+def _show_targets(targets: "Sequence[Target]", json: bool, jsonl: bool) -> None:
+    documents = [target.document() for target in targets]
+    if not jsonl:
+        return print_document(documents, json)
+    for document in documents:
+        print_json_line(document)
+    return None
 
 
 def _print(reports: "Sequence[Report]", json: bool, jsonl: bool) -> None:

@@ -33,6 +33,7 @@ from esdctl.models.named import (
     find_run,
     hint_for_model,
 )
+from esdctl.models.sealed import check_sealed
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
@@ -255,6 +256,7 @@ def _is_change(path: Path) -> bool:
 
 
 def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
+    check_sealed(delta)
     about = open_change(delta).about
     name = wish.base or about.get("base")
     if not name:

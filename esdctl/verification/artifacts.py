@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from esdctl.catalog.artifacts import Artifact, ZipSource
+from esdctl.counting import counted
 from esdctl.datasets.folders import I2P_TABLE
 from esdctl.errors import InputError
 from esdctl.progress import Reporter
@@ -82,13 +83,13 @@ def _check_against_manifest(
     if manifest is None:
         check = Check("manifest", "missing", "readable", passed=False, file=MANIFEST_NAME)
         return [check], (MANIFEST_NAME,)
-    readable = Check("manifest", f"{len(manifest.files)} files", "readable", passed=True)
+    readable = Check("manifest", counted(len(manifest.files), "file"), "readable", passed=True)
     failures = _compare(folder, manifest, name, reporter)
     unexpected = _unexpected(folder, manifest)
     checks = [
         readable,
-        *_listed("complete", f"{len(manifest.files)} files", "every file", failures),
-        *_listed("size", f"{manifest.size} bytes", "that of the manifest", failures),
+        *_listed("complete", counted(len(manifest.files), "file"), "every file", failures),
+        *_listed("size", counted(manifest.size, "byte"), "that of the manifest", failures),
         *_listed("sha256", "equal", "that of the manifest", failures),
         *_listed("unexpected files", "none", "none", unexpected),
     ]

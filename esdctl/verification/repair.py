@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from esdctl.counting import counted
 from esdctl.progress import Reporter
 from esdctl.storage.lock import target_lock
 from esdctl.storage.manifest import MANIFEST_NAME
@@ -40,7 +41,7 @@ def repair(target: Target, report: Report, options: TransferOptions, reporter: R
         write_manifest_again(artifact, root, options, reporter)
         return True
     if report.damaged:
-        reporter.notice(f"{target.name}: fetching {len(report.damaged)} files again")
+        reporter.notice(f"{target.name}: fetching {counted(len(report.damaged), 'file')} again")
         fetch_again(artifact, root, report.damaged, options, reporter)
     _discard_staging(report.path, reporter)
     return True

@@ -32,8 +32,15 @@ def verify_run(path: Path) -> Report:
     return Report(str(path), path, tuple(checks))
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a run has all that it will have."""
+    from esdctl.erasing.run_folder import RunFolder
+
+    return RunFolder(path).is_finished
+
+
 def _sealed_files(path: Path) -> list[Check]:
-    """Whether each file is still what the run left; runs of earlier versions have no manifest."""
+    """Whether each file is still what the run left; one that is not finished has no manifest."""
     try:
         manifest = read_manifest(path)
     except InputError as error:

@@ -13,13 +13,13 @@ from esdctl.catalog.artifacts import (
     hub_artifact,
 )
 from esdctl.errors import InputError, UsageError
-from esdctl.models.named import RECORD_NAME, run_path
+from esdctl.models.named import RECORD_NAME, run_folders, run_path
 from esdctl.progress import Reporter
 from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.artifacts import is_begun, verify_artifact, verify_folder
 from esdctl.verification.checks import Report
-from esdctl.verification.runs import verify_run, verify_weights
+from esdctl.verification.runs import is_finished, verify_run, verify_weights
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def find_targets(names: Sequence[str], catalog: Catalog, workspace: Workspace) -
     """Find what to verify.
 
     Args:
-        names: of the catalogue, or paths; none means all that the workspace holds.
+        names: of the catalogue, of runs, or paths; none means all that the workspace holds, but
+            the runs that are not finished.
         catalog: the known artifacts.
         workspace: where they lie.
 
@@ -62,12 +63,18 @@ def find_targets(names: Sequence[str], catalog: Catalog, workspace: Workspace) -
         return list(dict.fromkeys(found))
     everything = (*catalog.artifacts, *_from_hub(workspace))
     targets = [_target(a, workspace.root) for a in everything if is_begun(a, workspace.root)]
+    targets += [Target(run) for run in run_folders(workspace) if is_finished(run)]
     if not targets:
         raise InputError(
-            f"the workspace {workspace.root} holds nothing of the catalogue",
+            f"the workspace {workspace.root} holds no download and no finished run",
             "esdctl download --list tells what there is; --root names another workspace",
         )
     return targets
+
+
+def unfinished_runs(workspace: Workspace) -> list[Path]:
+    """The runs of the workspace that are under way, or were interrupted."""
+    return [run for run in run_folders(workspace) if not is_finished(run)]
 
 
 def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:

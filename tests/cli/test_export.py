@@ -70,7 +70,9 @@ def test_an_exported_model_tells_its_own_layout_not_its_bases(
 
 def test_a_dry_run_writes_nothing(delta: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out.ckpt"
-    assert run(["export", str(delta), "--to", "compvis", "-o", str(out), "--dry-run"]) == 0
+    assert (
+        run(["export", str(delta), "--to", "compvis", "-o", str(out), "--dry-run", "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["form"] == "compvis"
     assert [path.name for path in tmp_path.iterdir()] == ["rust.safetensors"]
 

@@ -77,7 +77,7 @@ def test_json_lines_are_one_object_a_picture(
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
     tiny_model: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    flags = ("--prompt", "a", "--seed", "5", "--dry-run", "--root", str(tmp_path))
+    flags = ("--prompt", "a", "--seed", "5", "--dry-run", "--json", "--root", str(tmp_path))
     assert run(arguments(tiny_model, *flags)) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["pictures"][0]["file"] == "00000-5.png"

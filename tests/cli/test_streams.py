@@ -119,9 +119,9 @@ def test_a_closed_stream_never_becomes_a_file_of_ours(tmp_path: Path) -> None:
     assert (tmp_path / "weights").read_bytes() == b""
 
 
-def test_a_home_that_is_not_there_is_an_input_error(
+def test_a_home_that_is_not_there_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ESDCTL_ROOT", "~nobody_of_that_name/x")
-    assert run(["download", "--list"]) == 3
+    assert run(["download", "--list"]) == 2
     assert "home folder" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_json_is_the_whole_report(workspace: Workspace, capsys: Capture) -> None
 
 def test_a_dry_run_names_what_would_be_read(workspace: Workspace, capsys: Capture) -> None:
     flip(workspace.models / "diffuser" / INDEX, 0)
-    assert verify(workspace, "--dry-run") == 0
+    assert verify(workspace, "--dry-run", "--json") == 0
     names = [target["name"] for target in json.loads(capsys.readouterr().out)]
     assert names == ["diffuser", "i2p --sample"]
 

@@ -143,7 +143,7 @@ def test_parts_of_a_hub_model_can_be_mended(root: Path, hub: HubServer) -> None:
 def test_a_dry_run_tells_bytes_place_and_disk_and_writes_nothing(
     root: Path, hub: HubServer, capsys: Capture
 ) -> None:
-    assert run(["download", "compvis", "diffusers", "--dry-run"]) == 0
+    assert run(["download", "compvis", "diffusers", "--dry-run", "--json"]) == 0
     shown = capsys.readouterr()
     compvis, diffuser = json.loads(shown.out)
     assert compvis["bytes_to_move"] > 300_000

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from esdctl.cli.app import run
 from esdctl.models.resolve import Pipeline
@@ -62,7 +63,7 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(
     erased: Pipeline, tmp_path: Path, capsys: Captured
 ) -> None:
     assert command(erased, tmp_path, "--dry-run", "--seeds", "1,2", "--styles", "Neon_Lines") == 0
-    plan = json.loads(capsys.readouterr().out)
+    plan = yaml.safe_load(capsys.readouterr().out)
     assert (plan["pictures_a_model"], plan["styles"]) == (4, ["Neon_Lines"])
     assert list(tmp_path.iterdir()) == []
 

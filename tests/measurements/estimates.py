@@ -69,8 +69,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _dry(command: tuple[str, ...], more: tuple[str, ...]) -> Document:
-    line = [sys.executable, "-m", "esdctl", *command, *more[:2], "--dry-run"]
-    line += [more[2]] if command[0] == "train" else []  # the others' dry runs are JSON anyway
+    line = [sys.executable, "-m", "esdctl", *command, *more[:2], "--dry-run", "--json"]
     process = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
     document: Document = json.loads(process.stdout)["estimate"]
     return document

@@ -103,7 +103,7 @@ def test_a_dry_run_of_sampling_is_estimated(
     tiny_model: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     command = ["sample", "--model", str(tiny_model), "--prompt", "a", "--seeds", "0-3"]
-    assert run([*command, "--steps", "3", "--dry-run", "--root", str(tmp_path)]) == 0
+    assert run([*command, "--steps", "3", "--dry-run", "--json", "--root", str(tmp_path)]) == 0
     estimate = document(capsys)["estimate"]
     assert isinstance(estimate, dict)
     assert set(estimate["parts"]) == {"opening", "sampling"}
@@ -114,11 +114,11 @@ def test_an_evaluation_that_is_done_takes_no_more_sampling(
     erased: Pipeline, tmp_path: Path, capsys: Captured
 ) -> None:
     command = ["evaluate", "--model", str(erased.delta), "--steps", "2", "--root", str(tmp_path)]
-    assert run([*command, "--dry-run"]) == 0
+    assert run([*command, "--dry-run", "--json"]) == 0
     before = document(capsys)["estimate"]
     assert run([*command, "--json"]) == 0
     capsys.readouterr()
-    assert run([*command, "--dry-run"]) == 0
+    assert run([*command, "--dry-run", "--json"]) == 0
     after = document(capsys)["estimate"]
     assert isinstance(before, dict)
     assert isinstance(after, dict)

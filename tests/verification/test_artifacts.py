@@ -207,7 +207,7 @@ def test_a_model_of_the_hub_must_be_a_pipeline_unless_parts_were_asked_for(
 
 
 def test_an_empty_workspace_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds nothing of the catalogue"):
+    with pytest.raises(InputError, match="holds no download and no finished run"):
         verify(Workspace(tmp_path))
 
 

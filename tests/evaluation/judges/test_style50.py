@@ -20,7 +20,7 @@ from tests.evaluation.judges.timm_vit import SIDE, logits_by_hand, random_weight
 
 Captured = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
-DRY = ("--dry-run", "--no-estimate")
+DRY = ("--dry-run", "--no-estimate", "--json")
 
 
 class Payload:
@@ -105,7 +105,7 @@ def test_a_dry_run_counts_the_time_of_the_verdicts(
 ) -> None:
     write_judges(tmp_path)
     few = ("--steps", "2", "--styles", "Mosaic", "--objects", "Dogs", "--device", "cpu")
-    assert evaluate(tiny_model, tmp_path, "--dry-run", *few) == 0
+    assert evaluate(tiny_model, tmp_path, "--dry-run", "--json", *few) == 0
     estimate = json.loads(capsys.readouterr().out)["estimate"]
     assert estimate["parts"]["judging"] > 0
     assert estimate["seconds"] == pytest.approx(sum(estimate["parts"].values()), abs=0.01)
