@@ -106,12 +106,17 @@ def sample(
     show_picture = _printer(json, jsonl)
     rows = _rows(prompts, prompt or [])
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import Settings, parse_batch_size, parse_scheduler, plan_pictures
+    from esdctl.sampling.plan import (
+        SamplingSettings,
+        parse_batch_size,
+        parse_scheduler,
+        plan_pictures,
+    )
 
     workspace = find_workspace(root)
     at_once = parse_batch_size(batch_size)
     chosen = parse_scheduler(scheduler)
-    settings = Settings(_seeds(seeds, seed), guidance, steps, image_size, chosen)
+    settings = SamplingSettings(_seeds(seeds, seed), guidance, steps, image_size, chosen)
     with reporting(quiet) as reporter:
         pipeline = resolve_model(
             model, workspace, base=base, model_config=model_config_path,

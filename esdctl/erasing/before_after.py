@@ -8,7 +8,8 @@ from esdctl.erasing.esd.student import Student
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import contact_sheet
-from esdctl.sampling.plan import DEFAULT_STEPS, Picture
+from esdctl.sampling.defaults import DEFAULT_STEPS
+from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import sample_in_memory
 
 SEED = 188  # the benchmark's first

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from esdctl.datasets.unlearn_canvas import find, nearest
+from esdctl.datasets.unlearn_canvas import evaluation_prompt, find, nearest
 from esdctl.erasing.config import TrainConfig
 from esdctl.errors import UsageError
 
@@ -128,9 +128,5 @@ def _retained(config: TrainConfig, catalogue: Catalogue, concept: str) -> tuple[
         styles = [style for style in catalogue.styles if style != concept]
         objects = [name for name in catalogue.objects if name != concept]
         prompts += [_fill(TEMPLATE, name) for name in (*styles, *objects)]
-        prompts += [
-            f"A {name} image in {style} style.".replace("_", " ")
-            for style in styles
-            for name in objects
-        ]
+        prompts += [evaluation_prompt(style, name) for style in styles for name in objects]
     return tuple(prompts)

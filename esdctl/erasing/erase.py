@@ -32,7 +32,7 @@ from esdctl.models.memory import telling_of_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import default_guidance
+from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.atomic import write_json, write_text, write_with
 from esdctl.storage.lock import target_lock
 from esdctl.storage.provenance import collect

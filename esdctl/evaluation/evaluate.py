@@ -8,7 +8,7 @@ import torch
 
 from esdctl.checkpoints.changes.apply import open_change
 from esdctl.evaluation.judgements import Judgement, JudgementFile, JudgingSettings
-from esdctl.evaluation.judging import Judge
+from esdctl.evaluation.judging import Judging
 from esdctl.evaluation.metrics.accuracy import (
     Accuracy,
     ErasedConcept,
@@ -92,16 +92,16 @@ def evaluate(
         The report.
 
     Raises:
-        InputError, Interrupted, StorageError: as ``Judge.judge``.
+        InputError, Interrupted, StorageError: as ``Judging.judge``.
     """
-    judge = Judge(plan.classifier, plan.settings, folder, device, batch_size, reporter)
+    judging = Judging(plan.classifier, plan.settings, folder, device, batch_size, reporter)
     base, base_rows = None, None
     if plan.pipeline.delta is not None:
         pipeline = base_of(plan.pipeline, plan.pipeline.delta)
-        file, base_rows = judge.judge(pipeline, plan.cells, "base model")
+        file, base_rows = judging.judge(pipeline, plan.cells, "base model")
         base = _summed_up(pipeline, file, base_rows, plan.targets)
     task = "model" if base is None else "erased model"
-    file, rows = judge.judge(plan.pipeline, plan.cells, task)
+    file, rows = judging.judge(plan.pipeline, plan.cells, task)
     retention: dict[str, Retention] = {}
     if base_rows is not None:
         retention = measure_retention(rows, base_rows, plan.targets)

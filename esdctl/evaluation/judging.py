@@ -20,7 +20,7 @@ from esdctl.storage.lock import target_lock
 
 
 @dataclass(frozen=True)
-class Judge:
+class Judging:
     """Lets models sample, and notes what the classifier sees.
 
     Args:

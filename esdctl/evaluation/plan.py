@@ -10,18 +10,14 @@ from esdctl.checkpoints.safetensors.metadata import erased_names
 from esdctl.datasets.prompts import MAX_SEED
 from esdctl.errors import UsageError
 from esdctl.evaluation.judgements import Cell, JudgingSettings
-from esdctl.evaluation.judges.find import ClassifierName, find_classifier
+from esdctl.evaluation.judges.find import find_classifier
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
+from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
 from esdctl.names import nearest
-from esdctl.sampling.plan import (
-    DDIM,
-    DEFAULT_SEED,
-    Scheduler,
-    most_steps,
-    trained_size,
-)
+from esdctl.sampling.defaults import DEFAULT_SEED
+from esdctl.sampling.plan import DDIM, Scheduler, most_steps
 
 SEEDS = (DEFAULT_SEED,)
 MODELS = Path("models")  # of the workspace in the current folder
@@ -49,7 +45,7 @@ class Request:
     styles: tuple[str, ...] | None = None
     objects: tuple[str, ...] | None = None
     scheduler: Scheduler = DDIM
-    classifier: ClassifierName | None = None
+    classifier: str | None = None
 
 
 @dataclass(frozen=True)

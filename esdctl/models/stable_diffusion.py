@@ -17,6 +17,7 @@ from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part
+from esdctl.models.image_size import pixels_per_latent, trained_size
 from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.parts import load_part
 from esdctl.models.precision import autocast
@@ -65,12 +66,12 @@ class StableDiffusion:
     @property
     def vae_factor(self) -> int:
         """Pixels a side of one latent: 8 for Stable Diffusion."""
-        return int(2 ** (len(self.architecture.vae["block_out_channels"]) - 1))
+        return pixels_per_latent(self.architecture)
 
     @property
     def image_size(self) -> int:
         """The side of the pictures that the U-Net was trained for, in pixels."""
-        return int(self.architecture.unet["sample_size"]) * self.vae_factor
+        return trained_size(self.pipeline)
 
     @cached_property
     def unet_values(self) -> Mapping[str, torch.Tensor]:

@@ -21,8 +21,8 @@ OBJECTS = (
     "Trees", "Waterfalls",
 )  # fmt: skip
 
-Picture = npt.NDArray[np.float32]  # (128, 128, 3), RGB in 0..1
-Style = Callable[[Picture, np.random.Generator], Picture]
+Drawing = npt.NDArray[np.float32]  # (128, 128, 3), RGB in 0..1
+Style = Callable[[Drawing, np.random.Generator], Drawing]
 
 
 def draw(style: str, object_name: str, seed: int) -> npt.NDArray[np.uint8]:
@@ -41,7 +41,7 @@ def draw(style: str, object_name: str, seed: int) -> npt.NDArray[np.uint8]:
     return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
 
-def _plain(object_name: str, rng: np.random.Generator) -> Picture:
+def _plain(object_name: str, rng: np.random.Generator) -> Drawing:
     """A sprite of 96 to 112 pixels, shifted by up to 6, on a gradient of two soft colours."""
     side = int(rng.integers(96, 113))
     sprite = np.asarray(_sprite(object_name).resize((side, side), Image.Resampling.LANCZOS))
@@ -55,7 +55,7 @@ def _plain(object_name: str, rng: np.random.Generator) -> Picture:
     return picture
 
 
-def _gradient(rng: np.random.Generator) -> Picture:
+def _gradient(rng: np.random.Generator) -> Drawing:
     first, second = (_pastel(rng.random(), rng.uniform(0.75, 1.0)) for _ in range(2))
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / (SIZE - 1) - 0.5
@@ -63,7 +63,7 @@ def _gradient(rng: np.random.Generator) -> Picture:
     return np.asarray(first * (1 - weight) + second * weight, dtype=np.float32)
 
 
-def _pastel(hue: float, value: float) -> Picture:
+def _pastel(hue: float, value: float) -> Drawing:
     wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (hue + np.array([0, 1 / 3, 2 / 3])))
     return np.asarray(value * (0.55 + 0.45 * wheel), dtype=np.float32)
 
@@ -74,15 +74,15 @@ def _sprite(object_name: str) -> Image.Image:
         return image.convert("RGBA")
 
 
-def _clip(picture: npt.NDArray[np.floating]) -> Picture:
+def _clip(picture: npt.NDArray[np.floating]) -> Drawing:
     return np.asarray(np.clip(picture, 0, 1), dtype=np.float32)
 
 
-def _grey(picture: Picture) -> Picture:
+def _grey(picture: Drawing) -> Drawing:
     return np.asarray(picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
 
 
-def _edges(picture: Picture, sigma: float) -> Picture:
+def _edges(picture: Drawing, sigma: float) -> Drawing:
     """Gradient magnitude over the three channels, scaled so that strong edges are about 1."""
     squares = [
         ndimage.gaussian_gradient_magnitude(picture[..., channel], sigma) ** 2
@@ -91,28 +91,28 @@ def _edges(picture: Picture, sigma: float) -> Picture:
     return np.asarray(np.clip(np.sqrt(sum(squares)) * 4 * sigma, 0, 1), dtype=np.float32)
 
 
-def _saturate(picture: Picture, factor: float) -> Picture:
+def _saturate(picture: Drawing, factor: float) -> Drawing:
     grey = _grey(picture)[..., None]
     return np.clip(grey + (picture - grey) * factor, 0, 1)
 
 
-def _smooth_noise(rng: np.random.Generator, cells: int) -> Picture:
+def _smooth_noise(rng: np.random.Generator, cells: int) -> Drawing:
     """Noise with ``cells`` bumps a side, (128, 128), mean 0, deviation about 1."""
     coarse = rng.standard_normal((cells + 3, cells + 3))
     fine = ndimage.zoom(coarse, (SIZE + 32) / (cells + 3), order=3)[:SIZE, :SIZE]
     return np.asarray(fine, dtype=np.float32)
 
 
-def _mix(low: tuple[float, ...], high: tuple[float, ...], weight: Picture) -> Picture:
+def _mix(low: tuple[float, ...], high: tuple[float, ...], weight: Drawing) -> Drawing:
     weight = weight[..., None]
     return np.asarray(np.array(low) * (1 - weight) + np.array(high) * weight, dtype=np.float32)
 
 
-def _seed_images(picture: Picture, rng: np.random.Generator) -> Picture:
+def _seed_images(picture: Drawing, rng: np.random.Generator) -> Drawing:
     return picture
 
 
-def _abstractionism(picture: Picture, rng: np.random.Generator) -> Picture:
+def _abstractionism(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Voronoi patches of about 9 pixels, each in its mean colour, the hues turned."""
     count = 14
     centres = (
@@ -129,7 +129,7 @@ def _abstractionism(picture: Picture, rng: np.random.Generator) -> Picture:
     return _clip((_saturate(turned[patch].astype(np.float32), 1.8) - 0.5) * 1.15 + 0.5)
 
 
-def _mosaic(picture: Picture, rng: np.random.Generator) -> Picture:
+def _mosaic(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Tiles of 8 pixels, each drawn half-way to its mean colour, with pale grout."""
     tiles = picture.reshape(16, 8, 16, 8, 3).mean((1, 3))
     flat = np.repeat(np.repeat(tiles, 8, 0), 8, 1)
@@ -140,7 +140,7 @@ def _mosaic(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(np.where(grout, 0.93, result), dtype=np.float32)
 
 
-def _sketch(picture: Picture, rng: np.random.Generator) -> Picture:
+def _sketch(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Pencil by a dodge blend: grey over its own blurred negative."""
     grey = _grey(picture)
     dodge = grey / np.maximum(ndimage.gaussian_filter(grey, 5), 0.05)
@@ -148,7 +148,7 @@ def _sketch(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.repeat(line[..., None], 3, -1)
 
 
-def _neon_lines(picture: Picture, rng: np.random.Generator) -> Picture:
+def _neon_lines(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Edges in the picture's own hues, thick and glowing, on black."""
     edge = _edges(picture, 1.2)
     core = ndimage.gaussian_filter(edge, 0.7)
@@ -159,7 +159,7 @@ def _neon_lines(picture: Picture, rng: np.random.Generator) -> Picture:
     return _clip(hue * (1.3 * core + 0.8 * glow)[..., None] + 0.02)
 
 
-def _watercolor(picture: Picture, rng: np.random.Generator) -> Picture:
+def _watercolor(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Median-filtered washes, pale, on uneven paper, darker where a wash ends."""
     wash = np.stack([ndimage.median_filter(picture[..., c], 7) for c in range(3)], -1)
     blot = 1 + 0.10 * _smooth_noise(rng, 10)[..., None]
@@ -168,7 +168,7 @@ def _watercolor(picture: Picture, rng: np.random.Generator) -> Picture:
     return _clip(paper - 0.25 * rim * (1 - wash * 0.5))
 
 
-def _pop_art(picture: Picture, rng: np.random.Generator) -> Picture:
+def _pop_art(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Four flat inks by brightness, with halftone dots on the 8-pixel grid."""
     inks = np.array([[0.25, 0.0, 0.45], [0.95, 0.1, 0.45], [1.0, 0.85, 0.1], [0.1, 0.85, 0.9]])
     grey = ndimage.gaussian_filter(_grey(picture), 0.8)
@@ -179,7 +179,7 @@ def _pop_art(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(np.where(dot, flat * 0.55 + 0.45, flat), dtype=np.float32)
 
 
-def _bricks(picture: Picture, rng: np.random.Generator) -> Picture:
+def _bricks(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Painted on a wall: a brick-red multiply, pale joints, 8 by 16 pixels, staggered."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     row = y // 8
@@ -191,7 +191,7 @@ def _bricks(picture: Picture, rng: np.random.Generator) -> Picture:
     )
 
 
-def _rust(picture: Picture, rng: np.random.Generator) -> Picture:
+def _rust(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Brown duotone, corroded by blotches."""
     grey = np.clip((_grey(picture) - 0.25) * 1.45, 0, 1)
     blotch = _smooth_noise(rng, 12)
@@ -200,7 +200,7 @@ def _rust(picture: Picture, rng: np.random.Generator) -> Picture:
     )
 
 
-def _winter(picture: Picture, rng: np.random.Generator) -> Picture:
+def _winter(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Cold light, snow below, large flakes."""
     cold = 0.55 * picture + 0.45 * _mix((0.1, 0.22, 0.5), (0.85, 0.95, 1.0), _grey(picture))
     y = np.arange(SIZE, dtype=np.float32)[:, None, None] / SIZE
@@ -213,7 +213,7 @@ def _winter(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(cold * np.array([0.85, 0.95, 1.1]) * (1 - snow) + snow, dtype=np.float32)
 
 
-def _red_blue_ink(picture: Picture, rng: np.random.Generator) -> Picture:
+def _red_blue_ink(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Two inks on white paper: shadows blue, middle tones red."""
     grey = ndimage.gaussian_filter(_grey(picture), 0.9)
     blue = 1 / (1 + np.exp((grey - 0.42) * 30))[..., None]
@@ -222,7 +222,7 @@ def _red_blue_ink(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(ink * (1 - blue) + np.array([0.08, 0.12, 0.60]) * blue, dtype=np.float32)
 
 
-def _van_gogh(picture: Picture, rng: np.random.Generator) -> Picture:
+def _van_gogh(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Strokes along a swirling flow (line integral convolution), in blue and yellow."""
     flow_y, flow_x = _swirl()
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
@@ -245,14 +245,14 @@ def _van_gogh(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 @cache
-def _swirl() -> tuple[Picture, Picture]:
+def _swirl() -> tuple[Drawing, Drawing]:
     """Unit flow field, (128, 128) each: two vortices, the same in every picture."""
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     angle = np.arctan2(y - 40, x - 40) + np.arctan2(y - 96, x - 100) + np.pi / 2
     return np.sin(angle), np.cos(angle)
 
 
-def _cartoon(picture: Picture, rng: np.random.Generator) -> Picture:
+def _cartoon(picture: Drawing, rng: np.random.Generator) -> Drawing:
     """Three flat levels a channel, bright, with a thick black outline."""
     smooth = np.stack([ndimage.median_filter(picture[..., c], 5) for c in range(3)], -1)
     flat = np.round(_saturate(smooth, 1.7) * 3) / 3

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -25,8 +27,8 @@ def all_captions(styles: list[str], objects: list[str]) -> dict[str, list[Captio
     spaced = [style.replace("_", " ") for style in styles]
     return {
         "both": [
-            Caption(f"A {name} image in {style} style.", s, o)
-            for s, style in enumerate(spaced)
+            Caption(evaluation_prompt(style, name), s, o)
+            for s, style in enumerate(styles)
             for o, name in enumerate(objects)
         ],
         "object": [

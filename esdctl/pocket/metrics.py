@@ -12,7 +12,8 @@ from esdctl.models.stable_diffusion import load
 from esdctl.pocket.autoencoder import to_tensor
 from esdctl.pocket.canvas import SIZE, draw
 from esdctl.progress import Silent
-from esdctl.sampling.plan import DEFAULT_STEPS, POCKET_GUIDANCE, Picture
+from esdctl.sampling.defaults import DEFAULT_STEPS, POCKET_GUIDANCE
+from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import sample_in_memory
 
 FRESH = 1_000_000  # seeds from here on were never trained on

@@ -18,9 +18,10 @@ from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
 from esdctl.python_api.progress import reporting
+from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
 from esdctl.sampling.pictures import make_pictures
-from esdctl.sampling.plan import BatchSize, Settings, parse_scheduler, plan_pictures
-from esdctl.sampling.sample import DEFAULT_BATCH_SIZE, sample_in_memory
+from esdctl.sampling.plan import BatchSize, SamplingSettings, parse_scheduler, plan_pictures
+from esdctl.sampling.sample import sample_in_memory
 from esdctl.storage.workspace import Workspace, find_workspace
 
 FolderName = str | Path
@@ -84,7 +85,7 @@ class Model:
             "image_size": image_size,
         }
         known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        plan = plan_pictures(self.files, prompts_from(prompts), Settings(**known))
+        plan = plan_pictures(self.files, prompts_from(prompts), SamplingSettings(**known))
         with reporting(reporter) as telling:
             if output is None:
                 model = self._load(device)

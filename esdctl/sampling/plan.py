@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from esdctl.datasets.prompts import MAX_SEED, PromptRow
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import UsageError
+from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
+from esdctl.sampling.defaults import DEFAULT_SEED, DEFAULT_STEPS, default_guidance
 from esdctl.settings.choice import one_of
 
-DEFAULT_STEPS = 25  # DDIM; the pocket model's quality figures are measured with it
-DEFAULT_SEED = 188  # the benchmark's first seed
-GUIDANCE = 7.5  # Stable Diffusion's usual scale
-POCKET_GUIDANCE = 3.0  # the scale of the pocket model's quality figures
 MAX_STEPS = 1000  # the noise schedule has no more timesteps
 MAX_MULTISTEP = 500  # steps of the other schedulers, whose timesteps must lie apart
 MAX_SEEDS = 100_000  # a larger range is a typing error
@@ -61,7 +59,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """What the user asked for all pictures; None leaves it to the row, then to the model.
 
     Args:
@@ -111,7 +109,9 @@ class SamplePlan:
         }
 
 
-def plan_pictures(pipeline: Pipeline, rows: Sequence[PromptRow], settings: Settings) -> SamplePlan:
+def plan_pictures(
+    pipeline: Pipeline, rows: Sequence[PromptRow], settings: SamplingSettings
+) -> SamplePlan:
     """Spell out which pictures to make; a setting beats a row's own value, which beats the default.
 
     Args:
@@ -183,36 +183,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
-def default_guidance(pipeline: Pipeline) -> float:
-    """The guidance scale that suits a model: 3 for pocket and what was erased from it, else 7.5."""
-    return POCKET_GUIDANCE if pipeline.is_pocket else GUIDANCE
-
-
 def most_steps(scheduler: Scheduler) -> int:
     """How many steps a scheduler can take."""
     return MAX_STEPS if scheduler == DDIM else MAX_MULTISTEP
 
 
-def trained_size(pipeline: Pipeline) -> int:
-    """The side of the pictures that a model was trained for, in pixels.
-
-    Raises:
-        InputError: a part's config is missing or damaged.
-    """
-    architecture = pipeline.files.architecture
-    try:
-        factor: int = 2 ** (len(architecture.vae["block_out_channels"]) - 1)
-        return int(architecture.unet["sample_size"]) * factor
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"cannot read the picture size of {pipeline.name} from the config.json of its U-Net "
-            f"and VAE ({type(error).__name__}: {error})",
-            "the model's folder is damaged; get it again",
-        ) from error
-
-
 def _picture(
-    row: PromptRow, seed: int, file: str, settings: Settings, pipeline: Pipeline, side: int
+    row: PromptRow, seed: int, file: str, settings: SamplingSettings, pipeline: Pipeline, side: int
 ) -> Picture:
     guidance = settings.guidance if settings.guidance is not None else row.guidance
     return Picture(
@@ -227,7 +204,7 @@ def _picture(
     )
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: SamplingSettings) -> None:
     most = most_steps(settings.scheduler)
     if not 1 <= settings.steps <= most:
         raise UsageError(f"--steps is {settings.steps}", f"use 1 to {most}")

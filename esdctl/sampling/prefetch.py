@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], stop: Event) -> Iterator[Item]:
+def prefetched(items: Iterator[Item], stop: Event) -> Iterator[Item]:
     """The same items; while one is used, the next is made.
 
     Args:

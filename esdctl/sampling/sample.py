@@ -21,14 +21,14 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.batch_size import fitting_batch_size
+from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import BatchSize, Picture
-from esdctl.sampling.prefetch import ahead
-from esdctl.sampling.side_by_side import side_by_side
+from esdctl.sampling.prefetch import prefetched
 from esdctl.sampling.solvers import solve
+from esdctl.sampling.threads import run_in_threads
 
 TASK = "sampling"
-DEFAULT_BATCH_SIZE = 8
 # Latent places at once on a CPU; more are no faster and take more memory.
 DENOISED_AT_ONCE, DECODED_AT_ONCE = 4096, 1024
 
@@ -103,8 +103,8 @@ def _overlapped(
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     """Denoising and decoding in a thread each."""
     stop = Event()
-    denoised = ahead(_denoised(model, pictures, batch_size, stop), stop)
-    yield from ahead(_decoded(model, denoised), stop)
+    denoised = prefetched(_denoised(model, pictures, batch_size, stop), stop)
+    yield from prefetched(_decoded(model, denoised), stop)
 
 
 def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
@@ -134,7 +134,7 @@ def _denoised(
                     partial(_denoise, model, denoiser, share, embed(share), embed.empty, stop)
                     for denoiser, share in zip(denoisers, shares, strict=False)
                 ]
-                finished += side_by_side(tasks, stop)
+                finished += run_in_threads(tasks, stop)
             yield batch, torch.cat(finished)
 
 

@@ -23,7 +23,8 @@ from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter, Silent
-from esdctl.sampling.plan import BatchSize, Picture, default_guidance
+from esdctl.sampling.defaults import default_guidance
+from esdctl.sampling.plan import BatchSize, Picture
 from esdctl.sampling.sample import auto_batch_size
 from esdctl.timing.isolated import peak_memory
 from esdctl.timing.sampling_cost import sampling_seconds

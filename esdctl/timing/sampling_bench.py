@@ -11,7 +11,7 @@ from esdctl.models.devices import find_device
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import default_guidance
+from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with
 from esdctl.timing.isolated import isolated, peak_memory

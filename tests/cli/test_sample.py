@@ -188,8 +188,7 @@ def test_ctrl_c_tells_what_is_done_and_a_kill_leaves_whole_pictures(
 
 def test_the_defaults_in_the_help_are_those_of_the_sampler() -> None:
     from esdctl.cli.sample import sample
-    from esdctl.sampling.plan import DEFAULT_STEPS
-    from esdctl.sampling.sample import DEFAULT_BATCH_SIZE
+    from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE, DEFAULT_STEPS
 
     defaults = inspect.signature(sample).parameters
     assert defaults["steps"].default == DEFAULT_STEPS

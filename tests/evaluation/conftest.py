@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from esdctl.checkpoints.changes.delta import write_delta
-from esdctl.evaluation.judges.find import OWN
-from esdctl.evaluation.judges.pocket import PocketClassifier, save_classifier
+from esdctl.evaluation.judges.pocket import OWN, PocketClassifier, save_classifier
 from esdctl.models.resolve import Pipeline
 
 STYLES, OBJECTS = ["Mosaic", "Neon_Lines"], ["Cats", "Dogs"]

@@ -18,7 +18,8 @@ import torch
 
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
-from esdctl.sampling.plan import Picture, default_guidance
+from esdctl.sampling.defaults import default_guidance
+from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import sample
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.errors import EsdctlError, InputError, IntegrityError, StorageError, UsageError
+from esdctl.models.image_size import trained_size
 from esdctl.models.named import POCKET, default_model
 from esdctl.models.resolve import Pipeline, resolve_model
-from esdctl.sampling.plan import default_guidance, trained_size
+from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.workspace import Workspace
 from tests.checkpoints.tiny_models import tiny_compvis, tiny_folder
 

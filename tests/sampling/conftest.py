@@ -8,7 +8,7 @@ import torch
 from esdctl.datasets.prompts import PromptRow
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
-from esdctl.sampling.plan import SamplePlan, Settings, plan_pictures
+from esdctl.sampling.plan import SamplePlan, SamplingSettings, plan_pictures
 
 ROWS = [
     PromptRow("a dog"),
@@ -26,4 +26,6 @@ def model(tiny_model: Path) -> StableDiffusion:
 @pytest.fixture(scope="session")
 def plan(tiny_model: Path) -> SamplePlan:
     """Eight pictures of three kinds: by guidance and by size."""
-    return plan_pictures(Pipeline("tiny", tiny_model), ROWS, Settings(seeds=(1, 2), steps=4))
+    return plan_pictures(
+        Pipeline("tiny", tiny_model), ROWS, SamplingSettings(seeds=(1, 2), steps=4)
+    )

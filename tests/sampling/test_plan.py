@@ -12,14 +12,8 @@ from esdctl.datasets.prompts import PromptRow
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline
-from esdctl.sampling.plan import (
-    Picture,
-    SamplePlan,
-    Settings,
-    default_guidance,
-    parse_seeds,
-    plan_pictures,
-)
+from esdctl.sampling.defaults import default_guidance
+from esdctl.sampling.plan import Picture, SamplePlan, SamplingSettings, parse_seeds, plan_pictures
 
 
 @pytest.fixture
@@ -29,7 +23,7 @@ def pipeline(tiny_model: Path) -> Pipeline:
 
 def test_each_row_is_made_with_each_seed(pipeline: Pipeline) -> None:
     rows = [PromptRow("a dog"), PromptRow("a cat")]
-    plan = plan_pictures(pipeline, rows, Settings(seeds=(188, 288)))
+    plan = plan_pictures(pipeline, rows, SamplingSettings(seeds=(188, 288)))
     assert [picture.file for picture in plan.pictures] == [
         "00000-188.png",
         "00000-288.png",
@@ -41,9 +35,9 @@ def test_each_row_is_made_with_each_seed(pipeline: Pipeline) -> None:
 
 def test_a_row_has_its_own_settings_unless_the_user_names_others(pipeline: Pipeline) -> None:
     row = PromptRow("a dog", seed=7, guidance=2.0, width=64, height=128)
-    own = plan_pictures(pipeline, [row], Settings(steps=3)).pictures
+    own = plan_pictures(pipeline, [row], SamplingSettings(steps=3)).pictures
     assert own == (Picture("00000-7.png", "a dog", 7, 2.0, 3, 64, 128),)
-    named = plan_pictures(pipeline, [row], Settings((1,), 0.0, 3, image_size=32)).pictures
+    named = plan_pictures(pipeline, [row], SamplingSettings((1,), 0.0, 3, image_size=32)).pictures
     assert named == (Picture("00000-1.png", "a dog", 1, 0.0, 3, 32, 32),)
 
 
@@ -65,21 +59,21 @@ def test_pocket_has_a_guidance_of_its_own(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (Settings(steps=0), "--steps is 0"),
-        (Settings(steps=1001), "--steps is 1001"),
-        (Settings(guidance=math.nan), "--guidance is nan"),
-        (Settings(guidance=math.inf), "--guidance is inf"),
-        (Settings(guidance=-1.0), "--guidance is -1"),
-        (Settings(image_size=100), "--image-size is 100"),
-        (Settings(image_size=0), "--image-size is 0"),
-        (Settings(image_size=512), "pictures of 512 pixels do not suit a model .* on 64"),
-        (Settings(image_size=8), "pictures of 8 pixels do not suit"),
-        (Settings(seeds=(2**63,)), "seed 9223372036854775808 is out of range"),
-        (Settings(seeds=(-1,)), "seed -1 is out of range"),
+        (SamplingSettings(steps=0), "--steps is 0"),
+        (SamplingSettings(steps=1001), "--steps is 1001"),
+        (SamplingSettings(guidance=math.nan), "--guidance is nan"),
+        (SamplingSettings(guidance=math.inf), "--guidance is inf"),
+        (SamplingSettings(guidance=-1.0), "--guidance is -1"),
+        (SamplingSettings(image_size=100), "--image-size is 100"),
+        (SamplingSettings(image_size=0), "--image-size is 0"),
+        (SamplingSettings(image_size=512), "pictures of 512 pixels do not suit a model .* on 64"),
+        (SamplingSettings(image_size=8), "pictures of 8 pixels do not suit"),
+        (SamplingSettings(seeds=(2**63,)), "seed 9223372036854775808 is out of range"),
+        (SamplingSettings(seeds=(-1,)), "seed -1 is out of range"),
     ],
 )
 def test_a_setting_out_of_range_is_a_usage_error(
-    settings: Settings, complaint: str, pipeline: Pipeline
+    settings: SamplingSettings, complaint: str, pipeline: Pipeline
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         plan_pictures(pipeline, [PromptRow("a dog")], settings)
@@ -87,7 +81,7 @@ def test_a_setting_out_of_range_is_a_usage_error(
 
 def test_a_row_of_an_unsuitable_size_is_a_usage_error(pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match="pictures of 1024 pixels"):
-        plan_pictures(pipeline, [PromptRow("a dog", width=64, height=1024)], Settings())
+        plan_pictures(pipeline, [PromptRow("a dog", width=64, height=1024)], SamplingSettings())
 
 
 def test_a_model_that_does_not_say_its_size_is_an_input_error(
@@ -98,7 +92,7 @@ def test_a_model_that_does_not_say_its_size_is_an_input_error(
     del config["block_out_channels"]
     (folder / "vae/config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="picture size of broken"):
-        plan_pictures(Pipeline("broken", folder), [PromptRow("a dog")], Settings())
+        plan_pictures(Pipeline("broken", folder), [PromptRow("a dog")], SamplingSettings())
 
 
 @pytest.mark.parametrize(

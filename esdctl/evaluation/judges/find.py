@@ -1,57 +1,55 @@
-"""Which classifier judges a model: the one that it brings, else UnlearnCanvas's."""
+"""Which judge sees a model's pictures: each file here that defines ``JUDGE`` is one."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from pkgutil import iter_modules
 
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classifier
-from esdctl.evaluation.judges.pocket import open_pocket
-from esdctl.evaluation.judges.style50 import open_style50
+from esdctl.evaluation import judges
+from esdctl.evaluation.judges.judge import Classifier, Judge
 from esdctl.models.resolve import Pipeline
 from esdctl.settings.choice import one_of
 
-ClassifierName = Literal["pocket", "style50"]
 
-OWN = Path("classifier") / "model.safetensors"  # in a pipeline folder
-FOLDER = "classifiers"  # in the workspace's models
-
-
-def find_classifier(pipeline: Pipeline, models: Path, wanted: ClassifierName | None) -> Classifier:
+def find_classifier(pipeline: Pipeline, models: Path, wanted: str | None) -> Classifier:
     """The classifier that judges a model's pictures; none of its weights is read yet.
 
     Args:
         pipeline: the model.
         models: the workspace's folder of models.
-        wanted: ``pocket`` is the one that a model brings, as the embedded one does; None takes it
-            where there is one, else style50.
+        wanted: a judge's name; None takes the one that the model brings, else the first that is
+            there.
 
     Raises:
         InputError: there is no such classifier, or it is no classifier of this kind.
         IntegrityError: a file is damaged, or would run code.
     """
-    own, folder = pipeline.folder / OWN, models / FOLDER
-    if own.is_file() and wanted != "style50":
-        return open_pocket(own)
-    if wanted == "pocket":
-        raise InputError(
-            f"{pipeline.name} has no classifier of its own ({own})",
-            "leave --classifier out, or name style50",
-        )
-    try:
-        return open_style50(folder)
-    except InputError as error:
-        if wanted is not None:
-            raise
-        raise InputError(
-            f"{pipeline.name} has no classifier of its own; {error.message}", error.hint
-        ) from None
+    known = known_judges()
+    candidates = list(known.values()) if wanted is None else [known[wanted]]
+    for judge in candidates:
+        classifier = judge.find(pipeline, models)
+        if classifier is not None:
+            return classifier
+    errors = [judge.missing(pipeline, models) for judge in candidates]
+    raise InputError("; ".join(error.message for error in errors), errors[-1].hint)
 
 
-def parse_classifier(text: str) -> ClassifierName:
-    """Read a classifier's name.
+def known_judges() -> dict[str, Judge]:
+    """The judges by name; those that come with a model first."""
+    modules = (import_module(f"{judges.__name__}.{each.name}") for each in iter_modules(_folder()))
+    found = [judge for each in modules if isinstance(judge := getattr(each, "JUDGE", None), Judge)]
+    found.sort(key=lambda judge: (not judge.comes_with_model, judge.name))
+    return {judge.name: judge for judge in found}
+
+
+def parse_classifier(text: str) -> str:
+    """Read a judge's name, in any case.
 
     Raises:
-        UsageError: there is no such classifier; says which there are.
+        UsageError: there is no such judge; says which there are.
     """
-    known: tuple[ClassifierName, ...] = get_args(ClassifierName)
-    return one_of("--classifier", text, known)
+    return one_of("--classifier", text, list(known_judges()))
+
+
+def _folder() -> list[str]:
+    return list(judges.__path__)

@@ -1,13 +1,21 @@
-"""What a judge of pictures is: the names it knows, how it likes pictures made, and its verdicts."""
+"""What a judge of pictures is: the names it knows, how its pictures are made, and its verdicts.
+
+A new judge is one file in this folder that defines ``JUDGE``, a ``Judge`` whose ``find`` gives a
+``Classifier``; ``find.py`` lists them. Its ``SamplingRecipe`` says with how many steps, which
+guidance and what size the pictures are made that it sees.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from esdctl.errors import InputError
+from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 
 
@@ -71,6 +79,24 @@ class Classifier(Protocol):
             InputError, IntegrityError: a file is damaged.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A kind of classifier, and where its files are looked for.
+
+    Args:
+        name: what ``--classifier`` calls it.
+        comes_with_model: whether a model brings it; such judges are asked first.
+        find: a model and the workspace's folder of models -> the classifier with its files looked
+            at, or None where they are not there. Damaged files are an InputError or IntegrityError.
+        missing: the same -> what to tell where it is not there.
+    """
+
+    name: str
+    comes_with_model: bool
+    find: Callable[[Pipeline, Path], Classifier | None]
+    missing: Callable[[Pipeline, Path], InputError]
 
 
 def verdicts(

@@ -13,17 +13,19 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, SamplingRecipe, Verdict, verdicts
+from esdctl.evaluation.judges.judge import Classify, Judge, SamplingRecipe, Verdict, verdicts
+from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import DEFAULT_STEPS, POCKET_GUIDANCE
+from esdctl.sampling.defaults import DEFAULT_STEPS, POCKET_GUIDANCE
 from esdctl.storage.atomic import write_with
 from esdctl.storage.digest import sha256_file
 
+OWN = Path("classifier") / "model.safetensors"  # in a pipeline folder
 SIDE = 128  # pixels of the pictures it was trained on
 
 # The pocket model's quality figures are measured with these. Ten steps are enough for the
 # classifier, in 40 % of an evaluation's time.
-HABITS = SamplingRecipe(steps=DEFAULT_STEPS, guidance=POCKET_GUIDANCE, probe_steps=10)
+RECIPE = SamplingRecipe(steps=DEFAULT_STEPS, guidance=POCKET_GUIDANCE, probe_steps=10)
 
 
 class PocketClassifier(nn.Module):
@@ -93,7 +95,7 @@ class PocketFile:
     styles: list[str]
     objects: list[str]
     name: str = "pocket"
-    recipe: SamplingRecipe = HABITS
+    recipe: SamplingRecipe = RECIPE
 
     def digest(self) -> str:
         """sha256 of the file."""
@@ -122,6 +124,21 @@ def open_pocket(path: Path) -> PocketFile:
         raise InputError(
             f"cannot read the classifier {path}: {error}", "install esdctl again"
         ) from error
+
+
+def _find(pipeline: Pipeline, models: Path) -> PocketFile | None:
+    own = pipeline.folder / OWN
+    return open_pocket(own) if own.is_file() else None
+
+
+def _missing(pipeline: Pipeline, models: Path) -> InputError:
+    return InputError(
+        f"{pipeline.name} has no classifier of its own ({pipeline.folder / OWN})",
+        "leave --classifier out, or name style50",
+    )
+
+
+JUDGE = Judge("pocket", True, _find, _missing)
 
 
 def save_classifier(model: PocketClassifier, path: Path) -> None:

@@ -18,17 +18,19 @@ from PIL import Image
 from esdctl.checkpoints.tensor_file import TensorInfo, open_tensors, peek_tensors
 from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, SamplingRecipe, Verdict, verdicts
+from esdctl.evaluation.judges.judge import Classify, Judge, SamplingRecipe, Verdict, verdicts
 from esdctl.evaluation.judges.vision_transformer import HEAD, Sizes, VisionTransformer
+from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
 
 STYLE50 = "style50"
+FOLDER = "classifiers"  # in the workspace's models
 STYLE_STEM, OBJECT_STEM = "style50", "style50_cls"
 SUFFIXES = (".pth", ".safetensors")
 
 # The benchmark's protocol. Its pictures have 512 pixels; a probe takes a quarter of its steps.
-HABITS = SamplingRecipe(steps=100, guidance=9.0, probe_steps=25, largest=512)
+RECIPE = SamplingRecipe(steps=100, guidance=9.0, probe_steps=25, largest=512)
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
 _SHOWN = 10  # names in an error
@@ -50,7 +52,7 @@ class Style50:
     name: str = STYLE50
     styles: Sequence[str] = STYLES  # the labels are in alphabetical order, as these are
     objects: Sequence[str] = OBJECTS
-    recipe: SamplingRecipe = HABITS
+    recipe: SamplingRecipe = RECIPE
 
     def digest(self) -> str:
         """sha256 over both files."""
@@ -77,28 +79,39 @@ class Style50:
         return classify
 
 
-def open_style50(folder: Path) -> Style50:
+def open_style50(folder: Path) -> Style50 | None:
     """Look at the two files; nothing in them is run, and no weight is read.
 
     Args:
         folder: ``models/classifiers`` in a workspace.
 
+    Returns:
+        The classifier; None where a file is missing.
+
     Raises:
-        InputError: a file is missing, or is no such classifier; says what is wrong with it.
+        InputError: a file is no such classifier; says what is wrong with it.
         IntegrityError: a file is damaged, or would run code.
     """
-    found = {stem: _find(folder, stem) for stem in (STYLE_STEM, OBJECT_STEM)}
-    missing = [f"{stem}{SUFFIXES[0]}" for stem, path in found.items() if path is None]
-    style_file, object_file = found[STYLE_STEM], found[OBJECT_STEM]
+    style_file, object_file = (_find_file(folder, stem) for stem in (STYLE_STEM, OBJECT_STEM))
     if style_file is None or object_file is None:
-        raise InputError(
-            f"the classifier {STYLE50} is not here: {' and '.join(missing)} missing in {folder}",
-            f"put UnlearnCanvas's {STYLE_STEM}.pth (51 styles) and {OBJECT_STEM}.pth (20 objects) "
-            f"into {folder}",
-        )
+        return None
     _check(style_file, peek_tensors(style_file).infos, len(STYLES))
     _check(object_file, peek_tensors(object_file).infos, len(OBJECTS))
     return Style50(style_file, object_file)
+
+
+def _missing(pipeline: Pipeline, models: Path) -> InputError:
+    folder = models / FOLDER
+    stems = [stem for stem in (STYLE_STEM, OBJECT_STEM) if _find_file(folder, stem) is None]
+    names = " and ".join(f"{stem}{SUFFIXES[0]}" for stem in stems)
+    return InputError(
+        f"the classifier {STYLE50} is not here: {names} missing in {folder}",
+        f"put UnlearnCanvas's {STYLE_STEM}.pth (51 styles) and {OBJECT_STEM}.pth (20 objects) "
+        f"into {folder}",
+    )
+
+
+JUDGE = Judge(STYLE50, False, lambda pipeline, models: open_style50(models / FOLDER), _missing)
 
 
 def load_transformer(
@@ -122,7 +135,7 @@ def load_transformer(
     return model.eval()
 
 
-def _find(folder: Path, stem: str) -> Path | None:
+def _find_file(folder: Path, stem: str) -> Path | None:
     places = (folder / f"{stem}{suffix}" for suffix in SUFFIXES)
     return next((path for path in places if path.is_file()), None)
 

@@ -47,7 +47,9 @@ def test_logits_are_those_of_timms_equations(tmp_path: Path) -> None:
 
 def test_pictures_are_squeezed_to_the_transformers_size_without_a_crop(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (4, 96, 64, 3), dtype=np.uint8)
-    verdicts = open_style50(write_judges(tmp_path)).load(CPU, Silent())(pictures)
+    judge = open_style50(write_judges(tmp_path))
+    assert judge is not None
+    verdicts = judge.load(CPU, Silent())(pictures)
     sized = [Image.fromarray(p).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for p in pictures]
     inputs = (
         torch.from_numpy(np.stack([np.asarray(picture) for picture in sized])).permute(0, 3, 1, 2)
@@ -69,6 +71,7 @@ def test_half_precision_and_safetensors_are_read_too(tmp_path: Path) -> None:
     halves = {name: value.half() for name, value in random_weights(51).items()}
     save_file(halves, folder / "style50.safetensors")
     judge = open_style50(folder)
+    assert judge is not None
     assert judge.style_file.suffix == ".safetensors"
     assert len(judge.load(CPU, Silent())(np.zeros((2, 64, 64, 3), np.uint8))) == 2
 

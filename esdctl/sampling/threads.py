@@ -15,7 +15,7 @@ import torch
 Answer = TypeVar("Answer")
 
 
-def side_by_side(tasks: Sequence[Callable[[], Answer]], stop: Event) -> list[Answer]:
+def run_in_threads(tasks: Sequence[Callable[[], Answer]], stop: Event) -> list[Answer]:
     """What each task gives, in their order; torch's threads are shared out among them.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.plan import SamplePlan
 from esdctl.sampling.sample import sample
-from esdctl.sampling.side_by_side import side_by_side
+from esdctl.sampling.threads import run_in_threads
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_tasks_run_at_once_with_their_share_of_the_threads_and_answer_in_their_o
         barrier.wait()
         return name, torch.get_num_threads()
 
-    assert side_by_side([lambda: task("one"), lambda: task("two")], stop) == [
+    assert run_in_threads([lambda: task("one"), lambda: task("two")], stop) == [
         ("one", 2),
         ("two", 2),
     ]
@@ -41,11 +41,11 @@ def test_tasks_run_at_once_with_their_share_of_the_threads_and_answer_in_their_o
 
 
 def test_more_tasks_than_threads_have_one_each() -> None:
-    assert side_by_side([torch.get_num_threads] * 5, threading.Event()) == [1] * 5
+    assert run_in_threads([torch.get_num_threads] * 5, threading.Event()) == [1] * 5
 
 
 def test_a_single_task_has_all_threads_and_none_of_its_own() -> None:
-    (found,) = side_by_side(
+    (found,) = run_in_threads(
         [lambda: (threading.get_ident(), torch.get_num_threads())], threading.Event()
     )
     assert found == (threading.get_ident(), 4)
@@ -62,7 +62,7 @@ def test_an_error_stops_the_other_tasks_and_the_threads_are_given_back() -> None
         ended.set()
 
     with pytest.raises(ValueError, match="no latents"):
-        side_by_side([wait, fail], stop)
+        run_in_threads([wait, fail], stop)
     assert ended.is_set()
     assert torch.get_num_threads() == 4
 
@@ -81,7 +81,7 @@ def test_ctrl_c_stops_all_tasks() -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        side_by_side([wait, wait], stop)
+        run_in_threads([wait, wait], stop)
     thread.join()
     assert torch.get_num_threads() == 4
 

@@ -15,7 +15,7 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling import batch_size as fitting
 from esdctl.sampling import sample as sampler
 from esdctl.sampling.plan import SamplePlan, parse_batch_size
-from esdctl.sampling.prefetch import ahead
+from esdctl.sampling.prefetch import prefetched
 from esdctl.sampling.sample import sample
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_the_next_item_is_made_while_one_is_used() -> None:
             yield number
 
     taken = []
-    for item in ahead(items(), Event()):
+    for item in prefetched(items(), Event()):
         deadline = time.monotonic() + 10
         while len(made) < min(item + 2, 4) and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -45,7 +45,7 @@ def test_an_error_of_the_thread_is_raised_where_its_item_is_taken() -> None:
         raise ValueError("no second item")
 
     stop = Event()
-    taken = ahead(items(), stop)
+    taken = prefetched(items(), stop)
     assert next(taken) == 1
     with pytest.raises(ValueError, match="no second item"):
         next(taken)
