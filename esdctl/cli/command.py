@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import ParameterInfo
 
+from esdctl.cli.completion import completion_of
 from esdctl.cli.help import write_help
 from esdctl.errors import UsageError
 from esdctl.storage.user_path import user_path
@@ -59,7 +62,21 @@ class CommandGroup(typer.Typer):
         super().__init__(**{"cls": _Group, "rich_markup_mode": None, **options})
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
-        return super().command(name, **{"cls": Command, **options})
+        register = super().command(name, **{"cls": Command, **options})
+
+        def with_completion(function: Function) -> Function:
+            _offer_completions(function)
+            return register(function)
+
+        return with_completion
+
+
+def _offer_completions(function: Callable[..., Any]) -> None:
+    """Tell each option and argument that has none what a shell may offer for it."""
+    for parameter in signature(function, eval_str=True).parameters.values():
+        for option in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(option, ParameterInfo) and option.autocompletion is None:
+                option.autocompletion = completion_of(function.__name__, parameter.name)
 
 
 def _expanded(value: object, metavar: str) -> object:

@@ -1,8 +1,12 @@
-"""What a shell offers after Tab: concepts, presets, methods, models and runs. Loads no torch."""
+"""What a shell offers after Tab: concepts, presets, methods, models and runs. Loads no torch.
 
-from collections.abc import Iterable
+``COMPLETIONS`` says it for each parameter by its name; ``esdctl.cli.command`` hands it to Typer.
+"""
+
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from esdctl.errors import EsdctlError
 from esdctl.storage.workspace import Workspace, find_workspace
@@ -43,6 +47,85 @@ def complete_method(incomplete: str) -> list[str]:
     return _beginning(incomplete, RULES)
 
 
+def complete_download(incomplete: str) -> list[str]:
+    """The models of the catalogue, and what is here of the hub's."""
+    return _of_catalogue(incomplete, "model")
+
+
+def complete_data_set(incomplete: str) -> list[str]:
+    """The data sets of the catalogue."""
+    return _of_catalogue(incomplete, "dataset")
+
+
+def complete_verified(incomplete: str) -> list[str]:
+    """What ``verify`` takes: names of the catalogue, runs, paths."""
+    names = complete_download(incomplete) + complete_data_set(incomplete)
+    return names + complete_run(incomplete) + _paths(incomplete)
+
+
+def complete_style(incomplete: str) -> list[str]:
+    """The styles of UnlearnCanvas."""
+    from esdctl.datasets.unlearn_canvas import STYLES
+
+    return _beginning(incomplete, STYLES)
+
+
+def complete_object(incomplete: str) -> list[str]:
+    """The objects of UnlearnCanvas."""
+    from esdctl.datasets.unlearn_canvas import OBJECTS
+
+    return _beginning(incomplete, OBJECTS)
+
+
+def complete_category(incomplete: str) -> list[str]:
+    """The categories of I2P."""
+    from esdctl.datasets.i2p import CATEGORIES
+
+    return _beginning(incomplete, CATEGORIES)
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Kinds of devices; which of them are here, only torch knows."""
+    return _beginning(incomplete, ("cpu", "cuda", "cuda:0", "mps"))
+
+
+def choices_of(setting: str) -> "Completion":
+    """What offers the choices that a setting of ``train`` has."""
+
+    def complete(incomplete: str) -> list[str]:
+        from esdctl.erasing.config import TrainConfig
+
+        field = TrainConfig.model_fields.get(setting)
+        return _beginning(incomplete, _choices(field.annotation) if field else ())
+
+    return complete
+
+
+def one_of(words: Iterable[str]) -> "Completion":
+    """What offers some of these words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return _beginning(incomplete, words)
+
+    return complete
+
+
+def _choices(annotation: object) -> list[str]:
+    """The words of a Literal, also within a union."""
+    found: list[str] = []
+    for part in get_args(annotation):
+        found += [part] if isinstance(part, str) else _choices(part)
+    return found
+
+
+def _of_catalogue(incomplete: str, kind: str) -> list[str]:
+    from esdctl.catalog.artifacts import load_catalog
+
+    artifacts = load_catalog(None).artifacts
+    names = (artifact.name for artifact in artifacts if artifact.kind == kind)
+    return _beginning(incomplete, dict.fromkeys(names))
+
+
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     wanted = incomplete.casefold()
     return [name for name in names if name.casefold().startswith(wanted)]
@@ -64,3 +147,51 @@ def _workspace() -> Workspace:
     with suppress(EsdctlError):
         return find_workspace(None)
     return Workspace(Path())
+
+
+# The words are those of modules that load torch; a test holds the two together.
+SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
+FORMS = ("compvis", "diffusers", "delta", "lora", "authors")
+
+Completion = Callable[[str], list[str]]
+
+# The name of a parameter -> what to offer for it; "COMMAND.NAME" where it differs between commands.
+COMPLETIONS: dict[str, Completion] = {
+    "apply.deltas": complete_model,
+    "base": complete_model,
+    "category": complete_category,
+    "concept": complete_concept,
+    "dataset.name": complete_data_set,
+    "device": complete_device,
+    "devices": complete_device,
+    "diff.first": complete_model,
+    "diff.second": complete_model,
+    "download.names": complete_download,
+    "dtype": choices_of("dtype"),
+    "export.model": complete_model,
+    "fetch.name": complete_data_set,
+    "format": choices_of("format"),
+    "info.name": complete_data_set,
+    "inspect.path": complete_model,
+    "model": complete_model,
+    "object_": complete_object,
+    "objects": complete_object,
+    "preset": complete_preset,
+    "prompts.name": complete_data_set,
+    "resume": complete_run,
+    "retain": complete_concept,
+    "scheduler": one_of(SCHEDULERS),
+    "style": complete_style,
+    "styles": complete_style,
+    "template": choices_of("template"),
+    "to": one_of(FORMS),
+    "tracker": choices_of("tracker"),
+    "train_method": complete_method,
+    "trajectory": choices_of("trajectory"),
+    "verify.names": complete_verified,
+}
+
+
+def completion_of(command: str, parameter: str) -> Completion | None:
+    """What to offer for a parameter of a command; None for free text, numbers and flags."""
+    return COMPLETIONS.get(f"{command}.{parameter}") or COMPLETIONS.get(parameter)

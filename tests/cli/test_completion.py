@@ -1,0 +1,78 @@
+"""What a shell offers after Tab, and that it costs no torch."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from esdctl.cli.app import run
+from esdctl.cli.completion import FORMS, SCHEDULERS
+from tests.test_layers import HEAVY, loaded_after
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("esdctl ev", ["evaluate"]),
+        ("esdctl train --concept Do", ["Dogs"]),
+        ("esdctl train --retain Neo", ["Neon_Lines"]),
+        ("esdctl train --preset s", ["style"]),
+        ("esdctl train --train-method esd-x", ["esd-x", "esd-x-strict"]),
+        ("esdctl train --trajectory ", ["exact", "frozen", "rolling"]),
+        ("esdctl train --dtype b", ["bf16"]),
+        ("esdctl train --resume Dogs", ["Dogs-xattn-0a0a0a0a"]),
+        ("esdctl sample --model Dogs", ["Dogs-xattn-0a0a0a0a"]),
+        ("esdctl sample --model pock", ["pocket"]),
+        ("esdctl sample --scheduler d", ["ddim", "dpmsolver++"]),
+        ("esdctl evaluate --base pock", ["pocket"]),
+        ("esdctl export Dogs", ["Dogs-xattn-0a0a0a0a"]),
+        ("esdctl export pocket --to lo", ["lora"]),
+        ("esdctl apply Dogs", ["Dogs-xattn-0a0a0a0a"]),
+        ("esdctl download comp", ["compvis"]),
+        ("esdctl verify i2", ["i2p"]),
+        ("esdctl dataset fetch ", ["unlearn-canvas", "i2p"]),
+        ("esdctl dataset prompts i2p --category sel", ["self-harm"]),
+        ("esdctl dataset prompts unlearn-canvas --object Dog", ["Dogs"]),
+        ("esdctl sample --steps ", []),
+    ],
+)
+def test_a_shell_offers(
+    line: str, offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = tmp_path / "outputs/runs/Dogs-xattn-0a0a0a0a"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    monkeypatch.setenv("ESDCTL_ROOT", str(tmp_path))
+    monkeypatch.setenv("_ESDCTL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    assert run([]) == 0
+    assert capsys.readouterr().out.split() == offered
+
+
+def test_no_completion_loads_torch() -> None:
+    code = (
+        "from esdctl.cli import app, completion; "
+        "[offer('') for offer in completion.COMPLETIONS.values()]"
+    )
+    assert not loaded_after(code) & HEAVY
+
+
+def test_the_words_are_those_of_the_commands() -> None:
+    from esdctl.models.forms import Form
+    from esdctl.sampling.plan import Scheduler
+
+    assert get_args(Scheduler) == SCHEDULERS
+    assert get_args(Form) == FORMS
+
+
+def test_installing_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert run(["--show-completion", "bash"]) == 0
+    assert "_ESDCTL_COMPLETE=complete_bash" in capsys.readouterr().out
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["--install-completion", "bash"]) == 0
+    assert "bash completion installed" in capsys.readouterr().out
