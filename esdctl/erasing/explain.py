@@ -8,13 +8,14 @@ import yaml
 
 from esdctl.erasing.concepts import template_of
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.meanings import MEANINGS
 from esdctl.erasing.preset import load_preset, preset_keys
-from esdctl.erasing.sources import SECTION, Sources, read_sources
+from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
-from esdctl.settings.resolve import resolve
+from esdctl.settings.resolve import Layer, resolve
+from esdctl.settings.setting import setting_of
+from esdctl.settings.settings_file import read_section
 from esdctl.settings.unlearn_diff.keys import (
     ONLY_OF_UNLEARN_DIFF,
     RENAMED,
@@ -22,7 +23,6 @@ from esdctl.settings.unlearn_diff.keys import (
     UNUSED,
     translate,
 )
-from esdctl.settings.yaml_file import read_yaml
 
 PRESET = "unlearn-diff"
 
@@ -68,13 +68,13 @@ def explain(path: Path) -> Explanation:
     Raises:
         InputError: the file is missing or no mapping.
     """
-    rows = tuple(_explained(key, value, path) for key, value in read_yaml(path).items())
+    rows = tuple(_explained(key, value, path) for key, value in read_section(path, SECTION).items())
     faults = [row.fault for row in rows if row.fault]
     is_unlearn_diff = any(row.key in ONLY_OF_UNLEARN_DIFF for row in rows)
     if faults:
         return Explanation(is_unlearn_diff, rows, {}, tuple(faults))
     try:
-        sources = read_sources({}, {}, path)
+        sources = read_sources(EraseRequest(config_file=path))
         config = _settled(sources)
     except UsageError as error:
         return Explanation(is_unlearn_diff, rows, {}, (_told(error),))
@@ -92,7 +92,7 @@ def migrate(path: Path) -> str:
         InputError: the file is missing or no mapping.
         UsageError: something in it is wrong.
     """
-    sources = read_sources({}, {}, path)
+    sources = read_sources(EraseRequest(config_file=path))
     config = _settled(sources)
     notes = [f"without effect: {key} ({UNUSED[key]})" for key in sources.unused]
     architecture = config.model_config_path
@@ -132,7 +132,7 @@ def _explained(key: str, value: object, path: Path) -> Explained:
     known = TrainConfig.model_fields
     try:
         alone = translate({key: value}, known, f"file {path}")
-        config = resolve(TrainConfig, SECTION, {}, {}, path, None, "", alone.values).value
+        config = resolve(TrainConfig, [Layer(f"file {path}", alone.values)]).value
     except UsageError as error:
         return Explained(key, value, _meaning(key), "", _told(error))
     if key in UNUSED:
@@ -146,7 +146,7 @@ def _explained(key: str, value: object, path: Path) -> Explained:
 
 def _meaning(key: str) -> str:
     name = RENAMED.get(key, key)
-    return MEANINGS.get(name, "unknown")
+    return setting_of(TrainConfig, name).help if name in TrainConfig.model_fields else "unknown"
 
 
 def _shown(name: str, value: object) -> str:

@@ -1,6 +1,6 @@
 """From the layers of settings to one typed plan of an erasure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from esdctl.erasing.concepts import (
 )
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.preset import Preset, load_preset
+from esdctl.erasing.request import EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
-from esdctl.erasing.sources import Sources, read_sources
 from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
@@ -24,10 +24,10 @@ from esdctl.models.named import COMPVIS, default_model, run_path
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.settings.resolve import Resolved
-from esdctl.settings.unlearn_diff.keys import translate
+from esdctl.settings.setting import has_effect, setting_of
+from esdctl.settings.settings_file import WORKSPACE_FILES
+from esdctl.settings.unlearn_diff.keys import Translated, translate
 from esdctl.storage.workspace import Workspace
-
-_NO_SETTINGS = {"config", "preset", "output"}  # other flags that --resume does not go with
 
 
 @dataclass(frozen=True)
@@ -60,43 +60,34 @@ class ErasePlan:
 
 
 def plan_erase(
-    flags: Mapping[str, object | None],
-    environment: Mapping[str, str],
-    config_file: Path | None,
-    preset_name: str | None,
-    output: Path | None,
+    request: EraseRequest,
     workspace: Workspace,
-    is_unlearn_diff_line: bool = False,
     reporter: Reporter = Silent(),  # noqa: B008
-    unset: Collection[str] = (),
 ) -> ErasePlan:
     """Resolve settings, concept and model.
 
     Args:
-        flags: of the command line, by the present keys or unlearn_diff's; None where not given.
-        environment: ``ESDCTL_TRAIN_...``.
-        config_file: a YAML file of TrainConfig's keys or unlearn_diff's, or None.
-        preset_name: or None for the one that suits file, model and template.
-        output: the run folder, or None for one below the workspace's outputs.
+        request: what was asked for.
         workspace: where models and outputs lie.
-        is_unlearn_diff_line: whether the flags are spelt as unlearn_diff's; then what is named
-            nowhere has its defaults, the concept too.
         reporter: told of a slow first reading of the model.
-        unset: settings that the preset leaves alone.
 
     Raises:
         UsageError: a setting or a name makes no sense.
         InputError: the model or the file is missing.
     """
-    sources = read_sources(flags, environment, config_file)
+    return _planned(request, read_sources(request), workspace, reporter)
+
+
+def _planned(
+    request: EraseRequest, sources: Sources, workspace: Workspace, reporter: Reporter
+) -> ErasePlan:
     said = sources.resolve(None)
     first = said.value
-    is_bare = not (first.concept or first.prompt or config_file)
-    is_unlearn_diff = sources.is_unlearn_diff or (is_unlearn_diff_line and is_bare)
+    is_bare = not (first.concept or first.prompt or request.config_file)
+    is_unlearn_diff = sources.is_unlearn_diff or (request.is_unlearn_diff_line and is_bare)
     pipeline, notes = _find_model(first, is_unlearn_diff, workspace, reporter)
-    chosen = preset_name or _preset_of(said, is_unlearn_diff, pipeline)
+    chosen = request.preset or _preset_of(said, is_unlearn_diff, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
-    preset = replace(preset, values={k: v for k, v in preset.values.items() if k not in unset})
     resolved = sources.resolve(preset)
     config = _settled(resolved, pipeline, workspace)
     catalogue = read_catalogue(pipeline.folder) or Catalogue(
@@ -108,7 +99,7 @@ def plan_erase(
     _check_warm_start(config, concept)
     if first.template is None:
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
-    notes += _more_notes(config, preset, sources)
+    notes += _more_notes(config, resolved.origins, preset, sources)
     notes += pipeline.files.architecture.notes
     base_digest = pipeline.digest()
     digest = settings_digest(config, concept, base_digest)
@@ -116,7 +107,7 @@ def plan_erase(
     default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
     return ErasePlan(
         config, resolved.origins, preset, concept, catalogue, pipeline, base_digest, digest,
-        output or default, tuple(notes),
+        request.output or default, tuple(notes),
     )  # fmt: skip
 
 
@@ -134,16 +125,21 @@ def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> 
     return bool(own_prompts) or "generic" in (sources.file.dataset_type, sources.flags.dataset_type)
 
 
-def _more_notes(config: TrainConfig, preset: Preset, sources: Sources) -> list[str]:
+def _more_notes(
+    config: TrainConfig, origins: Mapping[str, str], preset: Preset, sources: Sources
+) -> list[str]:
     notes = []
+    if sources.path is not None and sources.path.name in WORKSPACE_FILES and sources.file.values:
+        notes.append(f"settings of {sources.path}: {', '.join(sources.file.values)}")
     if preset.note:
         notes.append(f"preset {preset.name}: {preset.note}")
     if sources.unused:
         notes.append(f"not used any more: {', '.join(sources.unused)}")
-    if config.format == "delta" and (config.output_dir or config.output_name):
-        notes.append("output_dir and output_name are not used: the delta stays in the run folder")
-    if config.pool is not None and config.trajectory != "frozen":
-        notes.append(f"--pool is not used: {config.trajectory} trajectories are the student's own")
+    for name, origin in origins.items():
+        is_given = origin != "default" and not origin.startswith("preset")
+        if is_given and getattr(config, name) is not None and not has_effect(config, name):
+            needs = setting_of(TrainConfig, name).needs
+            notes.append(f"{name} ({origin}) is not used: it needs {needs}")
     return notes
 
 
@@ -195,8 +191,11 @@ def _settled(
     }
     if config.pool is not None:
         changes["pool"] = config.pool.resolve()
-    if config.output_dir is not None and resolved.origins["output_dir"] != "flag":
-        changes["output_dir"] = workspace.root / config.output_dir
+    if config.output_dir is not None:
+        is_flag = resolved.origins["output_dir"] == "flag"
+        changes["output_dir"] = (
+            config.output_dir.resolve() if is_flag else workspace.root / config.output_dir
+        )
     if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
         changes["image_size"] = None  # the preset's is for a full-size model
     return config.model_copy(update=changes)
@@ -223,7 +222,7 @@ def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
 
 def plan_resume(
     path: Path,
-    flags: Mapping[str, object | None],
+    asked: EraseRequest,
     workspace: Workspace,
     reporter: Reporter = Silent(),  # noqa: B008
 ) -> ErasePlan:
@@ -231,7 +230,7 @@ def plan_resume(
 
     Args:
         path: the run folder, or its name in the workspace.
-        flags: of the command line; only those of ``CHANGEABLE`` may be given.
+        asked: may give flags of ``CHANGEABLE``, and nothing else; the environment does not count.
         workspace: where the model lies.
         reporter: told of a slow first reading of the model.
 
@@ -239,31 +238,21 @@ def plan_resume(
         UsageError: a flag would change what comes out, or the base model is another one now.
         InputError: the folder is no run, or its record is damaged.
     """
-    given = {key: value for key, value in flags.items() if value is not None}
-    wanted = translate(given, {*TrainConfig.model_fields, *_NO_SETTINGS}, "flag").values
-    changed = [key for key in wanted if key not in CHANGEABLE]
+    wanted = translate(asked.flags, TrainConfig.model_fields, "flag")
+    others = {"config": asked.config_file, "preset": asked.preset, "output": asked.output}
+    changed = [key for key in wanted.values if key not in CHANGEABLE]
+    changed += [key for key, value in others.items() if value is not None]
     if changed:
         raise UsageError(
             f"--resume keeps the settings; --{changed[0].replace('_', '-')} would change them",
             "leave it out, or start another run",
         )
     path = run_path(path, workspace)
-    _, record = open_run(path)
-    recorded = _mapping(record["settings"], path)
-    unset = {key for key, value in recorded.items() if value is None}
-    named = {key: value for key, value in recorded.items() if value is not None}
-    kept = translate(named, TrainConfig.model_fields, str(path))
-    # A setting that is younger than the run has its default, whatever the preset says today.
-    younger = {
-        key: field.default
-        for key, field in TrainConfig.model_fields.items()
-        if key not in kept.values and field.default is not None
-    }
-    settings = {**younger, **kept.values, **wanted}
-    name = str(record.get("preset", ""))
-    plan = plan_erase(
-        settings, {}, None, name or None, path, workspace, reporter=reporter, unset=unset
-    )
+    run, record = open_run(path)
+    recorded = Translated(_mapping(record["settings"], path), is_unlearn_diff=False)
+    request = EraseRequest(preset=str(record.get("preset", "")) or None, output=path)
+    sources = Sources(run.record, recorded, flags=wanted)
+    plan = _planned(request, sources, workspace, reporter)
     if plan.digest != record["settings_digest"]:
         raise UsageError(
             f"{path} cannot go on: its base model or its settings are not what they were",

@@ -44,8 +44,9 @@ def preset_keys() -> set[str]:
 def load_preset(name: str, template: str, erase_from: bool) -> Preset:
     """Read a preset.
 
-    A preset may hold a section per template under ``templates``, which adds to its other keys, and
-    ``authors_negative_guidance``, eta in the convention of the authors' present code, which is
+    A preset says what differs from the settings' defaults, or, where it was ``published``, all of
+    what was. It may hold a section per template under ``templates``, which adds to its other keys,
+    and ``authors_negative_guidance``, eta in the convention of the authors' present code, which is
     converted to the paper's: minus 1 without erase-from, unchanged with it.
 
     Raises:
@@ -54,7 +55,8 @@ def load_preset(name: str, template: str, erase_from: bool) -> Preset:
     if name not in preset_names():
         raise UsageError(f"no preset {name!r}", did_you_mean(name, preset_names()))
     values = read_yaml(FOLDER / f"{name}.yaml")
-    values.pop("about", None)
+    for key in ("about", "published"):
+        values.pop(key, None)
     templates = values.pop("templates", {})
     if isinstance(templates, dict):
         values |= templates.get(template, {})

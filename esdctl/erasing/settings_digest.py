@@ -5,19 +5,13 @@ import json
 
 from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
+from esdctl.settings.setting import has_effect, setting_of
 from esdctl.storage.digest import sha256_file
 
 # They change how a run is done, not what comes out of it.
 CHANGEABLE = {
-    "devices", "save_every", "gradient_checkpointing", "format", "output_dir", "output_name",
-    "tracker", "tracker_project", "tracker_run", "pool", "contact_sheet",
-}  # fmt: skip
-_LEFT_OUT = {*CHANGEABLE, "model", "model_config_path"}
-# Younger than the first runs, which go on without them.
-_IF_GIVEN = {"dtype", "prediction_type", "until", "probe_every", "warm_start", "compile"}
-_WITHOUT_EFFECT = {  # on trajectories of these kinds
-    "exact": {"pool_size", "pool_uses"}, "rolling": {"pool_uses"}, "frozen": set[str](),
-}  # fmt: skip
+    name for name in TrainConfig.model_fields if setting_of(TrainConfig, name).decides == "nothing"
+}
 
 
 def settings_digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
@@ -28,13 +22,13 @@ def settings_digest(config: TrainConfig, concept: Concept, base_digest: str) -> 
         concept: its prompts and the retained ones.
         base_digest: of the base model.
     """
-    settings = config.model_dump(
-        mode="json", exclude=_LEFT_OUT | _WITHOUT_EFFECT[config.trajectory]
-    )
+    values = {
+        name
+        for name in TrainConfig.model_fields
+        if setting_of(TrainConfig, name).decides == "value" and has_effect(config, name)
+    }
     content: dict[str, object] = {
-        "settings": {
-            k: v for k, v in settings.items() if k not in _IF_GIVEN or v not in (None, False)
-        },
+        "settings": config.model_dump(mode="json", include=values),
         "prompts": concept.prompts,
         "retained": concept.retained,
         "base": base_digest,

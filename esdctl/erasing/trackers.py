@@ -17,7 +17,6 @@ from esdctl.progress import Reporter
 from esdctl.redaction import redacted_document
 from esdctl.storage.atomic import write_text
 
-PROJECT = "esdctl"
 WAIT = 30  # seconds that a server may take to answer before the run goes on without it
 
 
@@ -113,7 +112,7 @@ class _Wandb:
         wandb: Any = import_module("wandb")  # an extra, unknown to the type checker
         with _children_print_to_stderr():
             self._run = wandb.init(
-                project=config.tracker_project or PROJECT,
+                project=config.tracker_project,
                 name=config.tracker_run or run.name,
                 id=_remembered_id(run / "wandb-id"),
                 resume="allow",

@@ -14,8 +14,6 @@ from esdctl.errors import UsageError
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl
 
-PROBE_EVERY = 10  # steps
-
 
 @dataclass(frozen=True)
 class Probed:
@@ -55,7 +53,7 @@ def parse_until(text: str) -> float:
 
 def end_rule(
     until: str | None,
-    every: int | None,
+    every: int,
     probe: Probe | None,
     log: Path,
     reporter: Reporter,
@@ -65,7 +63,7 @@ def end_rule(
 
     Args:
         until: the condition; None never ends.
-        every: steps between probes; None for ``PROBE_EVERY``.
+        every: steps between probes.
         probe: measures; needed where there is a condition.
         log: gets a row for each probe; a resumed run finds there what was measured before.
         reporter: told of each measurement.
@@ -81,7 +79,7 @@ def end_rule(
     least = parse_until(until)
 
     def is_reached(steps: int) -> bool:
-        if (steps == 0 and not is_warm) or steps % (every or PROBE_EVERY):
+        if (steps == 0 and not is_warm) or steps % every:
             return False
         known = _known(log, steps)
         if known is not None:

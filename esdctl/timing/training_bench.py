@@ -12,6 +12,7 @@ from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import train
 from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.erasing.trackers import open_tracker
 from esdctl.errors import UsageError
@@ -87,7 +88,7 @@ def bench_training(
 
 def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     """Open the model as ``train`` does, and measure each kind of pass of its steps."""
-    plan = plan_erase(dict(case.settings), {}, None, case.preset, None, Workspace(root))
+    plan = plan_erase(EraseRequest(dict(case.settings), preset=case.preset), Workspace(root))
     config = plan.config
     devices = find_devices(config.devices)
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
@@ -116,7 +117,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     """
     settings = {"probe_every": PROBED_EVERY, **case.settings, "until": until}
     workspace = Workspace(root)
-    plan = plan_erase(settings, {}, None, case.preset, None, workspace)
+    plan = plan_erase(EraseRequest(settings, preset=case.preset), workspace)
     config = plan.config
     devices = find_devices(config.devices)
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))

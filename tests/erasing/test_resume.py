@@ -17,7 +17,7 @@ def command(model: Path, *arguments: str) -> list[str]:
     return [
         sys.executable, "-m", "esdctl", "train", "--model", str(model), "--concept", "Rust",
         "--preset", "reference", "--train-method", "xattn", "--iterations", str(STEPS),
-        "--ddim-steps", "4", "--lr", "1e-3", "--save-every", "3", "--device", "cpu", *arguments,
+        "--ddim-steps", "4", "--lr", "1e-3", "--save-every", "3", "--devices", "cpu", *arguments,
     ]  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_a_run_killed_at_random_points_ends_bit_equal(
         )
         stop_after(process, tmp_path / "run", steps, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    resumed = [sys.executable, "-m", "esdctl", "train", "--resume", "run", "--device", "cpu"]
+    resumed = [sys.executable, "-m", "esdctl", "train", "--resume", "run", "--devices", "cpu"]
     done = subprocess.run(resumed, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "run\n"

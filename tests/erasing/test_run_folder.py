@@ -142,7 +142,7 @@ def test_retained_concepts_are_in_the_log_and_pull_the_result(train: Train, tmp_
         (["--preset", "referense"], 2, "did you mean reference"),
         (["--retain", "Rust"], 2, "both erased and retained"),
         (["--separator", ""], 2, "separator"),
-        (["--device", "cuda:7"], 6, "this machine has: cpu"),
+        (["--devices", "cuda:7"], 6, "this machine has: cpu"),
         (["--model", "nowhere"], 3, "nowhere"),
         (["--resume", "nowhere"], 3, "nowhere"),
         (["--output", "taken"], 2, "not a run folder"),

@@ -20,6 +20,7 @@ import torch
 from esdctl.erasing.esd.loop import train
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.plan import plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.train_methods import select
 from esdctl.models.precision import DTYPES
@@ -108,7 +109,7 @@ def ours(path: Path, dtype: str, side: int, is_checkpointed: bool) -> tuple[int,
         "dtype": dtype, "image_size": side, "gradient_checkpointing": is_checkpointed,
         "iterations": STEPS, "ddim_steps": 2, "devices": "cpu",
     }  # fmt: skip
-    plan = plan_erase(settings, {}, None, "style", None, Workspace(Path()))
+    plan = plan_erase(EraseRequest(settings, preset="style"), Workspace(Path()))
     config = plan.config
     model = load(plan.pipeline, CPU, DTYPES[dtype])
     ready = prepare(model, plan.pipeline, plan.concept, config)

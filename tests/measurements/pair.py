@@ -22,6 +22,7 @@ from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.esd.step import step_loss
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.erasing.plan import plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
 from esdctl.models.stable_diffusion import load
@@ -123,7 +124,7 @@ def _runners() -> dict[str, Runner]:
 
 def _ours(settings: Mapping[str, object]) -> Runner:
     chosen = {"model": "pocket", "concept": "Mosaic", "train_method": "xattn", **settings}
-    plan = plan_erase(chosen, {}, None, "pocket", None, Workspace(Path()))
+    plan = plan_erase(EraseRequest(chosen, preset="pocket"), Workspace(Path()))
     config = plan.config
     model = load(plan.pipeline, CPU, find_dtype(config.dtype, CPU))
     ready = prepare(model, plan.pipeline, plan.concept, config)

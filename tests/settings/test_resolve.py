@@ -7,45 +7,43 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from esdctl.errors import InputError, UsageError
-from esdctl.settings.resolve import Resolved, resolve
+from esdctl.errors import UsageError
+from esdctl.settings.resolve import Layer, Resolved, read_environment, resolve
+from esdctl.settings.setting import Setting
+from esdctl.settings.yaml_file import read_yaml
 
 
 class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    concept: str
-    train_method: Literal["xattn", "noxattn", "full"] = "xattn"
-    iterations: Annotated[int, Field(ge=1)] = 100
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    separator: str | None = ","
-    retain: tuple[str, ...] = ()
+    concept: Annotated[str, Setting("")]
+    train_method: Annotated[Literal["xattn", "noxattn", "full"], Setting("")] = "xattn"
+    iterations: Annotated[int, Field(ge=1), Setting("")] = 100
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False), Setting("")] = 1e-4
+    separator: Annotated[str | None, Setting("")] = ","
+    retain: Annotated[tuple[str, ...], Setting("")] = ()
 
 
 def resolved(
     tmp_path: Path,
-    flags: Mapping[str, object | None] | None = None,
+    flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
-    yaml: str | None = None,
+    yaml: str = "",
     preset: Mapping[str, object] | None = None,
 ) -> Resolved[Config]:
-    file = None
-    if yaml is not None:
-        file = tmp_path / "train.yaml"
-        file.write_text(yaml)
-    return resolve(
-        Config,
-        "train",
-        {"concept": "Dogs"} if flags is None else flags,
-        environment or {},
-        file,
-        preset,
-        preset_name="pocket",
-    )
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml)
+    layers = [
+        Layer("preset pocket", preset or {}),
+        Layer(f"file {file}", read_yaml(file)),
+        *read_environment(Config, "train", environment or {}),
+        Layer("flag", {"concept": "Dogs"} if flags is None else flags),
+    ]
+    return resolve(Config, layers)
 
 
 def test_each_layer_covers_the_one_below(tmp_path: Path) -> None:
-    flags: dict[str, object | None] = {"concept": "Dogs", "iterations": None}
+    flags = {"concept": "Dogs"}
     environment = {"ESDCTL_TRAIN_LR": "0.2", "ESDCTL_TRAIN_CONCEPT": "Cats", "HOME": "/"}
     yaml = "lr: 0.3\niterations: 30\nconcept: Frogs"
     preset = {"lr": 0.4, "iterations": 40, "train_method": "full"}
@@ -117,7 +115,7 @@ def test_a_bad_value_tells_key_value_origin_and_what_is_allowed(
     with pytest.raises(UsageError) as caught:
         resolved(
             tmp_path,
-            {"concept": "Dogs", "iterations": flag},
+            {"concept": "Dogs"} if flag is None else {"concept": "Dogs", "iterations": flag},
             {"ESDCTL_TRAIN_ITERATIONS": environment},
             yaml,
         )
@@ -149,39 +147,12 @@ def test_a_missing_value_is_named(tmp_path: Path) -> None:
         resolved(tmp_path, {})
 
 
-def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.yaml does not exist"):
-        resolve(Config, "train", {}, {}, tmp_path / "none.yaml", None)
-
-
-@pytest.mark.parametrize(
-    ("yaml", "message"),
-    [
-        ("lr: 1\nconcept: [Dogs\n", r"train\.yaml, line 3: "),
-        ("lr: 1\n\tconcept: Dogs", r"train\.yaml, line 2: "),
-        ("- lr", r"train\.yaml, line 1: expected `key: value` lines"),
-        ("lr: \x00", r"train\.yaml is not a text file"),
-    ],
-)
-def test_a_file_that_is_no_mapping_is_an_input_error(
-    yaml: str, message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match=message):
-        resolved(tmp_path, yaml=yaml)
-
-
-def test_bytes_that_are_no_text_are_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "train.yaml").write_bytes(b"\xff\xfe\x00lr")
-    with pytest.raises(InputError, match="not a text file"):
-        resolve(Config, "train", {}, {}, tmp_path / "train.yaml", None)
-
-
 def test_a_value_that_fits_no_part_of_a_union_is_one_finding() -> None:
     class Batch(BaseModel):
         batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
 
     def batch(value: str) -> Resolved[Batch]:
-        return resolve(Batch, "train", {"batch_size": value}, {}, None, None)
+        return resolve(Batch, [Layer("flag", {"batch_size": value})])
 
     assert batch("auto").value.batch_size == "auto"
     assert batch("4").value.batch_size == 4

@@ -47,7 +47,7 @@ def test_an_empty_separator_is_none_as_it_had_no_effect() -> None:
 
 def test_a_wandb_project_asks_for_wandb() -> None:
     assert translated(wandb_project="p").values == {"tracker_project": "p", "tracker": "wandb"}
-    assert translated(wandb_project=None).values == {"tracker_project": None}
+    assert translated(wandb_project=None).values == {}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from esdctl.cli.app import run
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.plan import plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.sampling import sample as sampling
@@ -74,9 +75,7 @@ def test_a_run_that_is_half_done_is_estimated_by_what_is_left(
 
 
 def test_measuring_a_step_leaves_the_student_as_it_was(tiny_model: Path, tmp_path: Path) -> None:
-    plan = plan_erase(
-        {"model": str(tiny_model), **SETTINGS}, {}, None, None, None, Workspace(tmp_path)
-    )
+    plan = plan_erase(EraseRequest({"model": str(tiny_model), **SETTINGS}), Workspace(tmp_path))
     model = load(plan.pipeline, torch.device("cpu"))
     ready = prepare(model, plan.pipeline, plan.concept, plan.config)
     before = {name: p.detach().clone() for name, p in ready.student.selected.items()}

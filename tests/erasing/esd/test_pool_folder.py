@@ -42,7 +42,7 @@ def test_where_no_trajectory_is_kept_a_notice_says_so(
 ) -> None:
     asked = ["--trajectory", trajectory, "--pool", "pool", "--iterations", "1"]
     assert train("--output", "run", *asked) == 0
-    assert f"--pool is not used: {trajectory} trajectories" in capsys.readouterr().err
+    assert "pool (flag) is not used: it needs trajectory frozen" in capsys.readouterr().err
     assert not (tmp_path / "pool").exists()
 
 

@@ -1,0 +1,89 @@
+"""The options of a command, made of a model's settings: one for each field."""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from esdctl.settings.setting import Field, fields_of
+
+Command = Callable[..., None]
+
+
+def with_settings(
+    model: type[BaseModel], only: Collection[str] | None = None, hidden: Iterable[str] = ()
+) -> Callable[[Command], Command]:
+    """Give a command an option for each setting.
+
+    The command's own parameter ``settings`` gets those that were given: key -> text, several texts,
+    or a boolean. Their types and limits are the model's to check.
+
+    Args:
+        model: its fields are the settings.
+        only: these settings; None for all.
+        hidden: more keys, whose options are not in the help.
+    """
+
+    def decorate(command: Command) -> Command:
+        fields = [f for f in fields_of(model).values() if only is None or f.name in only]
+        options = [_option(field) for field in fields] + [_hidden_option(name) for name in hidden]
+        own = [p for p in _parameters(command) if p.name != "settings"]
+
+        @functools.wraps(command)
+        def call(**given: Any) -> None:
+            settings = {option.name: given.pop(option.name) for option in options}
+            command(**given, settings={k: v for k, v in settings.items() if v is not None})
+
+        parameters = sorted([*options, *own], key=_is_below_a_heading)  # stable
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+    return decorate
+
+
+def _parameters(command: Command) -> Iterable[inspect.Parameter]:
+    signature = inspect.signature(command, eval_str=True)
+    return [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
+
+
+def _is_below_a_heading(parameter: inspect.Parameter) -> bool:
+    said = getattr(parameter.annotation, "__metadata__", ())
+    return any(getattr(option, "rich_help_panel", None) for option in said)
+
+
+def _option(field: Field) -> inspect.Parameter:
+    flag = f"--{field.name.replace('_', '-')}"
+    spellings = [flag, *field.setting.flags]
+    types: dict[str, Any] = {"flag": bool | None, "list": list[str] | None, "value": str | None}
+    if field.kind == "flag":
+        spellings = [f"{flag}/--no-{flag.removeprefix('--')}"]
+    option = typer.Option(
+        *spellings,
+        help=_help(field),
+        metavar=None if field.kind == "flag" else field.metavar,
+        rich_help_panel=field.setting.panel or None,
+    )
+    return _parameter(field.name, Annotated[types[field.kind], option])
+
+
+def _hidden_option(name: str) -> inspect.Parameter:
+    return _parameter(name, Annotated[str | None, typer.Option(hidden=True)])
+
+
+def _parameter(name: str, annotation: object) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _help(field: Field) -> str:
+    """What it is, the words that are allowed where the form does not list them, the default."""
+    parts = [field.setting.help]
+    if field.choices and field.setting.metavar:
+        parts.append(f"One of {', '.join(field.choices)}.")
+    if field.default:
+        parts.append(f"Default: {field.default}.")
+    return " ".join(parts)

@@ -1,0 +1,161 @@
+"""Setting: what is said once, beside a field's name, type, limits and default; the rest is made
+of it: option, environment variable, YAML key, explanation, digest rule, table.
+
+    lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", "Training")] = 1e-5
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A setting has an effect only where another one has one of these values.
+
+    Args:
+        key: the other setting.
+        values: its values; where none are named, any but None and an empty one.
+    """
+
+    key: str
+    values: tuple[str, ...] = ()
+
+    def are_met(self, config: BaseModel) -> bool:
+        """Whether the setting has an effect."""
+        value = getattr(config, self.key)
+        return value in self.values if self.values else bool(value)
+
+    def __str__(self) -> str:
+        return f"{self.key} {' or '.join(self.values)}" if self.values else self.key
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field's type and default do not say.
+
+    Args:
+        help: one or two short sentences.
+        panel: its heading in the help; empty for what people use first.
+        unset: what holds where the value is None.
+        choices: the words that are allowed, where the type does not list them.
+        metavar: the value's form in the help, where the type does not say it.
+        flags: other spellings of its option.
+        decides: what of it decides a result, and goes into the digest: its value, the content of
+            the file that it names, or nothing, so that an interrupted run may go on with another.
+        needs: what it has an effect with; None for always.
+    """
+
+    help: str
+    panel: str = ""
+    unset: str = ""
+    choices: tuple[str, ...] = ()
+    metavar: str = ""
+    flags: tuple[str, ...] = ()
+    decides: Literal["value", "content", "nothing"] = "value"
+    needs: Needs | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting with all that is known of it, in words.
+
+    Args:
+        name: the key in YAML.
+        setting: what is said beside the type.
+        kind: ``flag``, ``list`` or ``value``.
+        choices: the words that are allowed; empty where they are not listed.
+        allowed: type and limits, such as ``integer, at least 1, or auto``.
+        metavar: the value's form in the help, such as ``N|auto``.
+        default: such as ``1e-05``, or what holds where nothing is set.
+    """
+
+    name: str
+    setting: Setting
+    kind: Literal["flag", "list", "value"]
+    choices: tuple[str, ...]
+    allowed: str
+    metavar: str
+    default: str
+
+
+def setting_of(model: type[BaseModel], name: str) -> Setting:
+    """What is said about a field.
+
+    Raises:
+        KeyError: the model has no such field.
+        TypeError: nothing is said about it.
+    """
+    for said in model.model_fields[name].metadata:
+        if isinstance(said, Setting):
+            return said
+    raise TypeError(f"{model.__name__}.{name} has no Setting beside its type")
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, Field]:
+    """All settings of a model, in its order."""
+    schema = model.model_json_schema()
+    return {name: _field(model, name, schema["properties"][name]) for name in model.model_fields}
+
+
+def has_effect(config: BaseModel, name: str) -> bool:
+    """Whether a setting matters beside the others."""
+    needs = setting_of(type(config), name).needs
+    return needs is None or needs.are_met(config)
+
+
+def _field(model: type[BaseModel], name: str, schema: Mapping[str, Any]) -> Field:
+    setting = setting_of(model, name)
+    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    types = {part.get("type") for part in parts}
+    choices = setting.choices or tuple(word for part in parts for word in _words(part))
+    others = [] if setting.choices else [part for part in parts if not _words(part)]
+    allowed = [_limits(part) for part in others]
+    if choices:
+        allowed.append(" or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]])))
+    forms = [_FORMS.get(_type(part), "TEXT") for part in others]
+    default = model.model_fields[name].get_default(call_default_factory=True)
+    return Field(
+        name,
+        setting,
+        "flag" if types == {"boolean"} else "list" if types == {"array"} else "value",
+        choices,
+        ", or ".join(allowed),
+        setting.metavar or "|".join((*forms, *choices)),
+        _shown(default) or setting.unset,
+    )
+
+
+# Types of JSON Schema (``path`` is a format of text): how the help spells a value.
+_FORMS = {"integer": "N", "number": "X", "path": "PATH", "boolean": ""}
+_TYPES = {"boolean": "yes or no", "array": "a text, or several", "string": "text"}
+_LIMITS = {
+    "minimum": "at least {}", "exclusiveMinimum": "above {}", "maximum": "at most {}",
+    "exclusiveMaximum": "below {}", "multipleOf": "a multiple of {}",
+}  # fmt: skip
+
+
+def _type(part: Mapping[str, Any]) -> str:
+    return str(part.get("format") or part.get("type"))
+
+
+def _words(part: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words of a Literal."""
+    return tuple(part.get("enum") or ([part["const"]] if "const" in part else []))
+
+
+def _limits(part: Mapping[str, Any]) -> str:
+    """Type and limits, such as ``integer, at least 1, at most 1000``."""
+    limits = [form.format(part[key]) for key, form in _LIMITS.items() if key in part]
+    return ", ".join([_TYPES.get(_type(part), _type(part)), *limits])
+
+
+def _shown(default: object) -> str:
+    """A default in the form in which it could be given; empty for none."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default)

