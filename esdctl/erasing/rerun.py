@@ -9,6 +9,7 @@ import torch
 from esdctl.checkpoints.changes.delta import read_delta
 from esdctl.erasing.erase import Prober, erase
 from esdctl.erasing.plan import ErasePlan, plan_resume
+from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import run_path
@@ -58,7 +59,7 @@ def plan_rerun(
         UsageError: its base is another model now, or ``output`` exists.
     """
     first = RunFolder(run_path(run, workspace))
-    plan = plan_resume(first.path, {}, workspace, reporter)
+    plan = plan_resume(first.path, EraseRequest(), workspace, reporter)
     if not first.is_finished:
         raise InputError(
             f"the run in {first.path} is not finished",

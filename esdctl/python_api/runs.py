@@ -9,6 +9,7 @@ from PIL import Image
 
 from esdctl.erasing.erase import erase as run_erasure
 from esdctl.erasing.plan import ErasePlan, plan_erase, plan_resume
+from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.erasing.run_folder import open_run as open_run_folder
 from esdctl.erasing.whole_model import whole_model_path, write_whole_model
@@ -18,6 +19,7 @@ from esdctl.models.resolve import resolve_model
 from esdctl.progress import Reporter
 from esdctl.python_api.model import FolderName, Model, as_path, open_model, opened
 from esdctl.python_api.progress import reporting, stopping
+from esdctl.settings.settings_file import find_settings_file
 from esdctl.storage.workspace import Workspace, find_workspace
 
 
@@ -98,11 +100,14 @@ def erase(
     """
     workspace = find_workspace(as_path(root))
     flags = {**settings, "model": model and str(model), "concept": concept}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    request = EraseRequest(
+        flags, os.environ, as_path(config), find_settings_file(workspace.root), preset,
+        as_path(output),
+    )  # fmt: skip
     with reporting(reporter) as telling:
-        plan = plan_erase(
-            flags, os.environ, as_path(config), preset, as_path(output), workspace, reporter=telling
-        )
-        shown = [f"{key}={value!r}" for key, value in flags.items() if value is not None]
+        plan = plan_erase(request, workspace, telling)
+        shown = [f"{key}={value!r}" for key, value in flags.items()]
         return _perform(plan, ["esdctl.erase", *shown], workspace, telling)
 
 
@@ -127,7 +132,7 @@ def resume(
     """
     workspace = find_workspace(as_path(root))
     with reporting(reporter) as telling:
-        plan = plan_resume(Path(run), settings, workspace, telling)
+        plan = plan_resume(Path(run), EraseRequest(settings), workspace, telling)
         return _perform(plan, ["esdctl.resume", str(run)], workspace, telling)
 
 
