@@ -266,6 +266,42 @@ def test_tensors_that_nothing_uses_are_named(
         open_model(written(tmp_path / "m.safetensors", tensors))
 
 
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"),
+        ("double_blocks.0.img_attn.qkv.weight", "FLUX"),
+        ("down_blocks.0.resnets.0.conv1.weight", "diffusers' names"),
+    ],
+)
+def test_another_network_is_named(
+    name: str, match: str, whole: Callable[[Family], Tensors], tmp_path: Path
+) -> None:
+    tensors = {**whole("sd1"), f"model.diffusion_model.{name}": torch.ones(1)}
+    with pytest.raises(InputError, match=match):
+        open_model(written(tmp_path / "m.safetensors", tensors))
+
+
+def test_averages_that_are_left_aside_are_told(
+    whole: Callable[[Family], Tensors], tmp_path: Path
+) -> None:
+    average = {"model_ema.diffusion_modeltime_embed0weight": torch.ones(1)}
+    path = written(tmp_path / "m.safetensors", {**whole("sd1"), **average})
+    [note] = open_model(path).architecture.notes
+    assert "averaged weights" in note
+
+
+def test_weights_in_8_bits_are_refused_with_what_helps(
+    whole: Callable[[Family], Tensors], tmp_path: Path
+) -> None:
+    tensors = whole("sd1")
+    name = "model.diffusion_model.out.2.bias"
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    with pytest.raises(InputError, match=f"{name} has the type F8_E4M3") as error:
+        open_model(written(tmp_path / "m.safetensors", tensors))
+    assert "fp16" in str(error.value.hint)
+
+
 def test_other_metadata_is_passed_over(whole: Callable[[Family], Tensors], tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     said = {"format": "pt", "prompt": "{}", "workflow": "{}", "sd_merge_models": "{}"}

@@ -83,6 +83,8 @@ def test_of_a_plain_folder_there_is_nothing_to_tell(
         ({"prediction_type": "flow_prediction"}, "prediction_type 'flow_prediction'"),
         ({"timestep_spacing": "karras"}, "timestep_spacing 'karras'"),
         ({"snr_shift_scale": 3}, "snr_shift_scale 3"),
+        ({"beta_start": "0.00085"}, "senseless beta_start"),
+        ({"beta_end": 2}, "senseless beta_end"),
         ({"beta_schedule": ..., "beta_start": ...}, "does not say beta_schedule, beta_start"),
     ],
 )
@@ -122,6 +124,9 @@ def test_a_samplers_own_settings_are_used_or_told(
         ("vae", {"_class_name": "AutoencoderTiny"}, "AutoencoderTiny"),
         ("vae", {"latent_channels": 16}, "latent_channels 16"),
         ("vae", {"act_fn": "relu"}, "act_fn"),
+        ("vae", {"scaling_factor": "0.18215"}, "senseless scaling_factor"),
+        ("vae", {"scaling_factor": 0}, "senseless scaling_factor"),
+        ("vae", {"scaling_factor": None}, "senseless scaling_factor"),
         ("unet", {"class_embed_type": "timestep"}, "class_embed_type"),
         ("unet", {"num_class_embeds": 1000}, "num_class_embeds"),
         ("unet", {"addition_embed_type": "image"}, "addition_embed_type 'image'"),
@@ -207,6 +212,39 @@ def test_sdxls_refiner_is_refused_by_what_its_unet_is_told(folder_that_says: Say
     folder = folder_that_says("unet/config.json", "sdxl", **told)
     with pytest.raises(InputError, match="5 numbers beside the prompt"):
         open_model(folder)
+
+
+def test_an_sdxl_that_does_not_say_its_size_conditions_is_refused(folder_that_says: Says) -> None:
+    folder = folder_that_says("unet/config.json", "sdxl", addition_time_embed_dim=None)
+    with pytest.raises(InputError, match="addition_time_embed_dim"):
+        open_model(folder)
+
+
+def test_the_empty_prompt_of_sdxl_is_true_or_false(folder_that_says: Says) -> None:
+    says = {"force_zeros_for_empty_prompt": "false"}
+    with pytest.raises(InputError, match="'false'"):
+        open_model(folder_that_says("model_index.json", "sdxl", **says))
+
+
+@pytest.mark.parametrize("text", [None, "#version: 0.2\ni n\nt h\n"])
+def test_merges_that_are_missing_or_cut_are_refused(
+    text: str | None, folder_that_says: Says
+) -> None:
+    merges = folder_that_says("model_index.json") / "tokenizer" / "merges.txt"
+    merges.unlink()
+    if text is not None:
+        merges.write_text(text)
+    with pytest.raises(InputError, match=r"merges\.txt"):
+        open_model(merges.parents[1])
+
+
+def test_weights_of_another_framework_are_named(folder_that_says: Says) -> None:
+    unet = folder_that_says("model_index.json") / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    (unet / "diffusion_flax_model.msgpack").write_bytes(b"x")
+    with pytest.raises(InputError) as error:
+        open_model(unet.parent)
+    assert "diffusion_flax_model.msgpack" in str(error.value.hint)
 
 
 def test_a_folder_without_sample_size_has_its_familys(folder_that_says: Says) -> None:

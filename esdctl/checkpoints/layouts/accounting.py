@@ -158,6 +158,8 @@ def _refusal(
     lines += _listed("missing", [name for name in missing if name not in paired])
     lines += _listed("unexpected", [name for name in unexpected if name not in paired])
     lines += _listed("misshapen", misfits)
+    if not missing and not unexpected and all(" has the type " in misfit for misfit in misfits):
+        return InputError("\n".join(lines), "get the same model in fp16, bf16 or fp32")
     return InputError(
         "\n".join(lines),
         f"get a complete checkpoint of {titles()}; --model-config-path names the LDM config file "

@@ -37,7 +37,7 @@ from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Config, Family, Part
 from esdctl.models.families.registry import all_families, family_of_unet_config, titles
-from esdctl.models.families.tensor_names import V_PREDICTION_MARK
+from esdctl.models.families.tensor_names import LDM_EMA_UNET, V_PREDICTION_MARK
 from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
 
 FORMAT = "esdctl-checkpoint-1"
@@ -157,6 +157,9 @@ def architecture_of_compvis(
     else:
         named = prediction_type and _known_prediction_type(prediction_type, str(source))
         known = _from_shapes(infos, metadata, source, ldm, named or None)
+    if any(name.startswith(LDM_EMA_UNET) for name in infos):
+        note = "its averaged weights (model_ema) are left aside; its U-Net is the one under model."
+        known = replace(known, notes=(*known.notes, note))
     known = _checked(known, source)
     if prediction_type is None:
         return known

@@ -21,6 +21,10 @@ _WHOLE_NUMBERS = (
     "transformer_layers_per_block", "attention_head_dim",
 )  # fmt: skip
 _LARGEST = 1_000_000
+# Above the first and up to the second; NaN is neither.
+_NUMBERS = {
+    "scaling_factor": (0.0, 1e3), "beta_start": (0.0, 1.0), "beta_end": (0.0, 1.0),
+}  # fmt: skip
 
 
 def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
@@ -34,6 +38,12 @@ def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
     Raises:
         InputError: a size is no whole number, or absurd.
     """
+    for key, (least, most) in _NUMBERS.items():
+        value = config.get(key, most)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _absurd(source, part, key)
+        if not least < value <= most:
+            raise _absurd(source, part, key)
     for key in ("block_out_channels", "down_block_types", "up_block_types"):
         value = config.get(key)
         if value is not None and not (isinstance(value, list | tuple) and len(value) <= _LEVELS):
@@ -85,9 +95,14 @@ def check_size_conditions(unet: Mapping[str, Any], pooled: int, source: Path) ->
     Raises:
         InputError: it asks for more or fewer numbers, as SDXL's refiner does.
     """
-    each = unet.get("addition_time_embed_dim")
-    asked = unet.get("projection_class_embeddings_input_dim")
-    if isinstance(each, int) and isinstance(asked, int) and pooled and asked != pooled + 6 * each:
+    sizes = "addition_time_embed_dim", "projection_class_embeddings_input_dim"
+    each, asked = (unet.get(key) for key in sizes)
+    if type(each) is not int or type(asked) is not int or each <= 0:
+        raise InputError(
+            f"{source}: the config of the unet does not say {' and '.join(sizes)}",
+            "it is damaged; get it again",
+        )
+    if pooled and asked != pooled + 6 * each:
         raise InputError(
             f"{source}: the U-Net is told {(asked - pooled) / each:g} numbers beside the prompt, "
             "not 6",

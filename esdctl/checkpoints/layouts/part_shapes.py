@@ -16,6 +16,14 @@ GROUPS = 32  # of LDM's group norms, wherever the channels allow it
 CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
 # CLIP's vocabulary (bpe_simple_vocab_16e6.txt), and its tokens of a text's start and end.
 VOCABULARY, START, END = 49_408, 49_406, 49_407
+# Networks that lie under LDM's prefix, too, by the beginning of their blocks' names.
+_OTHERS = {
+    f"{LDM_UNET}joint_blocks.": "Stable Diffusion 3",
+    f"{LDM_UNET}double_blocks.": "FLUX or one of its kind",
+    f"{LDM_UNET}double_stream_modulation": "FLUX.2",
+    f"{LDM_UNET}down_blocks.": "a U-Net under diffusers' names",
+    f"{LDM_UNET}transformer_blocks.": "a diffusion transformer",
+}
 
 
 class HasShape(Protocol):
@@ -32,6 +40,10 @@ def family_of(infos: Shapes, source: Path) -> Family:
     Raises:
         InputError: it is of none of them, or a part is missing.
     """
+    for name in infos:
+        for mark, other in _OTHERS.items():
+            if name.startswith(mark):
+                _refuse(source, f"it is {other}, which this version does not read ({name})")
     if not any(name.startswith(LDM_UNET) for name in infos):
         _refuse(source, f"it holds no U-Net under {LDM_UNET}")
     if not any(name.startswith(LDM_VAE) for name in infos):

@@ -51,6 +51,11 @@ def check_index(index: dict[str, Any], family: Family, folder: Path) -> tuple[st
         raise InputError(f"{folder} is a {name}, not a {family.pipeline}", hint)
     if index.get("requires_aesthetics_score"):
         raise InputError(f"{folder} is a refiner: its U-Net is told an aesthetics score", hint)
+    for key, usual in family.pipeline_options.items():
+        if isinstance(usual, bool) and not isinstance(index.get(key, usual), bool):
+            raise InputError(
+                f"{folder}: {key} is {index[key]!r} in model_index.json", "say true or false"
+            )
     known: dict[str, tuple[str, ...]] = {
         part: (kind.class_name,) for part, kind in family.parts.items()
     }

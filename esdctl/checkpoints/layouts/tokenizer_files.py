@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.layouts.part_shapes import END
 from esdctl.errors import InputError
 from esdctl.models.families.family import Config, TextEncoder
 
@@ -19,6 +20,7 @@ _OPEN_CLIP_CONFIG = _PACKAGE / "models" / "assets" / "open_clip" / "tokenizer_co
 
 _END = "<|endoftext|>"
 _LARGEST_MEANS_END = 2  # eos_token_id of older configs: the end is the largest number of a prompt
+_MERGES = 48_894  # and a line that names the version
 _VECTOR = re.compile(r"(.+)_\d+")  # diffusers' names for the further vectors of one token
 
 
@@ -64,7 +66,9 @@ def _tokenizer(folder: Path, encoder: TextEncoder, config: Config) -> TokenizerF
             f"the model in {folder} lacks {encoder.tokenizer}/vocab.json",
             "download or unpack it again",
         )
-    _compare(place, _vocabulary(files), encoder, config)
+    vocabulary = _vocabulary(files)
+    _check_merges(files, vocabulary)
+    _compare(place, vocabulary, encoder, config)
     return TokenizerFiles(place, None, files)
 
 
@@ -89,6 +93,21 @@ def _vocabulary(files: Mapping[str, Path]) -> dict[str, int]:
             f"the tokenizer in {folder} is damaged: {error}", "get it again"
         ) from error
     return known
+
+
+def _check_merges(files: Mapping[str, Path], vocabulary: Mapping[str, int]) -> None:
+    """Without all merges every word falls into pieces that no encoder was trained on."""
+    if "tokenizer.json" in files:
+        return
+    folder = files["vocab.json"].parent
+    if "merges.txt" not in files:
+        raise InputError(f"the tokenizer in {folder} lacks merges.txt", "get the model again")
+    count = len(files["merges.txt"].read_text(encoding="utf-8", errors="replace").splitlines())
+    if vocabulary.get(_END) == END and count < _MERGES:
+        raise InputError(
+            f"{files['merges.txt']} holds {count} lines, and CLIP's {_MERGES}",
+            "it is not complete; get it again",
+        )
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
 
+_OTHER_FRAMEWORKS = (".msgpack", ".onnx", ".h5", ".xml", ".mlmodelc", ".engine", ".gguf")
 # VAEs of 2022 call their attention's layers so; the published SD 1.x folders still do.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_NAME = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)(?=\.)")
@@ -86,6 +87,9 @@ def find_weights(folder: Path, part: str, variant: str | None) -> tuple[Path, ..
         return find_weights(folder, part, variants[0])
     wanted = _names(part, variant)[0]
     hint = "download or unpack it again"
+    others = sorted(path.name for path in place.glob("*") if path.suffix in _OTHER_FRAMEWORKS)
+    if others:
+        hint = f"{', '.join(others[:5])} is of another framework; get the safetensors"
     if variants:
         hint = f"there are variants: {', '.join(variants)}; keep the files of one of them"
     raise InputError(f"the model in {folder} lacks {part}/{wanted}", hint)
