@@ -16,9 +16,9 @@ def as_diffusers_pipeline(model: StableDiffusion) -> Any:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
+        beta_start=model.architecture.noise["beta_start"],
+        beta_end=model.architecture.noise["beta_end"],
+        beta_schedule=model.architecture.noise["beta_schedule"],
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,

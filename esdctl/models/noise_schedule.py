@@ -10,11 +10,11 @@ def read_schedule(config: Mapping[str, Any]) -> Schedule:
     """The schedule that a scheduler's config describes; only the noise's amounts are read.
 
     Args:
-        config: as in an ``Architecture``, which has refused every other process.
+        config: as ``Architecture.noise``; an ``Architecture`` has refused every other process.
     """
     return scaled_linear(
-        config.get("beta_start", 0.00085),
-        config.get("beta_end", 0.012),
-        config.get("prediction_type", "epsilon"),
+        config["beta_start"],
+        config["beta_end"],
+        config["prediction_type"],
         "trailing" if config.get("timestep_spacing") == "trailing" else "leading",
     )

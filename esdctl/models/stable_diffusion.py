@@ -46,7 +46,7 @@ class StableDiffusion:
         self.device = device
         self.dtype = dtype
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
-        self.schedule: Schedule = read_schedule(self.architecture.scheduler)
+        self.schedule: Schedule = read_schedule(self.architecture.noise)
 
     @property
     def files(self) -> ModelFiles:

@@ -15,9 +15,9 @@ from esdctl.checkpoints.layouts.architecture import (
     FORMAT,
     Architecture,
     architecture_from_document,
-    architecture_of_compvis,
     architecture_of_folder,
 )
+from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError, UsageError

@@ -1,5 +1,6 @@
 """From a name to a loaded model, and what is said when a part is missing or damaged."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import DeviceError, InputError, IntegrityError
 from esdctl.models.devices import find_device
+from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
 from esdctl.models.named import default_model
 from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.resolve import resolve_model
@@ -129,8 +131,18 @@ def test_an_absent_device_is_refused_with_what_exists() -> None:
 
 
 def test_the_schedule_is_read() -> None:
-    schedule = read_schedule({"prediction_type": "v_prediction", "timestep_spacing": "trailing"})
+    config = {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    schedule = read_schedule({"beta_start": 0.00085, "beta_end": 0.012, **config})
     assert (schedule.prediction_type, schedule.spacing) == ("v_prediction", "trailing")
+
+
+def test_a_models_own_betas_are_used_wherever_it_runs(copy: Path) -> None:
+    path = copy / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "beta_end": 0.02}))
+    model = load(resolve_model(str(copy), Workspace(copy)), CPU)
+    scheduler = as_diffusers_pipeline(model).scheduler
+    assert scheduler.config.beta_end == 0.02
+    torch.testing.assert_close(model.schedule.alphas_cumprod.float(), scheduler.alphas_cumprod)
 
 
 def test_prompts_are_cleaned_like_clips_own_tokenizer_does(tiny_model: Path) -> None:

@@ -152,7 +152,7 @@ def _made(
         if encoder.full_layers is not None:
             made |= _last_layer(tensors, part.prefix, config["num_hidden_layers"])
     if family.process.has_tables:
-        made |= schedule_buffers(architecture.scheduler)
+        made |= schedule_buffers(architecture.noise)
     if family.process.has_prediction_mark and architecture.prediction_type == "v_prediction":
         made[V_PREDICTION_MARK] = torch.empty(0)
     return made

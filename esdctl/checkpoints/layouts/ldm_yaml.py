@@ -17,9 +17,9 @@ def ldm_yaml(architecture: Architecture) -> str:
         YAML, for ``NAME.yaml`` beside ``NAME.ckpt``.
     """
     params: dict[str, Any] = {
-        "linear_start": architecture.scheduler.get("beta_start", 0.00085),
-        "linear_end": architecture.scheduler.get("beta_end", 0.012),
-        "timesteps": architecture.scheduler.get("num_train_timesteps", 1000),
+        "linear_start": architecture.noise["beta_start"],
+        "linear_end": architecture.noise["beta_end"],
+        "timesteps": architecture.noise["num_train_timesteps"],
         "parameterization": "v" if architecture.prediction_type == "v_prediction" else "eps",
         "scale_factor": architecture.vae.get("scaling_factor", 0.18215),
         "unet_config": {

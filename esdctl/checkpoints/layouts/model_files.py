@@ -11,10 +11,10 @@ import torch
 
 from esdctl.checkpoints.layouts.architecture import (
     Architecture,
-    architecture_of_compvis,
     architecture_of_folder,
 )
 from esdctl.checkpoints.layouts.compvis import read_compvis
+from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_names import with_ldm_names
 from esdctl.checkpoints.layouts.tokenizer_files import (
     TokenizerFiles,

@@ -22,14 +22,14 @@ def schedule_buffers(scheduler: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The tables of a scaled-linear schedule (Ho et al. 2020, eqs. 4 and 7), float32.
 
     Args:
-        scheduler: as in scheduler_config.json.
+        scheduler: as ``Architecture.noise``.
 
     Returns:
         Twelve tensors of shape (timesteps,).
     """
-    start = float(scheduler.get("beta_start", 0.00085))  # v1-inference.yaml
-    end = float(scheduler.get("beta_end", 0.012))
-    count = int(scheduler.get("num_train_timesteps", 1000))
+    start = float(scheduler["beta_start"])
+    end = float(scheduler["beta_end"])
+    count = int(scheduler["num_train_timesteps"])
     # torch's linspace, whose last bits differ from NumPy's, as LDM computes it.
     roots = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64)
     beta = (roots**2).numpy()
