@@ -12,6 +12,7 @@ from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 
 PAGES = Path(__file__).parent.parent / "guide"
+_TABLE_MARK = "<!-- settings table -->"
 # In the order of a newcomer's questions; a page that is not named here comes after them.
 _ORDER = (
     "models", "erasing", "sampling", "evaluation", "downloads", "exports", "web-ui", "python",
@@ -62,13 +63,25 @@ def page(topic: str) -> str:
     name = topic.removesuffix(".md").lower().replace("_", "-").replace(" ", "-")
     if name not in topics():
         raise UsageError(f"the guide has no page {topic!r}", did_you_mean(name, topics(), n=2))
-    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    return text.replace(_TABLE_MARK, _settings_table()) if _TABLE_MARK in text else text
 
 
 def title(topic: str) -> str:
     """A page's first heading."""
     first = (PAGES / f"{topic}.md").read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix("#").strip()
+
+
+def _settings_table() -> str:
+    """All settings of train with defaults and meanings, as Markdown."""
+    from esdctl.erasing.config import TrainConfig
+    from esdctl.erasing.meanings import MEANINGS
+
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for key, field in TrainConfig.model_fields.items():
+        rows.append(f"| `{key}` | {field.get_default()} | {MEANINGS[key]} |")
+    return "\n".join(rows)
 
 
 def _list(json: bool) -> None:

@@ -67,7 +67,7 @@ def test_ua_is_that_of_an_evaluation_on_disk(
     report = json.loads(capsys.readouterr().out)
     assert run(["runs", "--root", str(root), "--json"]) == 0
     dogs = next(row for row in json.loads(capsys.readouterr().out) if row["concept"] == "Dogs")
-    percent = report["model"]["unlearning"]["ua"]["percent"]
+    percent = report["model"]["unlearning"]["Dogs"]["ua"]["percent"]
     assert dogs["ua"] == {"percent": percent, "pictures": 1}
 
 
