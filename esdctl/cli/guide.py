@@ -74,14 +74,11 @@ def title(topic: str) -> str:
 
 
 def _settings_table() -> str:
-    """All settings of train with defaults and meanings, as Markdown."""
+    """All settings of train with types, defaults and meanings, as Markdown."""
     from esdctl.erasing.config import TrainConfig
-    from esdctl.erasing.meanings import MEANINGS
+    from esdctl.settings.table import settings_table
 
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for key, field in TrainConfig.model_fields.items():
-        rows.append(f"| `{key}` | {field.get_default()} | {MEANINGS[key]} |")
-    return "\n".join(rows)
+    return settings_table(TrainConfig).strip()
 
 
 def _list(json: bool) -> None:

@@ -9,7 +9,7 @@ from esdctl.cli.app import run
 from esdctl.cli.guide import PAGES, topics
 from tests.conftest import REPOSITORY
 
-PENDING = {"security.md", "downloads.md", "sampling.md", "exports.md", "hours-and-memory.md"}
+PENDING = {"sampling.md", "exports.md", "hours-and-memory.md"}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 

@@ -27,7 +27,7 @@ OTHERS = {"python3", "python", "pip", ".venv/bin/pip", ".venv/bin/pytest", "uv",
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty workspace; beside it a folder with an ``esdctl`` and a ``python`` that start fast."""
+    """An empty workspace; beside it ``esdctl`` and ``python`` that start fast."""
     root = tmp_path_factory.mktemp("guide")
     (root / "bin").mkdir()
     for name in ("esdctl", "python"):
