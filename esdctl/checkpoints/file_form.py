@@ -15,7 +15,6 @@ class Form(Enum):
 
     SAFETENSORS = "safetensors"
     ZIP = "pickle in a ZIP"  # torch 1.6 and later
-    TAR = "pickle in a tar"  # torch 0.1.9 and earlier
     LEGACY = "pickle with a magic number"  # torch 0.1.10 to 1.5
 
 
@@ -50,8 +49,6 @@ def form_of(path: Path) -> Form:
     _refuse_others(path, head)
     if head.startswith(b"PK\x03\x04"):
         return Form.ZIP
-    if _is_tar(head):
-        return Form.TAR
     if head[8:9] == b"{" and not (head[:8].isascii() and head[:8].decode().isprintable()):
         return Form.SAFETENSORS
     if not any(head):
@@ -78,6 +75,11 @@ def _refuse_others(path: Path, head: bytes) -> None:
     for magic, what, hint in _OTHERS:
         if head.startswith(magic):
             raise InputError(f"{path} is {what}", hint)
+    if _is_tar(head):
+        raise InputError(
+            f"{path} is a tar archive, which torch wrote until 2016",
+            "no Stable Diffusion was ever in that format; unpack it first, if a model lies in it",
+        )
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.lower().startswith(_PAGES):
         raise InputError(f"{path} is an HTML page, not a checkpoint", _DOWNLOAD)

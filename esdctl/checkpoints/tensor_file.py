@@ -35,7 +35,11 @@ class TensorFile(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU, in its stored type, mapped from the file."""
+        """One tensor on the CPU, in its stored type, mapped from the file; NaN is refused."""
+        ...
+
+    def read_unused(self, name: str) -> torch.Tensor:
+        """The same for a tensor that no picture depends on: NaN does not matter in it."""
         ...
 
 
@@ -49,7 +53,7 @@ class PeekedFile:
 
 
 def open_tensors(path: Path, reporter: Reporter = Silent()) -> TensorFile:  # noqa: B008
-    """Open a checkpoint: safetensors, or a pickle in torch's ZIP, tar or older form.
+    """Open a checkpoint: safetensors, or a pickle in torch's ZIP or older form.
 
     A pickle is converted once to safetensors, cached beside it (see ``conversion``). Nothing that
     a pickle names is imported or called.

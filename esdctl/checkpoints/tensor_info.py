@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.refusal import hostile, shown
+from esdctl.checkpoints.refusal import hostile
+from esdctl.errors import IntegrityError
+from esdctl.untrusted_text import shown
 
 # safetensors' names of element types, and torch's types.
 DTYPES: dict[str, torch.dtype] = {
@@ -56,6 +58,9 @@ class TensorInfo:
     def bytes(self) -> int:
         """The size of its data."""
         return self.elements * DTYPES[self.dtype].itemsize
+
+
+_BROKEN = "its training went astray, or the file is damaged; get another version of it"
 
 
 def check_name(name: str, path: Path) -> None:
@@ -110,4 +115,4 @@ def refuse_not_finite(tensor: torch.Tensor, name: str, path: Path) -> None:
     for value in (float(lowest), float(highest)):
         if not math.isfinite(value):
             what = "NaN" if math.isnan(value) else "an infinity"
-            raise hostile(path, f"{shown(name)} holds {what}")
+            raise IntegrityError(f"{path}: {shown(name)} holds {what}", _BROKEN)

@@ -1,4 +1,4 @@
-"""Checkpoints from raw opcodes, in torch's three forms: every number can lie."""
+"""Checkpoints from raw opcodes, in torch's two forms: every number can lie."""
 
 import io
 import pickle
@@ -100,44 +100,9 @@ def legacy_file(
     return head + content + listing + runs
 
 
-def tar_file(
-    content: bytes,
-    *,
-    storages: bytes | None = None,
-    tensors: bytes | None = None,
-    more: Sequence[tarfile.TarInfo] = (),
-) -> bytes:
-    """The form of torch 0.1.9 and earlier; with one storage (10) and one tensor (20)."""
+def tar_file() -> bytes:
+    """A tar archive, as torch 0.1.9 and earlier wrote; what lies in it does not matter."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        members = {
-            "sys_info": pickle.dumps(LITTLE, 2),
-            "storages": tar_storages() if storages is None else storages,
-            "tensors": tar_tensors() if tensors is None else tensors,
-            "pickle": content,
-        }
-        for member, data in members.items():
-            info = tarfile.TarInfo(member)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-        for info in more:
-            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"))
     return packed.getvalue()
-
-
-def tar_storages(count: int = 4, times: int = 1, parts: object = ()) -> bytes:
-    one = pickled(row(number(10), text("cpu"), name("torch", "FloatStorage")))
-    run = one + struct.pack("<q", count) + FLOATS
-    return pickle.dumps(times, 2) + run * times + pickle.dumps(list(parts), 2)  # type: ignore[call-overload]
-
-
-def tar_tensors(
-    shape: Sequence[int] = (2, 2), strides: Sequence[int] = (2, 1), offset: int = 0, on: int = 10
-) -> bytes:
-    one = pickled(row(number(20), number(on), name("torch", "FloatTensor")))
-    sizes = struct.pack(f"<ii{len(shape)}q", len(shape), 0, *shape)
-    strides_and_offset = struct.pack(f"<{len(strides)}qq", *strides, offset)
-    return pickle.dumps(1, 2) + one + sizes + strides_and_offset
-
-
-TAR_ROOT = pickled(table({"state_dict": table({"weight": text("20") + b"Q"})}))

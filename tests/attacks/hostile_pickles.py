@@ -8,7 +8,6 @@ import struct
 from esdctl.errors import InputError
 from tests.attacks.checkpoint_attack import CheckpointAttack
 from tests.attacks.checkpoint_builder import (
-    TAR_ROOT,
     call,
     legacy_file,
     name,
@@ -17,8 +16,6 @@ from tests.attacks.checkpoint_builder import (
     row,
     state_dict,
     table,
-    tar_file,
-    tar_storages,
     tensor,
     text,
     zip_file,
@@ -123,7 +120,6 @@ NAMES = (
     _names("importlib", "import_module"),
     _names("runpy", "run_path"),
     _names("operator", "attrgetter"),
-    _names("functools", "partial"),
     _names("pickle", "loads"),
     _names("ctypes", "CDLL"),
     _names("socket", "create_connection"),
@@ -198,12 +194,6 @@ FORMS = (
                      legacy_file(state_dict(tensor()), facts=Payload())),
     CheckpointAttack("os.system as the list of storages", RUNS,
                      legacy_file(state_dict(tensor()), keys=Payload())),
-    CheckpointAttack("os.system in the tar form", RUNS,
-                     tar_file(pickled(call(_SYSTEM, text(COMMAND))))),
-    CheckpointAttack("os.system as a tar's number of storages", RUNS,
-                     tar_file(TAR_ROOT, storages=pickle.dumps(Payload(), 2))),
-    CheckpointAttack("os.system as a tar's parts of storages", RUNS,
-                     tar_file(TAR_ROOT, storages=tar_storages()[:-4] + pickle.dumps(Payload(), 2))),
     CheckpointAttack("bare pickle", "a bare pickle, not written by torch.save",
                      pickle.dumps({"weight": 1}), InputError),
 )  # fmt: skip

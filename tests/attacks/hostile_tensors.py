@@ -6,7 +6,6 @@ from esdctl.errors import InputError
 from tests.attacks.checkpoint_attack import CheckpointAttack
 from tests.attacks.checkpoint_builder import (
     FLOATS,
-    TAR_ROOT,
     call,
     legacy_file,
     name,
@@ -16,9 +15,6 @@ from tests.attacks.checkpoint_builder import (
     state_dict,
     storage,
     table,
-    tar_file,
-    tar_storages,
-    tar_tensors,
     tensor,
     text,
     zip_file,
@@ -134,27 +130,4 @@ LEGACY = (
                      legacy_file(_GOOD, facts={"little_endian": False}), InputError),
 )  # fmt: skip
 
-TAR = (
-    CheckpointAttack("tar storage with another count", "ends behind the file, which is cut off",
-                     tar_file(TAR_ROOT, storages=tar_storages(2**40))),
-    CheckpointAttack("tar storage with a negative count", "claims -1 elements",
-                     tar_file(TAR_ROOT, storages=tar_storages(-1))),
-    CheckpointAttack("tar storage twice", "holds the storage 10 twice",
-                     tar_file(TAR_ROOT, storages=tar_storages(times=2))),
-    CheckpointAttack("tar part beyond its storage", "a part of a storage reaches beyond",
-                     tar_file(TAR_ROOT, storages=tar_storages(parts=[(11, 10, 3, 9)]))),
-    CheckpointAttack("tar tensor outside", "reaches beyond the end of its storage",
-                     tar_file(TAR_ROOT, tensors=tar_tensors(offset=3))),
-    CheckpointAttack("tar tensor with a negative stride", "has a negative stride",
-                     tar_file(TAR_ROOT, tensors=tar_tensors(strides=(-1, 1)))),
-    CheckpointAttack("tar tensor of a million dimensions", "has an absurd shape of",
-                     tar_file(TAR_ROOT, tensors=tar_tensors(shape=(1,) * 9))),
-    CheckpointAttack("tar tensor on no storage", "on a storage that is not there",
-                     tar_file(TAR_ROOT, tensors=tar_tensors(on=99))),
-    CheckpointAttack("tar pickle names no tensor", "names a tensor that is not in the file",
-                     tar_file(pickled(table({"state_dict": table({"w": text("21") + b"Q"})})))),
-    CheckpointAttack("tar with a billion tensors", "an absurd number of storages or tensors",
-                     tar_file(TAR_ROOT, tensors=pickled(number(2**30)))),
-)  # fmt: skip
-
-TENSORS = (*VIEWS, *STORAGES, *LEGACY, *TAR)
+TENSORS = (*VIEWS, *STORAGES, *LEGACY)

@@ -10,7 +10,6 @@ from safetensors.torch import save
 
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import EsdctlError
-from tests.attacks.checkpoint_builder import TAR_ROOT, tar_file
 
 WEIGHTS = {"a": torch.ones(2, 3), "b": torch.ones(4).half(), "c": torch.arange(3)}
 MUTANTS = 150  # of each form
@@ -26,7 +25,6 @@ def _saved(*, is_zip: bool) -> bytes:
 FORMS = {
     "zip": _saved(is_zip=True),
     "legacy": _saved(is_zip=False),
-    "tar": tar_file(TAR_ROOT),
     "safetensors": save(WEIGHTS, {"about": "a test"}),
 }
 

@@ -24,3 +24,6 @@ class HeldTensors:
     def read(self, name: str) -> torch.Tensor:
         self.was_read.append(name)
         return self.tensors[name]
+
+    def read_unused(self, name: str) -> torch.Tensor:
+        return self.read(name)

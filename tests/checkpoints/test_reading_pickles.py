@@ -2,6 +2,14 @@
 
 import argparse
 import enum
+import functools
+import inspect
+import logging
+import random
+import re
+import signal
+import typing
+import urllib.parse
 from collections import OrderedDict
 from pathlib import Path, PosixPath
 from typing import Any
@@ -9,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from esdctl.checkpoints.tensor_file import TensorFile, open_tensors, peek_tensors
-from esdctl.errors import InputError
-from tests.attacks.checkpoint_builder import TAR_ROOT, tar_file, tar_storages, tar_tensors
+from esdctl.errors import InputError, IntegrityError
+from esdctl.progress import Silent
 
 GRID = torch.arange(12.0).reshape(3, 4) / 7
 
@@ -65,19 +74,6 @@ def test_every_form_and_protocol_that_torch_writes(
     check_equal(opened, weights)
     assert opened.metadata["global_step"] == "875000"
     assert opened.metadata["form"].startswith("pickle")
-
-
-def test_the_tar_form_of_torch_0_1_9(tmp_path: Path) -> None:
-    (tmp_path / "old.pth").write_bytes(tar_file(TAR_ROOT))
-    opened = open_tensors(tmp_path / "old.pth")
-    assert opened.read("weight").tolist() == [[1, 2], [3, 4]]
-
-
-def test_a_part_of_a_storage_in_the_tar_form(tmp_path: Path) -> None:
-    storages = tar_storages(parts=[(11, 10, 1, 3)])
-    tensors = tar_tensors(shape=(2,), strides=(2,), on=11)
-    (tmp_path / "old.pth").write_bytes(tar_file(TAR_ROOT, storages=storages, tensors=tensors))
-    assert open_tensors(tmp_path / "old.pth").read("weight").tolist() == [2, 4]
 
 
 @pytest.mark.parametrize(
@@ -218,3 +214,53 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.ckpt")
     with pytest.raises(InputError, match="a pipe or a device"):
         open_tensors(tmp_path / "model.ckpt")
+
+
+class Notices(Silent):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_what_hyper_parameters_hold_is_left_aside_and_listed_once(tmp_path: Path) -> None:
+    hyper = {
+        "any": typing.Any,
+        "optional": typing.Optional[int],  # noqa: UP045
+        "lists": list[int],
+        "partial": functools.partial(int, base=2),
+        "generator": np.random.default_rng(0),
+        "pattern": re.compile("a"),
+        "rest": ...,
+        "random": random.Random(0),
+        "signature": inspect.signature(Callback),
+        "logger": logging.getLogger("a"),
+        "url": urllib.parse.urlparse("https://example.org"),
+        "signal": signal.SIGTERM,
+        "folder": PosixPath("a"),
+    }
+    path = saved(tmp_path, {"state_dict": {"a": GRID}, "hyper_parameters": hyper})
+    notices = Notices()
+    opened = open_tensors(path, notices)
+    check_equal(opened, {"a": GRID})
+    told = [notice for notice in notices.texts if notice.startswith("left aside")]
+    assert len(told) == 1
+    for name in ("typing.Any", "functools.partial", "re._compile", "random.Random"):
+        assert told[0].count(name) == 1
+    assert "numpy" not in told[0]
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_nan_matters_only_where_it_is_read(suffix: str, tmp_path: Path) -> None:
+    weights = {"good": GRID, "bad": torch.full((3,), torch.nan)}
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".ckpt":
+        torch.save({"state_dict": weights}, path)
+    else:
+        save_file(weights, path)
+    opened = open_tensors(path)
+    assert torch.equal(opened.read("good"), GRID)
+    assert opened.read_unused("bad").isnan().all()
+    with pytest.raises(IntegrityError, match=r"model.*'bad' holds NaN"):
+        opened.read("bad")

@@ -109,6 +109,9 @@ class _Renamed:
     def read(self, name: str) -> torch.Tensor:
         return self.file.read(self.names[name])
 
+    def read_unused(self, name: str) -> torch.Tensor:
+        return self.file.read_unused(self.names[name])
+
 
 def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) -> list[str]:
     """Compare each change's base with the one at hand.

@@ -1,6 +1,6 @@
 """CompVis checkpoints: a whole model in one file, read as and written from diffusers' parts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -21,15 +21,20 @@ LOGIT_SCALE = 4.6052  # ln 100, where CLIP's training ends; nothing in Stable Di
 
 
 class LazyTensors(Mapping[str, torch.Tensor]):
-    """Tensors by their new names, each read from the file when it is asked for, never kept."""
+    """Tensors by their new names, each read when it is asked for, never kept.
 
-    def __init__(self, file: TensorFile, places: Mapping[str, Place]) -> None:
-        self._file = file
+    Args:
+        read: gives a tensor of the file by its name there.
+        places: new name -> where it lies.
+    """
+
+    def __init__(self, read: Callable[[str], torch.Tensor], places: Mapping[str, Place]) -> None:
+        self._read = read
         self._places = places
 
     def __getitem__(self, name: str) -> torch.Tensor:
         place = self._places[name]
-        return from_compvis(self._file.read(place.name), place.transform)
+        return from_compvis(self._read(place.name), place.transform)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -47,9 +52,9 @@ class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
     """
 
     def __init__(self, file: TensorFile, found: Account) -> None:
-        self._parts = {part: LazyTensors(file, rows) for part, rows in found.places.items()}
+        self._parts = {part: LazyTensors(file.read, rows) for part, rows in found.places.items()}
         beside = {name: Place(name) for name in found.beside}
-        self.beside: Mapping[str, torch.Tensor] = LazyTensors(file, beside)
+        self.beside: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, beside)
 
     def __getitem__(self, part: Part) -> Mapping[str, torch.Tensor]:
         return self._parts[part]

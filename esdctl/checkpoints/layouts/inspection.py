@@ -136,7 +136,7 @@ def _inspect_file(path: Path) -> Inspection:
     file = peek_tensors(path)
     about = _about(file)
     form = about.pop("format", None)
-    for key in ("global_step", "dropped"):
+    for key in ("global_step", "dropped", "left_aside"):
         if key in file.metadata:
             about[key] = file.metadata[key]
     sizes: dict[str, Any] = _sizes({"all": file.infos.values()}, (path,))

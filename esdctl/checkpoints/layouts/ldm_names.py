@@ -68,6 +68,10 @@ class RenamedFile:
         """One tensor by its LDM name."""
         return self.file.read(self.stored.get(name, name))
 
+    def read_unused(self, name: str) -> torch.Tensor:
+        """The same for a tensor that no picture depends on."""
+        return self.file.read_unused(self.stored.get(name, name))
+
 
 def with_ldm_names(file: TensorFile) -> TensorFile:
     """The same checkpoint under LDM's names; the file itself where they are its own.

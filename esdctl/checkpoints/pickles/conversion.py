@@ -23,16 +23,17 @@ import torch
 
 from esdctl.checkpoints.pickles.stored_tensor import StoredTensor
 from esdctl.checkpoints.pickles.unpickle import PickledFile
-from esdctl.checkpoints.refusal import hostile, shown
+from esdctl.checkpoints.refusal import hostile
 from esdctl.checkpoints.safetensors.reading import SafetensorsFile, open_safetensors
 from esdctl.checkpoints.safetensors.writing import write_safetensors
-from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo, refuse_not_finite
+from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo
 from esdctl.errors import EsdctlError, InputError, StorageError
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import guard_disk, write_with
 from esdctl.storage.conversion_cache import cache_beside
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.lock import target_lock
+from esdctl.untrusted_text import shown
 
 SOURCE_KEY = "esdctl-source"
 _DIGEST = "[0-9a-f]" * 16
@@ -63,7 +64,7 @@ def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
 
     Raises:
         InputError: the checkpoint changed meanwhile.
-        IntegrityError: a value is NaN or infinite, or the file ends before its tensors do.
+        IntegrityError: the file is damaged, or ends before its tensors do.
         StorageError: there is no room, neither beside the file nor in the temporary folder.
     """
     path = pickled.path
@@ -74,6 +75,8 @@ def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
             if found and replace(found[1], sha256="") == _now(path):
                 return found[0]
     reporter.notice(f"reading {path} for the first time: its weights are copied to safetensors")
+    if "left_aside" in pickled.metadata:
+        reporter.notice(f"left aside, since nothing is run: {pickled.metadata['left_aside']}")
     source = replace(_now(path), sha256=sha256_file(path))
     try:
         return _convert_into(path.parent, pickled, source, reporter)
@@ -162,12 +165,11 @@ def _check_storages(pickled: PickledFile) -> None:
 def _chunks(
     pickled: PickledFile, infos: dict[str, TensorInfo], reporter: Reporter
 ) -> Iterator[bytes]:
-    """The tensors' bytes in order, each value checked; memory holds a chunk or one odd tensor."""
+    """The tensors' bytes in order; memory holds a chunk or one odd tensor."""
     done = 0
     with pickled.path.open("rb") as file:
         for name in infos:
             for part in _parts(file, pickled.tensors[name], pickled.path):
-                refuse_not_finite(part, name, pickled.path)
                 yield part.reshape(-1).view(torch.uint8).numpy().tobytes()
                 done += part.nbytes
             reporter.advanced("convert", done)

@@ -14,9 +14,9 @@ from io import BytesIO
 from pickle import HIGHEST_PROTOCOL
 from typing import Any, Protocol
 
-from esdctl.checkpoints.pickles.names import GlobalName, is_harmful, present_name
+from esdctl.checkpoints.pickles.names import GlobalName, is_executor, present_name
 from esdctl.checkpoints.pickles.values import Inert, Items, PickleFault, Row, Table
-from esdctl.checkpoints.refusal import shown
+from esdctl.untrusted_text import shown
 
 MAX_OPCODES = 4_000_000  # SDXL with optimiser states has about 200,000
 MAX_INTEGER = 16  # bytes; torch's magic number has 10
@@ -25,6 +25,10 @@ _MARK = object()
 
 class Calls(Protocol):
     """What the opcodes that call something are handed to."""
+
+    def mention(self, name: GlobalName) -> None:
+        """Take note of a name in the pickle."""
+        ...
 
     def call(self, function: GlobalName, arguments: Row) -> object:
         """The value of ``function(*arguments)``, without calling it."""
@@ -176,9 +180,10 @@ class _Machine:
         mentioned = present_name(module, name)
         if not mentioned.path.replace(".", "").isidentifier():
             raise PickleFault(f"its pickle names {shown(mentioned.path)}, which names nothing")
-        if is_harmful(mentioned):
+        if is_executor(mentioned):
             fault = f"its pickle names {shown(mentioned.path)}, which would run code on loading"
             raise PickleFault(fault)
+        self._calls.mention(mentioned)
         self.push(mentioned)
 
     def name_from_text(self, argument: str) -> None:

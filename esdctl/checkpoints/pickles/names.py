@@ -1,13 +1,14 @@
-"""The names that a pickle may mention, and those that no checkpoint has a reason to mention.
+"""The names in a pickle, and those whose only use there is to run something.
 
-No name is ever imported or called, so this list is not what protects: it is a tripwire. A file that
-names ``os.system`` is refused aloud rather than read with the call left out, since whoever wrote it
-meant harm. Classes of training frameworks and of unknown packages are kept as inert stubs.
+No name is ever imported or called, so the list of executors is not what protects: it is a tripwire.
+A file that names ``os.system`` is refused aloud rather than read with the call left out, since
+whoever wrote it meant harm. Every other class and function is left aside as an inert stub.
 """
 
-import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass
+
+from esdctl.untrusted_text import shown
 
 
 @dataclass(frozen=True)
@@ -23,64 +24,61 @@ class GlobalName:
 
     def __str__(self) -> str:
         """For messages: escaped, so that no terminal obeys it, and cut."""
-        return ascii(self.path[:100])[1:-1]
+        return shown(self.path)[1:-1]
 
 
-# From the standard library: containers, numbers, times and paths, as hyper-parameters have them.
-_HARMLESS = {
-    "argparse": {"Namespace"},
-    "array": {"array", "_array_reconstructor"},
+# Modules all of whose functions reach a shell, a process, the network, the disk or an interpreter.
+# From published attacks on pickle scanners, and from the standard library's own list of contents.
+_EXECUTOR_MODULES = {
+    # processes, shells, the network and the disk
+    "_posixsubprocess", "_socket", "_winapi", "asyncio", "commands", "ctypes", "_ctypes",
+    "concurrent", "fileinput", "ftplib", "http.client", "http.server", "imaplib", "msvcrt",
+    "multiprocessing", "nntplib", "nt", "os", "platform", "popen2", "poplib", "posix", "pty",
+    "shutil", "smtplib", "socket", "socketserver", "sqlite3", "subprocess", "telnetlib", "tempfile",
+    "_thread", "threading", "urllib.request", "urllib2", "webbrowser", "winreg", "xmlrpc",
+    # interpreters, importers, and what reads pickles
+    "_aix_support", "_osx_support", "_pickle", "_pyrepl", "bdb", "cProfile", "code",
+    "codeop", "dbm", "distutils", "doctest", "ensurepip", "gc", "idlelib", "imp",
+    "importlib", "lib2to3", "marshal", "modulefinder", "pdb", "pickle",
+    "pickletools", "pkgutil", "profile", "pydoc", "runpy", "shelve", "site", "sys", "test",
+    "timeit", "tkinter", "trace", "turtle", "unittest", "venv", "zipapp", "zipimport",
+    # other packages
+    "IPython", "_pytest", "aiohttp", "ansible", "cffi", "cloudpickle", "dill", "django", "execnet",
+    "fabric", "flask", "gevent", "google.colab", "httpx", "invoke", "jinja2", "joblib",
+    "jsonpickle", "mako", "nose", "paramiko", "pip", "pkg_resources", "plumbum", "py", "pydash",
+    "pytest", "requests", "setuptools", "sh", "tornado", "twisted", "urllib3", "werkzeug", "zmq",
+    "numpy.testing", "numpy.f2py", "numpy.distutils", "numpy.ctypeslib", "torch.fx", "torch.hub",
+    "torch.jit", "torch.package", "torch.utils.cpp_extension", "torch.utils.bottleneck",
+    "torch._dynamo", "torch._inductor", "torch.distributed.run", "torch.distributed.launch",
+    "torch.distributed.rpc", "torch.multiprocessing", "torch.utils.collect_env",
+}  # fmt: skip
+
+_EXECUTORS = {
+    "_io": {"FileIO", "open", "open_code"},
+    "_operator": {"attrgetter", "call", "methodcaller"},
+    "bsddb": {"btopen"},
     "builtins": {
-        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list",
-        "object", "range", "set", "slice", "str", "tuple",
+        "__build_class__", "__import__", "apply", "breakpoint", "compile", "delattr", "eval",
+        "exec", "execfile", "file", "getattr", "globals", "input", "locals", "open", "setattr",
+        "vars",
     },
-    "_codecs": {"encode"},  # how bytes are written under protocols 0 to 2
-    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
-    "copyreg": {"_reconstructor", "__newobj__"},
-    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
-    "decimal": {"Decimal"},
-    "fractions": {"Fraction"},
-    "pathlib": {"Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath", "PureWindowsPath"},
-    "types": {"SimpleNamespace"},
-    "uuid": {"UUID"},
+    "io": {"FileIO", "open", "open_code"},
+    "logging.config": {"dictConfig", "fileConfig", "listen"},
+    "numpy": {"DataSource", "fromfile", "load", "loadtxt", "memmap", "save", "savez"},
+    "operator": {"attrgetter", "call", "methodcaller"},
+    "pandas": {"eval", "read_pickle"},
+    "pathlib": {"os", "io"},
+    "torch": {"compile", "load", "save", "classes", "ops"},
+    "torch.serialization": {"load", "save", "_load", "_legacy_load"},
+    "torch.storage": {"_load_from_bytes"},
+    "types": {"CodeType", "FunctionType", "LambdaType", "MethodType"},
+    "uuid": {"_get_command_stdout", "_popen"},
+    "yaml": {"load", "unsafe_load", "load_all", "unsafe_load_all"},
+    "sympy": {"sympify", "lambdify", "parse_expr"},
 }  # fmt: skip
 
-_NUMPY = {
-    "numpy": {"dtype", "ndarray"},
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "numpy.random": {"RandomState", "Generator"},
-}
-_NUMPY_PREFIXES = ("numpy.dtypes.", "numpy.random._pickle.", "numpy.random._mt19937.")
-_NUMPY_SCALARS = ("bool", "int", "uint", "float", "complex", "str_", "bytes_", "longlong")
-
-# Below torch: types, the functions that rebuild tensors, and classes of modules and optimisers.
-_TORCH_PREFIXES = (
-    "torch._tensor.", "torch._utils._rebuild_", "torch.distributions.", "torch.nn.",
-    "torch.optim.", "torch.utils.data.", "torch.version.", "torch.torch_version.",
-    "torch.cuda.amp.", "torch.amp.",
-)  # fmt: skip
-_TORCH = {
-    "torch.Generator", "torch.Size", "torch.Tensor", "torch.device", "torch.layout",
-    "torch.dtype", "torch.memory_format", "torch.serialization._get_layout",
-    "torch.tensor.Tensor", "torch._C._TensorBase", "torch.autograd.variable.Variable",
-    "torch.storage.TypedStorage", "torch.storage.UntypedStorage", "torch.storage._TypedStorage",
-    "torch.storage._UntypedStorage", "torch.contiguous_format", "torch.preserve_format",
-}  # fmt: skip
-_TORCH_DTYPES = ("float", "bfloat", "half", "double", "int", "uint", "long", "short", "bool",
-                 "complex", "qint", "quint", "bits")  # fmt: skip
-
-# Other packages known to run what they are given, from published attacks on pickle scanners.
-_GADGETS = {
-    "IPython", "_pytest", "aiohttp", "ansible", "cffi", "cloudpickle", "commands", "dill",
-    "distutils", "django", "execnet", "fabric", "flask", "google.colab", "gevent", "httpx",
-    "idlelib", "invoke", "jinja2", "joblib", "jsonpickle", "lib2to3", "mako", "nose", "numba",
-    "paramiko", "pip", "pkg_resources", "plumbum", "pty", "py", "pydash", "pytest", "ray",
-    "requests", "scipy", "setuptools", "sh", "sympy", "test", "tornado", "twisted", "urllib3",
-    "werkzeug", "yaml", "zmq",
-}  # fmt: skip
+# What torch and numpy write beside any tensor: not worth a notice.
+_EVERYDAY = {"torch", "numpy", "builtins", "collections", "copyreg", "_codecs"}
 
 
 def present_name(module: str, name: str) -> GlobalName:
@@ -89,31 +87,18 @@ def present_name(module: str, name: str) -> GlobalName:
     return GlobalName(IMPORT_MAPPING.get(module, module), name)
 
 
-def is_harmful(mentioned: GlobalName) -> bool:
-    """Whether no checkpoint has a reason to mention this name."""
-    module, name = mentioned.module, mentioned.name
-    top = module.partition(".")[0]
-    if not all(part[:1].isupper() for part in name.split(".")[:-1]):
-        return True  # a function reached through a module, by which scanners are passed
-    if top == "torch":
-        return not _is_of_torch(mentioned.path)
-    if top == "numpy":
-        return not _is_of_numpy(module, name)
-    if module in _HARMLESS:
-        return name not in _HARMLESS[module]
-    return top in sys.stdlib_module_names or top in _GADGETS or module in _GADGETS
-
-
-def _is_of_torch(path: str) -> bool:
-    last = path.rpartition(".")[2]
-    if path in _TORCH or (path.count(".") <= 2 and last.endswith(("Storage", "Tensor"))):
+def is_executor(mentioned: GlobalName) -> bool:
+    """Whether the name's only use in a pickle is to run something."""
+    *outer, last = mentioned.name.split(".")
+    if outer and not last[:1].isupper():
+        return True  # a function reached through a class or a module, by which scanners are passed
+    if not all(part[:1].isupper() for part in outer):
         return True
-    if path == f"torch.{last}" and last.startswith(_TORCH_DTYPES):
-        return True
-    return path.startswith(_TORCH_PREFIXES)
+    parts = mentioned.module.split(".")
+    above = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return bool(above & _EXECUTOR_MODULES) or last in _EXECUTORS.get(mentioned.module, ())
 
 
-def _is_of_numpy(module: str, name: str) -> bool:
-    if name in _NUMPY.get(module, ()) or f"{module}.{name}".startswith(_NUMPY_PREFIXES):
-        return True
-    return module == "numpy" and name.startswith(_NUMPY_SCALARS)
+def is_everyday(mentioned: GlobalName) -> bool:
+    """Whether the name is one of torch, numpy and Python's own containers."""
+    return mentioned.module.partition(".")[0] in _EVERYDAY

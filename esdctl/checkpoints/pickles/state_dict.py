@@ -1,10 +1,11 @@
 """Where the weights lie in what was pickled: bare, under ``state_dict`` or under ``model``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from esdctl.checkpoints.pickles.stored_tensor import StoredTensor
 from esdctl.checkpoints.pickles.values import Inert, Items, PickleFault, Row, Table, describe
-from esdctl.checkpoints.refusal import shown
+from esdctl.untrusted_text import shown
 
 # Lightning and CompVis; diffusers' and other trainers; judges of pictures.
 _KEYS = ("state_dict", "model", "model_state_dict")
@@ -56,7 +57,7 @@ def find_state_dict(root: object) -> StateDict:
     if not tensors:
         raise PickleFault(f"it holds no weights{_instead(root)}", is_other_kind=True)
     if dropped:
-        metadata["dropped"] = _listing(dropped)
+        metadata["dropped"] = listing(dropped)
     return StateDict(tensors, metadata)
 
 
@@ -101,7 +102,8 @@ def _instead(table: Table) -> str:
     return f": {found!r} is a pickled object ({describe(table[found])})" if found else ""
 
 
-def _listing(names: list[str]) -> str:
-    shown = [ascii(name[:100])[1:-1] for name in names[:_NAMED]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+def listing(names: Sequence[str]) -> str:
+    """The first names, cut and escaped, and how many more there are."""
+    first = [shown(name)[1:-1] for name in names[:_NAMED]]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")

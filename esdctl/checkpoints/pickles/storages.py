@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from esdctl.checkpoints.pickles.names import GlobalName
 from esdctl.checkpoints.pickles.values import PickleFault, Row
-from esdctl.checkpoints.refusal import shown
 from esdctl.checkpoints.tensor_info import DTYPES
+from esdctl.untrusted_text import shown
 
 MAX_PICKLE = 64 * 2**20  # bytes; SDXL's has about 0.5 MB
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from esdctl.checkpoints.pickles.names import GlobalName
+from esdctl.checkpoints.pickles.names import GlobalName, is_everyday
 from esdctl.checkpoints.pickles.storages import Storage, whole
 from esdctl.checkpoints.pickles.values import Inert, Items, PickleFault, Row, Table, describe
 from esdctl.checkpoints.tensor_info import DTYPES, MAX_DIMENSIONS, NAMES, TensorInfo
@@ -80,6 +80,16 @@ class TorchCalls:
     def __init__(self, load: Callable[[object], object]) -> None:
         self._load = load
         self._arguments = 0
+        self._left_aside: dict[str, None] = {}
+
+    @property
+    def left_aside(self) -> tuple[str, ...]:
+        """The classes and functions, beyond torch's and Python's own, that nothing is made of."""
+        return tuple(self._left_aside)
+
+    def mention(self, name: GlobalName) -> None:
+        if not is_everyday(name):
+            self._left_aside[str(name)] = None
 
     def persistent(self, identity: object) -> object:
         return self._load(identity)

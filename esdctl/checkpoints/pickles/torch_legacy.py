@@ -12,15 +12,17 @@ from esdctl.checkpoints.pickles.machine import run_pickle
 from esdctl.checkpoints.pickles.storages import MAX_PICKLE, Storage, storage_of, whole
 from esdctl.checkpoints.pickles.stored_tensor import TorchCalls
 from esdctl.checkpoints.pickles.values import Inert, Items, PickleFault, Row, Table
-from esdctl.checkpoints.refusal import shown
 from esdctl.checkpoints.tensor_info import DTYPES
+from esdctl.untrusted_text import shown
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 VERSION = 1001  # torch.serialization.PROTOCOL_VERSION
 
 
-def read_legacy(path: Path) -> object:
-    """The value of the pickled object, its storages found in the file.
+def read_legacy(path: Path) -> tuple[object, tuple[str, ...]]:
+    """The value of the pickled object, and the classes that it left aside.
+
+    Its storages are found in the file.
 
     Raises:
         PickleFault: what is wrong with the file, or that it is no checkpoint.
@@ -40,7 +42,7 @@ def read_legacy(path: Path) -> object:
         if not isinstance(keys, Items):
             raise PickleFault("its list of storages is no list")
         storages.place(file, head.tell(), keys)
-    return root
+    return root, calls.left_aside
 
 
 def place_storage(file: BinaryIO, storage: Storage, offset: int, size: int) -> int:

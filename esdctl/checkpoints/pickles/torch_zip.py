@@ -15,7 +15,7 @@ from esdctl.checkpoints.pickles.machine import run_pickle
 from esdctl.checkpoints.pickles.storages import MAX_PICKLE, Storage, storage_of
 from esdctl.checkpoints.pickles.stored_tensor import TorchCalls
 from esdctl.checkpoints.pickles.values import PickleFault
-from esdctl.checkpoints.refusal import shown
+from esdctl.untrusted_text import shown
 
 MAX_RECORDS = 100_000
 _MAX_DIRECTORY = 32 * 2**20  # bytes; about 100 a record
@@ -26,8 +26,10 @@ _ENCRYPTED = 0x1
 _TORCHSCRIPT = ("constants.pkl", "code/")
 
 
-def read_zip(path: Path) -> object:
-    """The value of the pickle in a ZIP checkpoint, its storages found in the file.
+def read_zip(path: Path) -> tuple[object, tuple[str, ...]]:
+    """The value of the pickle in a ZIP checkpoint, and the classes that it left aside.
+
+    Its storages are found in the file.
 
     Raises:
         PickleFault: what is wrong with the file.
@@ -40,7 +42,7 @@ def read_zip(path: Path) -> object:
             raise PickleFault(f"its pickle has {pickle.file_size} bytes, more than {MAX_PICKLE}")
         content = _read_record(file, pickle)
     calls = TorchCalls(_StoragesOfRecords(records, top).load)
-    return run_pickle(BytesIO(content), calls)
+    return run_pickle(BytesIO(content), calls), calls.left_aside
 
 
 class _StoragesOfRecords:

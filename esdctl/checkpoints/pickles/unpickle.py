@@ -6,22 +6,21 @@ from functools import cached_property
 from pathlib import Path
 
 from esdctl.checkpoints.file_form import Form
-from esdctl.checkpoints.pickles.state_dict import find_state_dict
+from esdctl.checkpoints.pickles.state_dict import find_state_dict, listing
 from esdctl.checkpoints.pickles.stored_tensor import StoredTensor
 from esdctl.checkpoints.pickles.torch_legacy import read_legacy
-from esdctl.checkpoints.pickles.torch_tar import read_tar
 from esdctl.checkpoints.pickles.torch_zip import read_zip
 from esdctl.checkpoints.pickles.values import PickleFault
-from esdctl.checkpoints.refusal import hostile, shown
+from esdctl.checkpoints.refusal import hostile
 from esdctl.checkpoints.tensor_info import MAX_TENSORS, TensorInfo, check_name, check_shape
 from esdctl.errors import InputError
+from esdctl.untrusted_text import shown
 
 # Names may share a storage; unfolded they may take this many times the file's bytes.
 _UNFOLDED = 4
 
-_READERS: dict[Form, Callable[[Path], object]] = {
+_READERS: dict[Form, Callable[[Path], tuple[object, tuple[str, ...]]]] = {
     Form.ZIP: read_zip,
-    Form.TAR: read_tar,
     Form.LEGACY: read_legacy,
 }
 
@@ -33,7 +32,8 @@ class PickledFile:
     Args:
         path: the file.
         tensors: every weight, as a view of a run of bytes of the file.
-        metadata: see ``state_dict``; with ``form``.
+        metadata: see ``state_dict``; with ``form``, and ``left_aside``: the classes of which
+            nothing is made.
     """
 
     path: Path
@@ -53,14 +53,18 @@ def read_pickled(path: Path, form: Form) -> PickledFile:
         IntegrityError: it lies, is damaged, or would run code.
     """
     try:
-        found = find_state_dict(_READERS[form](path))
+        value, left_aside = _READERS[form](path)
+        found = find_state_dict(value)
     except PickleFault as error:
         if error.is_other_kind:
             raise InputError(
                 f"{path}: {error.fault}", "give a checkpoint: torch.save of a state dict"
             ) from None
         raise hostile(path, error.fault) from None
-    pickled = PickledFile(path, found.tensors, {"form": form.value, **found.metadata})
+    metadata = {"form": form.value, **found.metadata}
+    if left_aside:
+        metadata["left_aside"] = listing(left_aside)
+    pickled = PickledFile(path, found.tensors, metadata)
     _check(pickled)
     return pickled
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from esdctl.checkpoints.pickles.names import GlobalName
-from esdctl.checkpoints.refusal import shown
+from esdctl.untrusted_text import shown
 
 MAX_DEPTH = 100  # containers inside containers; Lightning's checkpoints have about 10
 

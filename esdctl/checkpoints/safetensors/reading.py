@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from esdctl.checkpoints.refusal import hostile, shown
+from esdctl.checkpoints.refusal import hostile
 from esdctl.checkpoints.tensor_info import (
     DTYPES,
     MAX_TENSORS,
@@ -26,6 +26,7 @@ from esdctl.checkpoints.tensor_info import (
     refuse_not_finite,
 )
 from esdctl.errors import InputError, IntegrityError
+from esdctl.untrusted_text import shown
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 METADATA = "__metadata__"
@@ -57,10 +58,19 @@ class SafetensorsFile:
             InputError: the file holds no such tensor.
             IntegrityError: a value is NaN or infinite.
         """
+        tensor = self.read_unused(name)
+        refuse_not_finite(tensor, name, self.path)
+        return tensor
+
+    def read_unused(self, name: str) -> torch.Tensor:
+        """One tensor that is only handed on, so that its values do not matter.
+
+        Raises:
+            InputError: the file holds no such tensor.
+        """
         if name not in self.infos:
             raise InputError(f"{self.path} holds no tensor {shown(name)}")
         tensor: torch.Tensor = self._opened.get_tensor(name)
-        refuse_not_finite(tensor, name, self.path)
         return tensor
 
     @cached_property

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from esdctl.transfer.refusal import refusal, shown
+from esdctl.transfer.refusal import refusal
 from esdctl.transfer.zip.end_record import DirectoryPlace
 from esdctl.transfer.zip.extra import Fields, read_extra, unicode_name, widen
 from esdctl.transfer.zip.limits import (
@@ -22,6 +22,7 @@ from esdctl.transfer.zip.limits import (
     check_total,
 )
 from esdctl.transfer.zip.names import NameTree
+from esdctl.untrusted_text import shown
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")  # 4.3.12
 _ENTRY_SIGNATURE = b"PK\1\2"

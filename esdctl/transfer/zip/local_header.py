@@ -7,7 +7,7 @@ Section numbers are those of PKWARE's APPNOTE 6.3.10.
 
 import struct
 
-from esdctl.transfer.refusal import refusal, shown
+from esdctl.transfer.refusal import refusal
 from esdctl.transfer.zip.directory import (
     DESCRIPTOR_FOLLOWS,
     LOCAL_HEADER_SIZE,
@@ -15,6 +15,7 @@ from esdctl.transfer.zip.directory import (
     read_name,
 )
 from esdctl.transfer.zip.extra import local_sizes, read_extra
+from esdctl.untrusted_text import shown
 
 _HEADER = struct.Struct("<4s5H3L2H")  # 4.3.7
 _SIGNATURE = b"PK\3\4"

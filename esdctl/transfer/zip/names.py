@@ -12,7 +12,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from esdctl.transfer.refusal import refusal, shown
+from esdctl.transfer.refusal import refusal
+from esdctl.untrusted_text import shown
 
 MAX_PATH = 1024  # bytes of UTF-8: PATH_MAX of macOS, the smallest among the systems
 MAX_COMPONENT = 255  # bytes of UTF-8: NAME_MAX of Linux, macOS and others
