@@ -1,16 +1,18 @@
 """A contact sheet: pictures in labelled rows and columns, such as base and erased side by side."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from esdctl.sampling.labels import Font, drawable_labels
 
 GAP = 6  # pixels between pictures
 LINE_SPACING = 4
 MAX_LINES = 4  # of a label; the rest becomes an ellipsis
 PAPER, INK = "white", "black"
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Item = TypeVar("Item")
 
 
@@ -40,9 +42,9 @@ def contact_sheet(
         raise ValueError("a contact sheet needs a picture")
     if len(row_labels) != len(pictures) or any(len(r) != len(column_labels) for r in pictures):
         raise ValueError("each row and each column needs its label")
-    font = ImageFont.load_default(size=font_size)
-    heads = [_wrap(label, side, font) for label in column_labels]
-    flanks = [_wrap(label, side, font) for label in row_labels]
+    labels, font = drawable_labels([*column_labels, *row_labels], font_size)
+    heads = [_wrap(label, side, font) for label in labels[: len(column_labels)]]
+    flanks = [_wrap(label, side, font) for label in labels[len(column_labels) :]]
     head = max(_text_size(text, font)[1] for text in heads)
     flank = max(_text_size(text, font)[0] for text in flanks)
     left, top = flank + (GAP if flank else 0), head + (GAP if head else 0)
@@ -70,6 +72,7 @@ def captioned_sheet(
     columns: int,
     side: int = 160,
     font_size: int = 14,
+    title: str = "",
 ) -> Image.Image:
     """Lay pictures out from left to right in lines of ``columns``, a caption above each.
 
@@ -79,6 +82,7 @@ def captioned_sheet(
         columns: pictures a line, at least 1.
         side: each picture fits into a square of so many pixels.
         font_size: of the captions, in pixels.
+        title: above all of them; "" for none.
 
     Returns:
         The sheet, RGB.
@@ -98,12 +102,38 @@ def captioned_sheet(
     ]
     if not strips or len(pictures) != len(captions):
         raise ValueError("each picture needs its caption")
+    if title:
+        strips.insert(0, _title(title, strips[0].width, font_size))
     sheet = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), PAPER)
     top = 0
     for strip in strips:
         sheet.paste(strip, (0, top))
         top += strip.height
     return sheet
+
+
+def square_columns(count: int, together: int = 1) -> int:
+    """How many pictures a line make a sheet about as wide as high.
+
+    Args:
+        count: of the pictures, at least 1.
+        together: so many belong together; where it can, a line has a multiple of them, or a part.
+    """
+    columns = math.ceil(math.sqrt(count))
+    if together <= 1 or count <= together:
+        return columns
+    fitting = [each for each in range(1, count + 1) if each % together == 0 or together % each == 0]
+    nearest = min(fitting, key=lambda each: abs(each - columns))
+    return nearest if columns <= 2 * nearest <= 4 * columns else columns
+
+
+def _title(text: str, width: int, font_size: int) -> Image.Image:
+    (label,), font = drawable_labels([text], font_size)
+    wrapped = _wrap(label, width - 2 * GAP, font)
+    bottom = GAP + _text_size(wrapped, font)[1]
+    strip = Image.new("RGB", (width, bottom + GAP), PAPER)
+    _write(ImageDraw.Draw(strip), (GAP, bottom), wrapped, font, anchor="ld")
+    return strip
 
 
 def _padded(items: Sequence[Item], length: int) -> list[Item | None]:

@@ -6,7 +6,8 @@ run makes only what is missing, and a run that was killed ends with the same byt
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from PIL import Image
 from esdctl.errors import Interrupted, UsageError
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
-from esdctl.sampling.contact_sheet import captioned_sheet, contact_sheet
+from esdctl.sampling.contact_sheet import (
+    GAP,
+    captioned_sheet,
+    contact_sheet,
+    square_columns,
+)
 from esdctl.sampling.plan import DDIM, BatchSize, Picture, SamplePlan
 from esdctl.sampling.sample import TASK, Pixels, auto_batch_size, batches_of, sample
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_bytes, write_with
@@ -25,8 +31,10 @@ from esdctl.storage.lock import target_lock
 
 ROWS = "pictures.jsonl"
 CONTACT_SHEET = "contact_sheet.png"
-SHEET_COLUMNS = 8
 SHEET_SIDE = 160  # pixels of a picture on the sheet
+SHEET_WIDTH = 8000  # pixels of the whole sheet, about; larger ones fill the memory of viewers
+READABLE = 60  # pixels; a caption above a smaller picture says nothing
+TABLE_RATIO, TABLE_SIDE = 6, 24  # of prompts x seeds; longer tables are strips
 
 Row = Mapping[str, object]
 
@@ -190,18 +198,47 @@ def _open(path: Path) -> Image.Image:
 
 
 def _sheet(plan: SamplePlan, images: Mapping[str, Image.Image]) -> Image.Image:
-    seeds = list(dict.fromkeys(picture.seed for picture in plan.pictures))
-    lines: dict[str, dict[int, Image.Image]] = {}  # row of the prompts file -> seed -> picture
+    """Prompts down and seeds across where that is a table; else about a square with captions."""
+    lines: dict[str, list[Picture]] = {}  # row of the prompts -> its pictures
     for picture in plan.pictures:
-        lines.setdefault(picture.file.partition("-")[0], {})[picture.seed] = images[picture.file]
-    prompts = {picture.file.partition("-")[0]: picture.prompt for picture in plan.pictures}
-    if len(seeds) == 1 or len(seeds) * len(lines) > len(images):
-        captions = [picture.prompt for picture in plan.pictures]
-        columns = min(SHEET_COLUMNS, len(captions))
-        return captioned_sheet(list(images.values()), captions, columns, SHEET_SIDE)
-    return contact_sheet(
-        [[line[seed] for seed in seeds] for line in lines.values()],
-        list(prompts.values()),
-        [f"seed {seed}" for seed in seeds],
-        SHEET_SIDE,
+        lines.setdefault(_row_of(picture), []).append(picture)
+    side = _sheet_side(len(plan.pictures))
+    rows, seeds = list(lines.values()), [picture.seed for picture in next(iter(lines.values()))]
+    if _is_table(rows, seeds):
+        return contact_sheet(
+            [[images[picture.file] for picture in row] for row in rows],
+            [row[0].prompt for row in rows],
+            [f"seed {seed}" for seed in seeds],
+            side,
+        )
+    longest = max(len(row) for row in rows)
+    columns = square_columns(len(images), longest)
+    title, captions = "", [picture.prompt for picture in plan.pictures]
+    if len(rows) == 1 and longest > 1:
+        title, captions = captions[0], [f"seed {seed}" for seed in seeds]
+    elif longest > 1:
+        captions = [f"seed {picture.seed}: {picture.prompt}" for picture in plan.pictures]
+    if side < READABLE:
+        captions = [""] * len(captions)
+    return captioned_sheet(list(images.values()), captions, columns, side, title=title)
+
+
+def _is_table(rows: Sequence[Sequence[Picture]], seeds: Sequence[int]) -> bool:
+    """Whether all rows have the same seeds, several, in a table that is no strip."""
+    counts = len(rows), len(seeds)
+    return (
+        min(counts) > 1
+        and max(counts) <= TABLE_RATIO * min(counts)
+        and max(counts) <= TABLE_SIDE
+        and all([picture.seed for picture in row] == list(seeds) for row in rows)
     )
+
+
+def _row_of(picture: Picture) -> str:
+    """A picture's file name without its seed."""
+    return re.sub(r"(-|_seed)\d+\.\w+$", "", picture.file)
+
+
+def _sheet_side(count: int) -> int:
+    """Pixels of a picture on the sheet: fewer where there are very many."""
+    return max(8, min(SHEET_SIDE, SHEET_WIDTH // square_columns(count) - GAP))

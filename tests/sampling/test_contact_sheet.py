@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esdctl.sampling.contact_sheet import captioned_sheet, contact_sheet
+from esdctl.sampling.contact_sheet import captioned_sheet, contact_sheet, square_columns
+from esdctl.sampling.labels import drawable_labels
 
 RED, GREEN, BLUE = (Image.new("RGB", (16, 16), color) for color in ("red", "lime", "blue"))
 
@@ -55,3 +56,40 @@ def test_labels_and_pictures_must_agree() -> None:
         contact_sheet([], [], [])
     with pytest.raises(ValueError, match="needs its caption"):
         captioned_sheet([RED], [], columns=3)
+
+
+@pytest.mark.parametrize(
+    ("count", "together", "columns"),
+    [
+        (1, 1, 1),
+        (2, 1, 2),
+        (5, 1, 3),
+        (20, 1, 5),
+        (20, 20, 5),
+        (40, 20, 5),
+        (80, 2, 8),
+        (38, 19, 7),
+    ],
+)
+def test_a_sheet_without_a_table_is_about_square(count: int, together: int, columns: int) -> None:
+    assert square_columns(count, together) == columns
+
+
+def test_a_title_makes_room_for_itself() -> None:
+    plain = captioned_sheet([RED, GREEN], ["a", "b"], columns=2)
+    titled = captioned_sheet([RED, GREEN], ["a", "b"], columns=2, title="A Dogs image.")
+    assert (titled.width, titled.height > plain.height) == (plain.width, True)
+
+
+def test_plain_labels_stay_as_they_are_in_pillows_own_font() -> None:
+    labels, font = drawable_labels(["A Dogs image in Van Gogh style."], 14)
+    assert labels == ["A Dogs image in Van Gogh style."]
+    assert font.getname()[0] == "Aileron"  # type: ignore[union-attr]
+
+
+def test_what_no_font_can_draw_is_replaced_and_never_a_box(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("esdctl.sampling.labels.SYSTEM_FONTS", ("no such font.ttf",))
+    (label,), _ = drawable_labels(["café 🐈\u200d⬛ 犬, naïve"], 14)
+    assert label == "cafe ?? ?, naive"
