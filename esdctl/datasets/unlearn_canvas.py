@@ -5,6 +5,10 @@ from typing import Literal
 
 from esdctl import names
 
+# How the benchmark samples an erased model: DDIM, and one picture a cell with each seed.
+BENCHMARK_STEPS, BENCHMARK_GUIDANCE, BENCHMARK_SIZE = 100, 9.0, 512
+BENCHMARK_SEEDS = (188, 288, 588, 688, 888)
+
 SEED_STYLE = "Seed_Images"  # the unstylised photos
 
 STYLES = (

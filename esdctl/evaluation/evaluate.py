@@ -19,9 +19,10 @@ from esdctl.evaluation.metrics.accuracy import (
     measure_unlearning,
 )
 from esdctl.evaluation.plan import EvaluationPlan
+from esdctl.models.erased_concepts import erased_from
 from esdctl.models.resolve import Pipeline
-from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
+from esdctl.sampling.cells import folder_name
 from esdctl.sampling.plan import BatchSize
 
 
@@ -32,6 +33,7 @@ class ModelFigures:
     Args:
         name, digest: which model.
         predictions: the file of its rows.
+        pictures: the folder of its pictures; None where none are kept.
         accuracy: by domain and by concept.
         unlearning: by target; empty without one.
     """
@@ -39,6 +41,7 @@ class ModelFigures:
     name: str
     digest: str
     predictions: str
+    pictures: str | None
     accuracy: Accuracy
     unlearning: dict[str, Unlearning]
 
@@ -78,6 +81,7 @@ def evaluate(
     device: torch.device,
     batch_size: BatchSize,
     reporter: Reporter,
+    pictures: Path | None = None,
 ) -> EvaluationReport:
     """Sample and judge what is not judged yet, the base first, and sum up.
 
@@ -87,6 +91,7 @@ def evaluate(
         device: where to sample and classify.
         batch_size: at most so many pictures at once; changes no picture.
         reporter: told of each picture, and of predictions that are there already.
+        pictures: where to keep the pictures, a folder a model, if the plan says so.
 
     Returns:
         The report.
@@ -97,11 +102,13 @@ def evaluate(
     judging = Judging(plan.classifier, plan.settings, folder, device, batch_size, reporter)
     base, base_rows = None, None
     if plan.pipeline.delta is not None:
-        pipeline = base_of(plan.pipeline, plan.pipeline.delta)
-        file, base_rows = judging.judge(pipeline, plan.cells, "base model")
-        base = _summed_up(pipeline, file, base_rows, plan.targets)
+        pipeline = base_of(plan.pipeline)
+        keep = _kept_in(pictures, pipeline)
+        file, base_rows = judging.judge(pipeline, plan.cells, "base model", keep)
+        base = _summed_up(pipeline, file, base_rows, plan.targets, keep)
     task = "model" if base is None else "erased model"
-    file, rows = judging.judge(plan.pipeline, plan.cells, task)
+    keep = _kept_in(pictures, plan.pipeline)
+    file, rows = judging.judge(plan.pipeline, plan.cells, task, keep)
     retention: dict[str, Retention] = {}
     if base_rows is not None:
         retention = measure_retention(rows, base_rows, plan.targets)
@@ -111,7 +118,7 @@ def evaluate(
         settings=plan.settings,
         seeds=plan.seeds,
         pictures=len(plan.cells),
-        model=_summed_up(plan.pipeline, file, rows, plan.targets),
+        model=_summed_up(plan.pipeline, file, rows, plan.targets, keep),
         base=base,
         percent_of_base=retention,
     )
@@ -125,16 +132,21 @@ def missing_pictures(plan: EvaluationPlan, folder: Path) -> list[int]:
     """
     models = [plan.pipeline]
     if plan.pipeline.delta is not None:
-        models.insert(0, base_of(plan.pipeline, plan.pipeline.delta))
+        models.insert(0, base_of(plan.pipeline))
     files = [JudgementFile(folder, plan.settings, model.digest()) for model in models]
     known = [file.read() for file in files]
     return [sum(cell not in rows for cell in plan.cells) for rows in known]
 
 
-def base_of(pipeline: Pipeline, delta: Path) -> Pipeline:
-    """The model that a delta stands on, under its own name."""
-    name = open_change(delta).about.get("base", "base")
-    return replace(without_delta(pipeline), name=name)
+def base_of(pipeline: Pipeline) -> Pipeline:
+    """The model that all deltas stand on, under its own name."""
+    deltas = [*pipeline.earlier, *([pipeline.delta] if pipeline.delta else [])]
+    name = open_change(deltas[0]).about.get("base", "base") if deltas else pipeline.name
+    return replace(pipeline, name=name, delta=None, earlier=())
+
+
+def _kept_in(pictures: Path | None, pipeline: Pipeline) -> Path | None:
+    return None if pictures is None else pictures / folder_name(pipeline, erased_from(pipeline))
 
 
 def _summed_up(
@@ -142,11 +154,13 @@ def _summed_up(
     file: JudgementFile,
     rows: Sequence[Judgement],
     targets: Sequence[ErasedConcept],
+    keep: Path | None,
 ) -> ModelFigures:
     return ModelFigures(
         name=pipeline.name,
         digest=file.model,
         predictions=str(file.path),
+        pictures=None if keep is None else str(keep),
         accuracy=measure_accuracy(rows),
         unlearning=measure_unlearning(rows, targets),
     )

@@ -80,6 +80,7 @@ class JudgingSettings:
         guidance: the guidance scale.
         image_size: side in pixels.
         scheduler: what solves the equation from noise to picture.
+        stored: the form in which pictures are stored before they are judged; None for none.
     """
 
     classifier: str
@@ -87,12 +88,15 @@ class JudgingSettings:
     guidance: float
     image_size: int
     scheduler: Scheduler = DDIM
+    stored: Literal["jpeg"] | None = None
 
     def document(self) -> dict[str, object]:
-        """As JSON; DDIM is meant where no scheduler is named."""
+        """As JSON; DDIM is meant where no scheduler is named, and pictures as they were made."""
         settings: dict[str, object] = asdict(self)
         if self.scheduler == DDIM:
             del settings["scheduler"]
+        if self.stored is None:
+            del settings["stored"]
         return settings
 
     @property

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import Interrupted
 from esdctl.evaluation.judgements import Cell, Judgement, JudgementFile, JudgingSettings
 from esdctl.evaluation.judges.judge import Classifier, Classify
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
-from esdctl.sampling.plan import BatchSize, Picture
+from esdctl.sampling.cells import CELLS_A_SEED, CellSettings, cell_picture, file_name
+from esdctl.sampling.pictures import make_pictures
+from esdctl.sampling.plan import BatchSize, Picture, SamplePlan
 from esdctl.sampling.sample import Pixels, sample
 from esdctl.storage.lock import target_lock
+
+READ_AT_ONCE = 16  # stored pictures
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Judging:
     reporter: Reporter
 
     def judge(
-        self, pipeline: Pipeline, cells: Sequence[Cell], task: str
+        self, pipeline: Pipeline, cells: Sequence[Cell], task: str, keep: Path | None = None
     ) -> tuple[JudgementFile, list[Judgement]]:
         """Predictions for one model's cells.
 
@@ -48,16 +52,20 @@ class Judging:
             pipeline: the model.
             cells: the pictures, all different.
             task: names the work to the user.
+            keep: a folder for the pictures; what is judged is then read from it. None keeps none.
 
         Returns:
             The model's file, and the predictions in the order of the cells.
 
         Raises:
             InputError: a file is damaged, or the model gives numbers that are not finite.
+            UsageError: the folder holds other pictures.
             Interrupted: the user pressed Ctrl-C; the predictions so far stay.
             StorageError: the disk is full or not writable.
         """
         file = JudgementFile(self.folder, self.settings, pipeline.digest())
+        if keep is not None:
+            self._store_pictures(pipeline, cells, keep)
         with target_lock(file.path, self.reporter):
             known = file.read()
             missing = [cell for cell in cells if cell not in known]
@@ -69,7 +77,7 @@ class Judging:
             if missing:
                 self.reporter.started(task, len(cells), "pictures", done)
                 try:
-                    for prediction in self._predictions(pipeline, missing):
+                    for prediction in self._judgements(pipeline, missing, keep):
                         file.append(prediction)
                         known[prediction.cell] = prediction
                         done += 1
@@ -82,11 +90,28 @@ class Judging:
                 self.reporter.finished(task)
         return file, [known[cell] for cell in cells]
 
-    def _predictions(self, pipeline: Pipeline, cells: Sequence[Cell]) -> Iterator[Judgement]:
-        model = load(pipeline, self.device)
+    def _judgements(
+        self, pipeline: Pipeline, cells: Sequence[Cell], keep: Path | None
+    ) -> Iterator[Judgement]:
+        if keep is None:
+            batches = self._sampled(load(pipeline, self.device), cells)
+        else:
+            batches = _stored(cells, keep)
         classify = self.classifier.load(self.device, self.reporter)
-        for batch, pixels in self._sampled(model, cells):
+        for batch, pixels in batches:
             yield from classified(classify, batch, pixels)
+
+    def _store_pictures(self, pipeline: Pipeline, cells: Sequence[Cell], folder: Path) -> None:
+        pictures = tuple(picture_of(cell, self.settings, _file_of(cell)) for cell in cells)
+        plan = SamplePlan(pipeline.name, pipeline.identity(), pictures)
+        make_pictures(
+            plan,
+            folder,
+            lambda: load(pipeline, self.device),
+            self.batch_size,
+            self.reporter,
+            show=lambda row: None,
+        )
 
     def _sampled(
         self, model: StableDiffusion, cells: Sequence[Cell]
@@ -100,16 +125,24 @@ class Judging:
 
 def picture_of(cell: Cell, settings: JudgingSettings, file: str) -> Picture:
     """The picture of a cell, by the name ``file``."""
-    return Picture(
-        file=file,
-        prompt=evaluation_prompt(cell.style, cell.object),
-        seed=cell.seed,
-        guidance=settings.guidance,
-        steps=settings.steps,
-        width=settings.image_size,
-        height=settings.image_size,
-        scheduler=settings.scheduler,
-    )
+    made = CellSettings(settings.steps, settings.guidance, settings.image_size, settings.scheduler)
+    return cell_picture(cell.style, cell.object, cell.seed, made, file)
+
+
+def _file_of(cell: Cell) -> str:
+    return file_name(cell.style, cell.object, cell.seed // CELLS_A_SEED)
+
+
+def _stored(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[list[Cell], list[Pixels]]]:
+    """Cells and their pictures as they are on disk, a few at a time."""
+    for start in range(0, len(cells), READ_AT_ONCE):
+        batch = list(cells[start : start + READ_AT_ONCE])
+        yield batch, [_read(folder / _file_of(cell)) for cell in batch]
+
+
+def _read(path: Path) -> Pixels:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def classified(

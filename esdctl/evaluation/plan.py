@@ -4,24 +4,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
-from esdctl.checkpoints.changes.apply import open_change
-from esdctl.checkpoints.safetensors.metadata import erased_names
-from esdctl.datasets.prompts import MAX_SEED
 from esdctl.errors import UsageError
 from esdctl.evaluation.judgements import Cell, JudgingSettings
 from esdctl.evaluation.judges.find import find_classifier
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
+from esdctl.models.erased_concepts import erased_from
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
-from esdctl.names import nearest
+from esdctl.sampling.cells import check_seeds, known_name, plan_grid
 from esdctl.sampling.defaults import DEFAULT_SEED
 from esdctl.sampling.plan import DDIM, Scheduler, most_steps
 
 SEEDS = (DEFAULT_SEED,)
 MODELS = Path("models")  # of the workspace in the current folder
-CELLS_A_SEED = 10_000  # a classifier has fewer styles x objects
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Request:
         styles, objects: restrict the grid to these.
         scheduler: what solves the equation from noise to picture.
         classifier: who judges.
+        keeps_pictures: in the benchmark's layout, as JPEG, which is then what is judged.
     """
 
     concepts: tuple[str, ...] = ()
@@ -46,6 +45,7 @@ class Request:
     objects: tuple[str, ...] | None = None
     scheduler: Scheduler = DDIM
     classifier: str | None = None
+    keeps_pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ class EvaluationPlan:
 def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS) -> EvaluationPlan:
     """Spell out an evaluation.
 
-    The noise of a picture has the seed ``10000 seed + cell``, where ``cell`` counts styles x
-    objects in the classifier's order, so that no two pictures of an evaluation share their noise,
-    and a restricted grid holds the same pictures as the whole one.
+    The noise of each cell is its own: see ``Grid.noise_seed``.
 
     Args:
         pipeline: the base or an erased model.
@@ -103,24 +101,20 @@ def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS)
     """
     classifier = find_classifier(pipeline, models, request.classifier)
     settings = _settings(pipeline, classifier, request)
-    styles, objects = classifier.styles, classifier.objects
-    targets = _targets(pipeline, request.concepts, styles, objects)
-    chosen_styles = _chosen(request.styles, styles, "style")
-    chosen_objects = _chosen(request.objects, objects, "object")
+    targets = _targets(pipeline, request.concepts, classifier.styles, classifier.objects)
+    grid = plan_grid(
+        classifier.styles, classifier.objects, request.styles, request.objects, "classifier"
+    )
     for target in targets:
-        if target.name not in (*chosen_styles, *chosen_objects):
+        if target.name not in (*grid.chosen_styles, *grid.chosen_objects):
             raise UsageError(
                 f"the target {target.name} is not among the {target.kind}s to evaluate",
                 f"add it to --{target.kind}s",
             )
     cells = tuple(
-        Cell(
-            style,
-            name,
-            seed * CELLS_A_SEED + styles.index(style) * len(objects) + objects.index(name),
-        )
-        for style in chosen_styles
-        for name in chosen_objects
+        Cell(style, name, grid.noise_seed(style, name, seed))
+        for style in grid.chosen_styles
+        for name in grid.chosen_objects
         for seed in request.seeds
     )
     return EvaluationPlan(pipeline, classifier, targets, settings, request.seeds, cells)
@@ -134,7 +128,8 @@ def _settings(pipeline: Pipeline, classifier: Classifier, request: Request) -> J
     _check(request, steps, guidance)
     side = trained_size(pipeline)
     size = side if recipe.largest is None else min(side, recipe.largest)
-    return JudgingSettings(classifier.digest(), steps, guidance, size, request.scheduler)
+    stored: Literal["jpeg"] | None = "jpeg" if request.keeps_pictures else None
+    return JudgingSettings(classifier.digest(), steps, guidance, size, request.scheduler, stored)
 
 
 def _check(request: Request, steps: int, guidance: float) -> None:
@@ -143,9 +138,7 @@ def _check(request: Request, steps: int, guidance: float) -> None:
         raise UsageError(f"--steps is {steps}", f"use 1 to {most}")
     if not 0 <= guidance < math.inf:
         raise UsageError(f"--guidance is {guidance}", "use a number of at least 0")
-    largest = MAX_SEED // CELLS_A_SEED - 1
-    if not request.seeds or not all(0 <= seed <= largest for seed in request.seeds):
-        raise UsageError("--seeds: a seed is out of range", f"use 0 to {largest}")
+    check_seeds(request.seeds)
 
 
 def _targets(
@@ -153,36 +146,14 @@ def _targets(
 ) -> tuple[ErasedConcept, ...]:
     """The concepts that the user names, else those that the metadata does; a base has none."""
     if not concepts and pipeline.delta is not None:
-        named = erased_names(open_change(pipeline.delta).about)
-        if not named:
+        concepts = erased_from(pipeline)
+        if not concepts:
             raise UsageError(
                 f"{pipeline.delta} does not say what was erased", "name it with --concept"
             )
-        concepts = [concept.name for concept in named]
-    names = [_known(concept, [*styles, *objects], "concept") for concept in concepts]
+    known = [*styles, *objects]
+    names = [known_name(concept, known, "concept", "classifier") for concept in concepts]
     return tuple(
         ErasedConcept("style" if name in styles else "object", name)
         for name in dict.fromkeys(names)
     )
-
-
-def _chosen(wanted: Sequence[str] | None, names: Sequence[str], kind: str) -> list[str]:
-    """The wanted names in the classifier's spelling and order; all of them where none is wanted."""
-    if wanted is None:
-        return list(names)
-    chosen = {_known(name, names, kind) for name in wanted}
-    return [name for name in names if name in chosen]
-
-
-def _known(wanted: str, names: Sequence[str], kind: str) -> str:
-    """The classifier's spelling of a name; ``neon lines`` means ``Neon_Lines``."""
-    by_key = {_key(name): name for name in names}
-    if _key(wanted) in by_key:
-        return by_key[_key(wanted)]
-    near = nearest(wanted, names)
-    hint = f"nearest known: {', '.join(near)}" if near else f"known: {', '.join(names)}"
-    raise UsageError(f"the classifier knows no {kind} {wanted!r}", hint)
-
-
-def _key(name: str) -> str:
-    return "_".join(name.replace("_", " ").split()).casefold()

@@ -1,7 +1,7 @@
-"""Pictures on disk: a folder of PNG files and pictures.jsonl, one row each; resumable.
+"""Pictures on disk: a folder of PNG or JPEG files and pictures.jsonl, one row each; resumable.
 
-A PNG is renamed into place before its row is appended, so a row always has its picture. A second
-run makes only what is missing, and a run that was killed ends with the same bytes.
+A picture is renamed into place before its row is appended, so a row always has its picture. A
+second run makes only what is missing, and a run that was killed ends with the same bytes.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def make_pictures(
 
     Returns:
         All rows in the order of the plan: the picture's settings, ``model``, ``model_digest``, and
-        ``sha256`` of the PNG.
+        ``sha256`` of the file.
 
     Raises:
         UsageError: the folder holds something else, or pictures with other settings.
@@ -172,14 +172,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _store(plan: SamplePlan, picture: Picture, pixels: Pixels, folder: Path) -> Row:
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, format="PNG")
-    write_bytes(folder / picture.file, png.getvalue())
+    content = io.BytesIO()
+    form = "JPEG" if picture.file.endswith(".jpg") else "PNG"
+    Image.fromarray(pixels).save(content, format=form)  # JPEG with Pillow's quality of 75
+    write_bytes(folder / picture.file, content.getvalue())
     row = {
         **picture.document(),
         "model": plan.model,
         "model_digest": plan.digest,
-        "sha256": hashlib.sha256(png.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(content.getvalue()).hexdigest(),
     }
     append_jsonl(folder / ROWS, row)
     return row

@@ -14,6 +14,7 @@ from esdctl.errors import UsageError
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.defaults import DEFAULT_SEED, DEFAULT_STEPS, default_guidance
+from esdctl.sampling.row_notes import is_suitable, unused_in_rows
 from esdctl.settings.choice import one_of
 
 MAX_STEPS = 1000  # the noise schedule has no more timesteps
@@ -85,11 +86,13 @@ class SamplePlan:
         model: what the user calls it.
         digest: sha256 of the model's files.
         pictures: in the order of the rows, then of the seeds.
+        notes: what was asked for and does not count.
     """
 
     model: str
     digest: str
     pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -114,6 +117,8 @@ def plan_pictures(
 ) -> SamplePlan:
     """Spell out which pictures to make; a setting beats a row's own value, which beats the default.
 
+    A row's size that is far from the model's own was meant for another model, and does not count.
+
     Args:
         pipeline: the model; its folder says how large its pictures are.
         rows: the prompts, at least one.
@@ -126,17 +131,19 @@ def plan_pictures(
         UsageError: a setting is out of range, or a size does not suit the model.
         InputError: the model's folder does not say its size.
     """
-    _check(settings)
+    check_settings(settings)
     side = trained_size(pipeline)
+    asked = settings.seeds, settings.guidance, settings.image_size
     pictures = tuple(
         _picture(row, seed, f"{index:05d}-{seed}.png", settings, pipeline, side)
         for index, row in enumerate(rows)
         for seed in settings.seeds or (DEFAULT_SEED if row.seed is None else row.seed,)
     )
     for width, height in {(picture.width, picture.height) for picture in pictures}:
-        _check_size(width, side)
-        _check_size(height, side)
-    return SamplePlan(pipeline.name, pipeline.identity(), pictures)
+        check_size(width, side)
+        check_size(height, side)
+    notes = unused_in_rows(rows, *asked, side)
+    return SamplePlan(pipeline.name, pipeline.identity(), pictures, notes)
 
 
 def parse_batch_size(text: str) -> BatchSize:
@@ -192,19 +199,27 @@ def _picture(
     row: PromptRow, seed: int, file: str, settings: SamplingSettings, pipeline: Pipeline, side: int
 ) -> Picture:
     guidance = settings.guidance if settings.guidance is not None else row.guidance
+    width, height = row.width or side, row.height or side
+    if not (is_suitable(width, side) and is_suitable(height, side)):
+        width = height = side
     return Picture(
         file=file,
         prompt=row.prompt,
         seed=seed,
         guidance=default_guidance(pipeline) if guidance is None else guidance,
         steps=settings.steps,
-        width=settings.image_size or row.width or side,
-        height=settings.image_size or row.height or side,
+        width=settings.image_size or width,
+        height=settings.image_size or height,
         scheduler=settings.scheduler,
     )
 
 
-def _check(settings: SamplingSettings) -> None:
+def check_settings(settings: SamplingSettings) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        UsageError: names the flag.
+    """
     most = most_steps(settings.scheduler)
     if not 1 <= settings.steps <= most:
         raise UsageError(f"--steps is {settings.steps}", f"use 1 to {most}")
@@ -218,8 +233,16 @@ def _check(settings: SamplingSettings) -> None:
             raise UsageError(f"the seed {seed} is out of range", f"use 0 to {MAX_SEED}")
 
 
-def _check_size(pixels: int, side: int) -> None:
-    """Refuse sizes far from what the model was trained for: they show noise, or fill the memory."""
+def check_size(pixels: int, side: int) -> None:
+    """Refuse sizes far from what a model was trained for: they show noise, or fill the memory.
+
+    Args:
+        pixels: the side that is asked for.
+        side: what the model was trained for.
+
+    Raises:
+        UsageError: says which sizes there are.
+    """
     smallest, largest = max(8, side // 4), side * 4
     if not smallest <= pixels <= largest:
         raise UsageError(

@@ -16,7 +16,13 @@ import torch
 from PIL import Image
 
 from esdctl.checkpoints.tensor_file import TensorInfo, open_tensors, peek_tensors
-from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
+from esdctl.datasets.unlearn_canvas import (
+    BENCHMARK_GUIDANCE,
+    BENCHMARK_SIZE,
+    BENCHMARK_STEPS,
+    OBJECTS,
+    STYLES,
+)
 from esdctl.errors import InputError
 from esdctl.evaluation.judges.judge import Classify, Judge, SamplingRecipe, Verdict, verdicts
 from esdctl.evaluation.judges.vision_transformer import HEAD, Sizes, VisionTransformer
@@ -30,7 +36,9 @@ STYLE_STEM, OBJECT_STEM = "style50", "style50_cls"
 SUFFIXES = (".pth", ".safetensors")
 
 # The benchmark's protocol. Its pictures have 512 pixels; a probe takes a quarter of its steps.
-RECIPE = SamplingRecipe(steps=100, guidance=9.0, probe_steps=25, largest=512)
+RECIPE = SamplingRecipe(
+    steps=BENCHMARK_STEPS, guidance=BENCHMARK_GUIDANCE, probe_steps=25, largest=BENCHMARK_SIZE
+)
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
 _SHOWN = 10  # names in an error
