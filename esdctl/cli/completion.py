@@ -173,6 +173,7 @@ COMPLETIONS: dict[str, Completion] = {
     "format": choices_of("format"),
     "info.name": complete_data_set,
     "inspect.path": complete_model,
+    "layout": one_of(("unlearn-canvas",)),
     "model": complete_model,
     "object_": complete_object,
     "objects": complete_object,

@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.cell_options import (
+    LAYOUT,
+    LayoutOption,
+    ObjectsOption,
+    StylesOption,
+    is_layout,
+    names_in,
+)
 from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
@@ -55,12 +63,6 @@ StepsOption = Annotated[
 GuidanceOption = Annotated[
     float | None, typer.Option("--guidance", help="Guidance scale. Default 3; 9 under style50.")
 ]
-StylesOption = Annotated[
-    str | None, typer.Option("--styles", metavar="A,B", help="These styles; else all.")
-]
-ObjectsOption = Annotated[
-    str | None, typer.Option("--objects", metavar="A,B", help="These objects; else all.")
-]
 ClassifierOption = Annotated[
     str | None,
     typer.Option(
@@ -94,6 +96,7 @@ def evaluate(
     styles: StylesOption = None,
     objects: ObjectsOption = None,
     classifier: ClassifierOption = None,
+    layout: LayoutOption = None,
     min_ua: MinUaOption = None,
     min_ira: MinIraOption = None,
     min_cra: MinCraOption = None,
@@ -115,6 +118,9 @@ def evaluate(
     A model with a classifier of its own (pocket, and what is erased from it) is judged by that;
     any other by UnlearnCanvas's style50.pth and style50_cls.pth in models/classifiers, with 100
     steps, guidance 9 and 512 pixels: 1,020 pictures a seed.
+
+    With --layout, the pictures are kept in outputs/unlearn-canvas (or --output) as the benchmark's
+    scripts keep theirs, as JPEG, and are judged as they are stored.
     """
     began = time.perf_counter()
     from esdctl.evaluation.evaluate import evaluate as run_evaluation
@@ -125,8 +131,9 @@ def evaluate(
     from esdctl.sampling.plan import parse_batch_size
 
     workspace = find_workspace(root)
+    has_layout = is_layout(layout)
     request = _request(
-        concept or [], seeds, steps, guidance, styles, objects, scheduler, classifier
+        concept or [], seeds, steps, guidance, styles, objects, scheduler, classifier, has_layout
     )
     at_once = parse_batch_size(batch_size)
     with reporting(quiet) as reporter:
@@ -141,7 +148,8 @@ def evaluate(
             document["estimate"] = _estimate(plan, folder, at_once, device, began, quiet)
         return print_document(document, json)
     with reporting(quiet) as reporter:
-        report = run_evaluation(plan, folder, find_device(device), at_once, reporter)
+        pictures = (output or workspace.outputs / LAYOUT) if has_layout else None
+        report = run_evaluation(plan, folder, find_device(device), at_once, reporter, pictures)
     _tell(report, json, quiet)
     check_thresholds(thresholds, report)
 
@@ -180,6 +188,7 @@ def _request(
     objects: str | None,
     scheduler: str,
     classifier: str | None,
+    keeps_pictures: bool,
 ) -> "Request":
     from esdctl.evaluation import plan
     from esdctl.evaluation.judges.find import parse_classifier
@@ -190,10 +199,11 @@ def _request(
         seeds=plan.SEEDS if seeds is None else parse_seeds(seeds),
         steps=steps,
         guidance=guidance,
-        styles=None if styles is None else tuple(styles.split(",")),
-        objects=None if objects is None else tuple(objects.split(",")),
+        styles=names_in("--styles", styles),
+        objects=names_in("--objects", objects),
         scheduler=parse_scheduler(scheduler),
         classifier=None if classifier is None else parse_classifier(classifier),
+        keeps_pictures=keeps_pictures,
     )
 
 

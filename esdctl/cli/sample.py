@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from esdctl.cli.cell_options import (
+    LAYOUT,
+    LayoutOption,
+    ObjectsOption,
+    StylesOption,
+    is_layout,
+    plan_layout,
+)
 from esdctl.cli.estimates import tell_estimate
 from esdctl.cli.options import (
     BaseModelOption,
@@ -16,6 +24,7 @@ from esdctl.cli.options import (
     EstimateOption,
     JsonOption,
     ModelConfigOption,
+    ModelOption,
     OutputOption,
     PredictionOption,
     QuietOption,
@@ -26,8 +35,9 @@ from esdctl.cli.options import (
 from esdctl.cli.output import print_document, print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
+from esdctl.models.named import default_model
 from esdctl.progress import Reporter
-from esdctl.storage.workspace import find_workspace
+from esdctl.storage.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
     from esdctl.datasets.prompts import PromptRow
@@ -36,9 +46,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
-BaseOption = Annotated[
-    str, typer.Option("--model", metavar="NAME|PATH", help="A model's name, path or run folder.")
-]
 PromptsOption = Annotated[
     str | None,
     typer.Option(
@@ -53,13 +60,22 @@ PromptOption = Annotated[
 ]
 SeedsOption = Annotated[
     str | None,
-    typer.Option("--seeds", metavar="LIST", help="188,288 or 0-9; each prompt with each seed."),
+    typer.Option(
+        "--seeds",
+        metavar="LIST",
+        help="188,288 or 0-9; each prompt with each, in place of the rows' own.",
+    ),
 ]
 GuidanceOption = Annotated[
     float | None,
-    typer.Option("--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others."),
+    typer.Option(
+        "--guidance", help="Scale; else the row's, else 3 for pocket, 7.5 for others (--layout: 9)."
+    ),
 ]
-StepsOption = Annotated[int, typer.Option("--steps", help="Of the scheduler, 1 to 1000.")]
+StepsOption = Annotated[
+    int | None,
+    typer.Option("--steps", help="Of the scheduler, 1 to 1000; else 25 (--layout: 100)."),
+]
 ImageSizeOption = Annotated[
     int | None,
     typer.Option("--image-size", help="Pixels, a multiple of 8; else the row's, else the model's."),
@@ -73,7 +89,7 @@ JsonLinesOption = Annotated[
 
 
 def sample(
-    model: BaseOption = "pocket",
+    model: ModelOption = None,
     base: BaseModelOption = None,
     model_config_path: ModelConfigOption = None,
     prediction_type: PredictionOption = None,
@@ -82,10 +98,13 @@ def sample(
     seeds: SeedsOption = None,
     seed: SeedOption = None,
     guidance: GuidanceOption = None,
-    steps: StepsOption = 25,
+    steps: StepsOption = None,
     scheduler: SchedulerOption = "ddim",
     image_size: ImageSizeOption = None,
     batch_size: BatchSizeOption = "8",
+    layout: LayoutOption = None,
+    styles: StylesOption = None,
+    objects: ObjectsOption = None,
     output: OutputOption = None,
     grid: GridOption = False,
     device: DeviceOption = None,
@@ -100,12 +119,17 @@ def sample(
 
     Prints each picture's path as soon as it is on disk. Run again, it makes only what is missing.
     The folder is outputs/samples/MODEL-DIGEST unless --output names another.
-    The seed is 188 unless a row or a flag names another.
+    The seed is 188 unless a row or a flag names another. A flag beats what a row says.
+
+    With --layout, the benchmark's prompts, all styles x objects, as its scripts keep their
+    pictures; the folder is outputs/unlearn-canvas.
     """
     began = time.perf_counter()
     show_picture = _printer(json, jsonl)
-    rows = _rows(prompts, prompt or [])
+    has_layout = is_layout(layout)
+    rows = _rows(prompts, prompt or [], has_layout, styles, objects)
     from esdctl.models.resolve import resolve_model
+    from esdctl.sampling.defaults import DEFAULT_STEPS
     from esdctl.sampling.plan import (
         SamplingSettings,
         parse_batch_size,
@@ -116,14 +140,24 @@ def sample(
     workspace = find_workspace(root)
     at_once = parse_batch_size(batch_size)
     chosen = parse_scheduler(scheduler)
-    settings = SamplingSettings(_seeds(seeds, seed), guidance, steps, image_size, chosen)
+    every_seed = _seeds(seeds, seed)
     with reporting(quiet) as reporter:
         pipeline = resolve_model(
-            model, workspace, base=base, model_config=model_config_path,
-            prediction_type=prediction_type, reporter=reporter,
+            _model(model, workspace, reporter), workspace, base=base,
+            model_config=model_config_path, prediction_type=prediction_type, reporter=reporter,
         )  # fmt: skip
-        plan = plan_pictures(pipeline, rows, settings)
-    folder = output or workspace.outputs / "samples" / plan.label
+        if has_layout:
+            plan, name = plan_layout(
+                pipeline, styles, objects, every_seed, steps, guidance, image_size, chosen
+            )
+            folder = (output or workspace.outputs / LAYOUT) / name
+        else:
+            least = DEFAULT_STEPS if steps is None else steps
+            settings = SamplingSettings(every_seed, guidance, least, image_size, chosen)
+            plan = plan_pictures(pipeline, rows, settings)
+            folder = output or workspace.outputs / "samples" / plan.label
+        for note in plan.notes:
+            reporter.notice(note)
     document = {"folder": str(folder), **plan.document()}
     if dry_run:
         if estimate:
@@ -189,13 +223,34 @@ def _lay_out(plan: "SamplePlan", folder: Path, reporter: Reporter) -> str:
     return str(sheet)
 
 
-def _rows(prompts: str | None, texts: list[str]) -> "list[PromptRow]":
-    """The rows of the file, then the prompts of the command line."""
+def _rows(
+    prompts: str | None,
+    texts: list[str],
+    has_layout: bool,
+    styles: str | None,
+    objects: str | None,
+) -> "list[PromptRow]":
+    """The rows of the file, then the prompts of the command line; none under a layout."""
     from esdctl.datasets.prompts import prompts_from, read_prompts
 
+    if has_layout:
+        if prompts is not None or texts:
+            raise UsageError(f"--layout {LAYOUT} has prompts of its own", "leave yours out")
+        return []
+    if styles is not None or objects is not None:
+        raise UsageError("--styles and --objects choose from a layout", f"add --layout {LAYOUT}")
     if prompts is None and not texts:
         raise UsageError("no prompts", "pass --prompt TEXT, or --prompts with a file or -")
     return [*(read_prompts(prompts) if prompts is not None else []), *prompts_from(texts)]
+
+
+def _model(name: str | None, workspace: Workspace, reporter: Reporter) -> str:
+    """The model that is named, else the one that ``train`` takes."""
+    if name is not None:
+        return name
+    chosen = default_model(workspace)
+    reporter.notice(f"model: {chosen} (choose another with --model)")
+    return chosen
 
 
 def _seeds(seeds: str | None, seed: int | None) -> tuple[int, ...] | None:

@@ -25,6 +25,7 @@ def before_after(
     concept: Concept,
     catalogue: Catalogue,
     guidance: float,
+    side: int,
     reporter: Reporter,
 ) -> Image.Image:
     """Sample both models on the same prompts and seeds.
@@ -35,12 +36,13 @@ def before_after(
         concept: what was erased; its prompts come first.
         catalogue: where the other styles and objects come from.
         guidance: scale of the sampler.
+        side: of a picture in pixels, as in the training.
         reporter: told of the progress.
     """
-    prompts, pictures = sheet_pictures(model, concept, catalogue, guidance)
+    prompts, pictures = sheet_pictures(model, concept, catalogue, guidance, side)
     if pictures[0].steps < DEFAULT_STEPS:
         reporter.notice("the contact sheet has two columns: this model samples slowly on a CPU")
-    at_once = sheet_batch_size(model)
+    at_once = sheet_batch_size(side)
     erased = sample_in_memory(model, pictures, reporter, at_once)
     student.restore()
     base = sample_in_memory(model, pictures, reporter, at_once)
@@ -49,11 +51,10 @@ def before_after(
 
 
 def sheet_pictures(
-    model: StableDiffusion, concept: Concept, catalogue: Catalogue, guidance: float
+    model: StableDiffusion, concept: Concept, catalogue: Catalogue, guidance: float, side: int
 ) -> tuple[list[tuple[str, str]], list[Picture]]:
     """Labels and prompts of the sheet's columns, and the pictures that either model makes."""
     prompts, steps = sheet_prompts(concept, catalogue), DEFAULT_STEPS
-    side = model.image_size
     if model.device.type == "cpu" and side > LARGE:
         prompts, steps = [prompts[0], prompts[-1]], FEW_STEPS
     return prompts, [
@@ -62,9 +63,9 @@ def sheet_pictures(
     ]
 
 
-def sheet_batch_size(model: StableDiffusion) -> int:
-    """So few pictures at once that they fit where training did."""
-    return max(1, min(COLUMNS, AT_ONCE // model.image_size**2))
+def sheet_batch_size(side: int) -> int:
+    """So few pictures of so many pixels a side at once that they fit where training did."""
+    return max(1, min(COLUMNS, AT_ONCE // side**2))
 
 
 def sheet_prompts(concept: Concept, catalogue: Catalogue) -> list[tuple[str, str]]:

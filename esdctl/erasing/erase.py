@@ -176,7 +176,8 @@ def _write_contact_sheet(
     run: RunFolder, plan: ErasePlan, model: StableDiffusion, student: Student, reporter: Reporter
 ) -> None:
     guidance = default_guidance(plan.pipeline)
-    sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, reporter)
+    side = plan.config.image_size or model.image_size
+    sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, side, reporter)
     write_with(run.contact_sheet, lambda beside: sheet.save(beside))
 
 

@@ -167,7 +167,8 @@ def resolve_model(
     Raises:
         InputError: there is no such model, or a part of it is missing.
         IntegrityError: a file is damaged, or a delta was made from another base.
-        UsageError: there is no such prediction type, or several runs begin with the name.
+        UsageError: there is no such prediction type, several runs begin with the name, or a base is
+            named for a whole model.
     """
     wish = _Wish(base, model_config, prediction_type, reporter)
     found = _named(name, workspace)
@@ -178,6 +179,11 @@ def resolve_model(
             return _of_run(path, workspace, wish)
         if path.is_file() and _is_change(path):
             return _on_base(path, workspace, wish)
+    if base is not None:
+        raise UsageError(
+            f"--base is {base}, but {found.name} is a whole model and stands on none",
+            "leave --base out, or give the delta or LoRA as the model",
+        )
     found = replace(
         found, model_config=model_config, prediction_type=prediction_type, reporter=reporter
     )

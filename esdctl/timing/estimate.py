@@ -97,8 +97,9 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
 
 def _sheet_seconds(plan: ErasePlan, model: StableDiffusion) -> float:
     guidance = default_guidance(plan.pipeline)
-    _, pictures = sheet_pictures(model, plan.concept, plan.catalogue, guidance)
-    return 2 * sampling_seconds(model, pictures, sheet_batch_size(model))
+    side = plan.config.image_size or model.image_size
+    _, pictures = sheet_pictures(model, plan.concept, plan.catalogue, guidance, side)
+    return 2 * sampling_seconds(model, pictures, sheet_batch_size(side))
 
 
 def estimate_sampling(

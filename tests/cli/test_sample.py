@@ -20,7 +20,9 @@ Capture = pytest.CaptureFixture[str]
 
 
 def arguments(model: Path, *more: str) -> list[str]:
-    return ["sample", "--model", str(model), "--steps", "2", "--device", "cpu", *more]
+    quick = {"--model": str(model), "--steps": "2", "--device": "cpu"}
+    missing = [part for flag in quick if flag not in more for part in (flag, quick[flag])]
+    return ["sample", *missing, *more]
 
 
 def give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -114,6 +116,13 @@ def test_what_is_wrong_is_one_line_with_its_exit_status(
     assert all(hint.startswith("hint: ") for hint in hints)
 
 
+def test_a_single_option_that_is_given_twice_is_refused(tiny_model: Path, capsys: Capture) -> None:
+    assert run(arguments(tiny_model, "--prompt", "a", "--seeds", "1", "--seeds", "2")) == 2
+    assert "--seeds is given 2 times" in capsys.readouterr().err
+    assert run(["evaluate", "--model", "pocket", "--model", "pocket"]) == 2
+    assert "--model is given 2 times" in capsys.readouterr().err
+
+
 def test_an_empty_stdin_is_an_input_error(
     tiny_model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,11 +196,11 @@ def test_ctrl_c_tells_what_is_done_and_a_kill_leaves_whole_pictures(
 
 
 def test_the_defaults_in_the_help_are_those_of_the_sampler() -> None:
-    from esdctl.cli.sample import sample
+    from esdctl.cli.sample import StepsOption, sample
     from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE, DEFAULT_STEPS
 
     defaults = inspect.signature(sample).parameters
-    assert defaults["steps"].default == DEFAULT_STEPS
+    assert f"else {DEFAULT_STEPS}" in StepsOption.__metadata__[0].help  # type: ignore[attr-defined]
     assert defaults["batch_size"].default == str(DEFAULT_BATCH_SIZE)
 
 
@@ -207,3 +216,61 @@ def test_a_checkpoint_is_sampled_as_its_config_file_and_the_user_say(
     assert run([*command, "--prediction-type", "epsilon", "--output", str(tmp_path / "eps")]) == 0
     assert "nothing says" not in capsys.readouterr().err
     assert run([*command, "--prediction-type", "x0"]) == 2
+
+
+def test_the_benchmarks_layout_has_its_prompts_files_and_protocol(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    flags = ("--layout", "unlearn-canvas", "--styles", "van gogh,Rust", "--objects", "Cats",
+             "--seeds", "188,288", "--output", str(tmp_path))  # fmt: skip
+    assert run(arguments(tiny_model, *flags)) == 0
+    files = [
+        f"{style}_Cats_seed{seed}.jpg" for style in ("Rust", "Van_Gogh") for seed in (188, 288)
+    ]
+    printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == [tmp_path / "base" / name for name in files]
+    with Image.open(printed[0]) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (64, 64))
+    rows = read_jsonl(tmp_path / "base/pictures.jsonl")
+    assert rows[0]["prompt"] == "A Cats image in Rust style."
+    assert rows[0]["guidance"] == 9.0
+    assert len({str(row["seed"]) for row in rows}) == 4  # each cell has noise of its own
+
+
+def test_the_benchmarks_layout_is_all_of_its_cells_with_its_steps(
+    tiny_model: Path, capsys: Capture
+) -> None:
+    command = ["sample", "--model", str(tiny_model), "--layout", "unlearn-canvas", "--dry-run"]
+    assert run([*command, "--no-estimate", "--json"]) == 0
+    pictures = json.loads(capsys.readouterr().out)["pictures"]
+    assert len(pictures) == 51 * 20
+    assert {picture["steps"] for picture in pictures} == {100}
+
+
+def test_layouts_and_prompts_do_not_mix(tiny_model: Path, capsys: Capture) -> None:
+    layout = ("--layout", "unlearn-canvas")
+    for flags, complaint in (
+        ((*layout, "--prompt", "a"), "prompts of its own"),
+        (("--prompt", "a", "--styles", "Rust"), "add --layout"),
+        ((*layout, "--styles", "Rost"), "nearest known: Rust"),
+        ((*layout, "--objects", "Cats,"), "has an empty name"),
+        (("--layout", "coco"), "use one of unlearn-canvas"),
+    ):
+        assert run(arguments(tiny_model, *flags)) == 2
+        assert complaint in capsys.readouterr().err
+
+
+def test_what_does_not_count_is_said(
+    tiny_model: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_stdin(monkeypatch, b"prompt,seed,artist\na dog,3,me\n")
+    flags = ("--prompts", "-", "--seeds", "1", "--root", str(tmp_path))
+    assert run(arguments(tiny_model, *flags)) == 0
+    told = capsys.readouterr().err
+    assert "--seeds counts for all pictures" in told
+    assert "columns that are not used: artist" in told
+
+
+def test_a_base_without_a_delta_on_it_is_refused(tiny_model: Path, capsys: Capture) -> None:
+    assert run(arguments(tiny_model, "--prompt", "a", "--base", "pocket")) == 2
+    assert "--base" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.cli.app import run
 from esdctl.models.resolve import Pipeline
+from tests.evaluation.conftest import STYLES
 
 Captured = pytest.CaptureFixture[str]
 QUICK = ("--steps", "1", "--json", "--quiet")
@@ -87,3 +88,38 @@ def test_a_lora_and_an_authors_delta_are_evaluated_on_the_base_that_is_named(
     report = evaluated(path, tmp_path, capsys, "--base", str(base.folder), "--concept", "Cats")
     assert report["base"] is not None
     assert list(report["model"]["unlearning"]) == ["Cats"]  # type: ignore[call-overload]
+
+
+def test_pictures_are_kept_in_the_benchmarks_layout_and_used_again(
+    base: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    delta = delta_of(base, "Cats", "object", "conv_in.bias", tmp_path)
+    kept = ("--layout", "unlearn-canvas", "--objects", "Cats", "--seeds", "188,288")
+    report = evaluated(delta, tmp_path, capsys, *kept)
+    folder = tmp_path / "outputs/unlearn-canvas"
+    assert report["model"]["pictures"] == str(folder / "Cats")
+    assert report["settings"]["stored"] == "jpeg"
+    names = [f"{style}_Cats_seed{seed}.jpg" for style in STYLES for seed in (188, 288)]
+    for theme in ("Cats", "base"):
+        assert sorted(path.name for path in (folder / theme).glob("*.jpg")) == sorted(names)
+    (folder / "Cats" / names[0]).unlink()
+    before = (folder / "Cats" / names[1]).stat().st_mtime_ns
+    assert evaluated(delta, tmp_path, capsys, *kept) == report
+    assert (folder / "Cats" / names[0]).is_file()
+    assert (folder / "Cats" / names[1]).stat().st_mtime_ns == before
+
+
+def test_an_erasure_of_an_erased_model_is_measured_against_the_first_base(
+    base: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    first = delta_of(base, "Neon_Lines", "style", "conv_in.bias", tmp_path)
+    weights = load_file(base.folder / "unet" / "diffusion_pytorch_model.safetensors")
+    second = tmp_path / "second.safetensors"
+    write_delta(
+        second,
+        {"conv_out.bias": -weights["conv_out.bias"]},
+        {"base": str(first), "concept": "Cats", "concept_kind": "object"},
+    )
+    report = evaluated(second, tmp_path, capsys)
+    assert list(report["model"]["unlearning"]) == ["Neon_Lines", "Cats"]  # type: ignore[call-overload]
+    assert report["base"]["name"] == base.name

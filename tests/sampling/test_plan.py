@@ -79,9 +79,31 @@ def test_a_setting_out_of_range_is_a_usage_error(
         plan_pictures(pipeline, [PromptRow("a dog")], settings)
 
 
-def test_a_row_of_an_unsuitable_size_is_a_usage_error(pipeline: Pipeline) -> None:
-    with pytest.raises(UsageError, match="pictures of 1024 pixels"):
-        plan_pictures(pipeline, [PromptRow("a dog", width=64, height=1024)], SamplingSettings())
+def test_a_rows_size_that_was_meant_for_another_model_does_not_count_and_is_said(
+    pipeline: Pipeline,
+) -> None:
+    rows = [PromptRow("a dog", width=512, height=768), PromptRow("a cat", width=128, height=64)]
+    plan = plan_pictures(pipeline, rows, SamplingSettings())
+    assert [(p.width, p.height) for p in plan.pictures] == [(64, 64), (128, 64)]
+    assert plan.notes == (
+        "rows that ask for pictures of 768 pixels get 64, which the model was trained on; "
+        "--image-size has the last word",
+    )
+
+
+def test_what_rows_say_and_a_flag_beats_is_said_once(pipeline: Pipeline) -> None:
+    rows = [
+        PromptRow("a dog", seed=7, guidance=2.0, width=64, extra={"style": "Rust", "lr": "1"}),
+        PromptRow("a cat", seed=8, guidance=5.0),
+    ]
+    asked = SamplingSettings(seeds=(7,), guidance=5.0, image_size=32)
+    assert plan_pictures(pipeline, rows, asked).notes == (
+        "--seeds counts for all pictures: another value in a row is not used",
+        "--guidance counts for all pictures: another value in a row is not used",
+        "--image-size counts for all pictures: another value in a row is not used",
+        "columns that are not used: lr",
+    )
+    assert plan_pictures(pipeline, [PromptRow("a dog", seed=7)], SamplingSettings()).notes == ()
 
 
 def test_a_model_that_does_not_say_its_size_is_an_input_error(
