@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from esdctl.cli.form_options import (
+from esdctl.cli.export_options import (
     DTypeOption,
     EnergyOption,
-    FormFileOption,
+    ExportFileOption,
     RankOption,
     write_and_print,
 )
@@ -32,12 +32,15 @@ def apply(
         bool, typer.Option("--force", help="Even on another base than a delta was made from.")
     ] = False,
     to: Annotated[
-        str, typer.Option("--to", metavar="FORM", help="delta, compvis, diffusers, lora, authors.")
+        str,
+        typer.Option(
+            "--to", metavar="FORM", help="delta, compvis, diffusers, unet, lora, authors."
+        ),
     ] = "delta",
     dtype: DTypeOption = None,
     rank: RankOption = None,
     energy: EnergyOption = None,
-    output: FormFileOption = None,
+    output: ExportFileOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -48,7 +51,7 @@ def apply(
     Example: esdctl apply rust.safetensors dogs.safetensors --base compvis --to compvis
     """
     from esdctl.models.erased import apply_all
-    from esdctl.models.forms import plan_form
+    from esdctl.models.exports import plan_export
     from esdctl.storage.workspace import find_workspace
 
     if not -100 <= scale <= 100:
@@ -58,5 +61,5 @@ def apply(
         erased, notes = apply_all(deltas, base, scale, force, workspace, reporter)
         for note in notes:
             reporter.notice(note)
-    plan = plan_form(erased, to, output, workspace, dtype, rank, energy)
+    plan = plan_export(erased, to, output, workspace, dtype, rank, energy)
     write_and_print(erased, plan, dry_run, json, quiet)

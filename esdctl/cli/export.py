@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from esdctl.cli.form_options import (
+from esdctl.cli.export_options import (
     DTypeOption,
     EnergyOption,
-    FormFileOption,
+    ExportFileOption,
     RankOption,
     write_and_print,
 )
@@ -20,7 +20,10 @@ def export(
         str, typer.Argument(metavar="RUN|DELTA|MODEL", help="A run folder, a delta, or a base.")
     ],
     to: Annotated[
-        str, typer.Option("--to", metavar="FORM", help="compvis, diffusers, delta, lora, authors.")
+        str,
+        typer.Option(
+            "--to", metavar="FORM", help="compvis, diffusers, unet, delta, lora, authors."
+        ),
     ],
     base: Annotated[
         str | None,
@@ -29,7 +32,7 @@ def export(
     dtype: DTypeOption = None,
     rank: RankOption = None,
     energy: EnergyOption = None,
-    output: FormFileOption = None,
+    output: ExportFileOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -40,11 +43,11 @@ def export(
     Example: esdctl export outputs/runs/Rust-xattn-1a2b3c4d --to compvis -o rust.safetensors
     """
     from esdctl.models.erased import open_erased
-    from esdctl.models.forms import plan_form
+    from esdctl.models.exports import plan_export
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
         erased = open_erased(model, workspace, base, reporter)
-    plan = plan_form(erased, to, output, workspace, dtype, rank, energy)
+    plan = plan_export(erased, to, output, workspace, dtype, rank, energy)
     write_and_print(erased, plan, dry_run, json, quiet)

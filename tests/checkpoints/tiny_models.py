@@ -11,11 +11,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
+from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture, architecture_of_folder
 from esdctl.checkpoints.layouts.compvis import compvis_tensors
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.checkpoints.tensor_info import TensorInfo
 
 Family = Literal["sd1", "sd2", "sd2-v", "sdxl"]
@@ -147,7 +148,8 @@ def tiny_compvis(
         path: the file.
         form: ``safetensors``; ``state_dict`` or ``bare``, two forms of pickle.
         seed: of the weights.
-        has_config: write the LDM config file beside it.
+        has_config: say the exact architecture: in an LDM config file beside it, or (SDXL) in the
+            metadata.
 
     Returns:
         The file.
@@ -155,13 +157,16 @@ def tiny_compvis(
     folder = tiny_folder(family, path.parent / f".{path.name}-{seed}", seed)
     architecture = architecture_of_folder(folder)
     tensors = compvis_tensors(open_model(folder).tensors, architecture)
+    config = ldm_yaml(architecture)
     if form == "safetensors":
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        about = {"format": FORMAT, "architecture": architecture.document()}
+        metadata = written_metadata(about) if has_config and config is None else None  # SDXL's
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
     else:
         alone = {name: tensor.clone() for name, tensor in tensors.items()}
         torch.save(alone if form == "bare" else {"state_dict": alone, "global_step": 7}, path)
-    if has_config:
-        path.with_suffix(".yaml").write_text(ldm_yaml(architecture), encoding="utf-8")
+    if has_config and config is not None:
+        path.with_suffix(".yaml").write_text(config, encoding="utf-8")
     shutil.rmtree(folder)
     return path
 

@@ -18,10 +18,12 @@ from esdctl.storage.atomic import write_with
 
 # Our methods -> their names, where theirs selects (nearly) the same; norms are left out in theirs.
 _METHODS = {
-    "xattn": "esdx", "esd-x": "esdx", "esd-x-strict": "esdx-strict",
+    "xattn": "esdx", "esd-x": "esdx", "esd-x-strict": "esdxstrict",
     "noxattn": "esdu", "esd-u": "esdu", "full": "esdall", "esd-all": "esdall",
 }  # fmt: skip
-_NAME = re.compile(r"esd-(?P<concept>.+?)-from-(?P<erase_from>.+)-(?P<method>esd[a-z]+(-strict)?)")
+_NAME = re.compile(
+    r"esd-(?P<concept>.+?)-from-(?P<erase_from>.+)-(?P<method>esd[a-z]+)(?P<strict>-strict)?"
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class AuthorsName:
     Args:
         concept: what was erased.
         erase_from: where it was erased from; the concept itself when from everywhere.
-        method: esdx, esdx-strict, esdu or esdall; else one of our own.
+        method: esdx, esdxstrict, esdu or esdall; else one of our own.
     """
 
     concept: str
@@ -62,7 +64,7 @@ def parse_authors_name(path: Path) -> AuthorsName | None:
     if found is None:
         return None
     concept, erase_from = (found[key].replace("_", " ") for key in ("concept", "erase_from"))
-    return AuthorsName(concept, erase_from, found["method"])
+    return AuthorsName(concept, erase_from, found["method"] + ("strict" if found["strict"] else ""))
 
 
 def write_authors_delta(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,8 +1,9 @@
 """A complete model to disk, as a CompVis checkpoint or as a diffusers folder."""
 
+import functools
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -32,18 +33,20 @@ def write_compvis(
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
     beside: Mapping[str, torch.Tensor] | None = None,
+    global_step: int = 0,
 ) -> None:
     """Write a complete checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
 
-    The YAML file (LDM's own form, of the same name) tells the number of heads and the prediction
-    type, which the tensors do not.
+    The YAML file (LDM's own form, of the same name; none for SDXL) tells the number of heads and
+    the prediction type, which the tensors do not. A pickle has ``global_step``, which others read.
 
     Args:
         path: ``.safetensors``; or ``.ckpt`` or ``.pth``, a pickle of ``{"state_dict": ...}``.
         parts: every part's tensors.
         architecture: which model it is.
         dtype: of all floating tensors but the schedule's; None keeps each part's own.
-        about: provenance for the metadata of safetensors.
+        about: provenance: for the metadata of safetensors, or under ``esdctl`` in a pickle.
+        global_step: of the training that made the base; 0 where it is not known.
         beside: what lay beside the parts in the checkpoint that they were read from.
 
     Raises:
@@ -55,8 +58,10 @@ def write_compvis(
         {part: converted(content, dtype) for part, content in parts.items()}, architecture, beside
     )
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
-    write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document)))
-    write_text(path.with_suffix(".yaml"), ldm_yaml(architecture))
+    write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document), global_step))
+    config = ldm_yaml(architecture)
+    if config is not None:
+        write_text(path.with_suffix(".yaml"), config)
 
 
 def check_compvis_name(path: Path) -> None:
@@ -72,7 +77,10 @@ def check_compvis_name(path: Path) -> None:
 
 
 def _compvis_writer(
-    suffix: str, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+    suffix: str,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    global_step: int,
 ) -> Callable[[Path], None]:
     if suffix == ".safetensors":
         content = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -81,9 +89,46 @@ def _compvis_writer(
 
     def write(beside: Path) -> None:
         with beside.open("wb") as file:  # given a path, torch would write its name into the file
-            torch.save({"state_dict": alone}, file)
+            torch.save({"state_dict": alone, "global_step": global_step, **metadata}, file)
 
     return write
+
+
+def write_unet(
+    path: Path, unet: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None
+) -> None:
+    """Write a whole U-Net as a pickled state dict under diffusers' names.
+
+    ``UNet2DConditionModel.load_state_dict`` takes it strictly, as Diffusion-MU-Attack and
+    AdvUnlearn do.
+
+    Args:
+        path: ``.pt`` or ``.pth``.
+        unet: every tensor of the U-Net.
+        dtype: of all of them; None for the narrowest that loses nothing.
+
+    Raises:
+        UsageError: the file's name has another suffix.
+        StorageError: the disk is full or not writable.
+    """
+    check_unet_name(path)
+    alone = {name: _with_its_own_storage(tensor) for name, tensor in converted(unet, dtype).items()}
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:  # given a path, torch would write its name into the file
+            torch.save(alone, file)
+
+    write_with(path, write)
+
+
+def check_unet_name(path: Path) -> None:
+    """Refuse a file name that does not say that a U-Net is pickled.
+
+    Raises:
+        UsageError: its suffix is neither ``.pt`` nor ``.pth``.
+    """
+    if path.suffix not in (".pt", ".pth"):
+        raise UsageError(f"a pickled U-Net cannot be called {path.name}", "end it in .pt or .pth")
 
 
 def write_diffusers(
@@ -103,7 +148,8 @@ def write_diffusers(
         parts: every part's tensors.
         architecture: which model it is; its mappings become the config files.
         tokenizers: one for each text encoder.
-        dtype: of all floating tensors; None keeps each part's own.
+        dtype: of all floating tensors; None for the narrowest that loses nothing in any part, so
+            that a folder is of one type.
         about: provenance for the metadata of the U-Net's file.
         more: files to copy as they are: name in the folder -> source.
         empty_is_zero: of SDXL, whether the empty prompt's embeddings are zeros.
@@ -111,6 +157,9 @@ def write_diffusers(
     Raises:
         StorageError: the disk is full or not writable, or the folder exists.
     """
+    dtype = dtype or common_dtype(
+        tensor for content in parts.values() for tensor in content.values()
+    )
     with publishing_folder(folder) as staging:
         for part, content in parts.items():
             config = architecture.config(part)
@@ -132,8 +181,8 @@ def _write_part(
 ) -> None:
     folder.mkdir()
     if folder.name.startswith("text_encoder"):
-        dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-        _write_json(folder / "config.json", {**config, "dtype": dtype})
+        # transformers loads in this type, diffusers in fp32 where nobody asks: they must agree.
+        _write_json(folder / "config.json", {**config, "dtype": "float32"})
         content = {_clip_name(name): tensor for name, tensor in tensors.items()}
         save_file(content, folder / "model.safetensors", {"format": "pt"})
         return
@@ -180,15 +229,17 @@ def converted(
         dtype: of the result; None for the type that all of them promote to.
     """
     found = dict(tensors)
-    floating = [tensor.dtype for tensor in found.values() if tensor.is_floating_point()]
-    if dtype is None and floating:
-        dtype = floating[0]
-        for other in floating[1:]:
-            dtype = torch.promote_types(dtype, other)
+    dtype = dtype or common_dtype(found.values())
     return {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in found.items()
     }
+
+
+def common_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype | None:
+    """The narrowest type that loses nothing of any floating tensor; None where there is none."""
+    floating = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return functools.reduce(torch.promote_types, floating) if floating else None
 
 
 def _clip_name(name: str) -> str:

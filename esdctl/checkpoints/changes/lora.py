@@ -26,6 +26,7 @@ from esdctl.storage.atomic import write_with
 
 FORMAT = "esdctl-lora-1"
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+_OUTSIDE_BLOCKS = ("conv_in.", "conv_out.", "time_embedding.", "add_embedding.")
 ENERGY = 0.99  # of each matrix' squared change, where neither rank nor energy is named
 
 
@@ -107,6 +108,18 @@ def factorise(
         )
     whole = math.sqrt((missing + lost) / (carried + lost))
     return Lora(pairs, math.sqrt(missing / carried), tuple(left_out), whole)
+
+
+def left_out_by_kohya(lora: Lora) -> tuple[int, float]:
+    """What kohya's loader drops in silence: matrices outside the U-Net's blocks.
+
+    Returns:
+        How many there are, and the norm of their change relative to the whole LoRA's.
+    """
+    sizes = {name: float(pair.change().square().sum()) for name, pair in lora.pairs.items()}
+    outside = [name for name in lora.pairs if name.startswith(_OUTSIDE_BLOCKS)]
+    share = sum(sizes[name] for name in outside) / sum(sizes.values())
+    return len(outside), math.sqrt(share)
 
 
 def check_lora_size(rank: int | None, energy: float | None) -> None:

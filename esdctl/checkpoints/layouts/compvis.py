@@ -55,6 +55,8 @@ class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
         self._parts = {part: LazyTensors(file.read, rows) for part, rows in found.places.items()}
         beside = {name: Place(name) for name in found.beside}
         self.beside: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, beside)
+        step = file.metadata.get("global_step", "")
+        self.global_step = int(step) if step.isdecimal() else 0  # of the training that made it
 
     def __getitem__(self, part: Part) -> Mapping[str, torch.Tensor]:
         return self._parts[part]

@@ -7,19 +7,33 @@ import yaml
 from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
 
 
-def ldm_yaml(architecture: Architecture) -> str:
+def ldm_yaml(architecture: Architecture) -> str | None:
     """The LDM config file of a model; below ``esdctl`` it holds the exact architecture as well.
+
+    What stands here is what CompVis' and Stability's ``instantiate_from_config`` need: without
+    ``conditioning_key`` LDM concatenates in place of attending, without ``use_ema: false`` it
+    samples with averages that no such checkpoint holds, and an unknown parameter is an error there.
 
     Args:
         architecture: of the checkpoint that the file goes with.
 
     Returns:
-        YAML, for ``NAME.yaml`` beside ``NAME.ckpt``.
+        YAML, for ``NAME.yaml`` beside ``NAME.ckpt``; None where LDM has no such model (SDXL).
     """
+    if architecture.family.ldm_text is None:
+        return None
     params: dict[str, Any] = {
         "linear_start": architecture.noise["beta_start"],
         "linear_end": architecture.noise["beta_end"],
         "timesteps": architecture.noise["num_train_timesteps"],
+        "num_timesteps_cond": 1,
+        "first_stage_key": "jpg",
+        "cond_stage_key": "txt",
+        "cond_stage_trainable": False,
+        "conditioning_key": "crossattn",
+        "image_size": architecture.unet.get("sample_size", 64),
+        "channels": _channels(architecture),
+        "use_ema": False,
         "parameterization": "v" if architecture.prediction_type == "v_prediction" else "eps",
         "scale_factor": architecture.vae.get("scaling_factor", 0.18215),
         "unet_config": {
@@ -28,7 +42,11 @@ def ldm_yaml(architecture: Architecture) -> str:
         },
         "first_stage_config": {
             "target": "ldm.models.autoencoder.AutoencoderKL",
-            "params": {"embed_dim": _channels(architecture), "ddconfig": _vae(architecture)},
+            "params": {
+                "embed_dim": _channels(architecture),
+                "ddconfig": _vae(architecture),
+                "lossconfig": {"target": "torch.nn.Identity"},
+            },
         },
         **architecture.family.ldm_text,
     }
@@ -46,6 +64,7 @@ def _unet(architecture: Architecture) -> dict[str, Any]:
     with_attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]
     heads = unet.get("attention_head_dim", 8)
     params: dict[str, Any] = {
+        "image_size": unet.get("sample_size", 64),
         "in_channels": unet.get("in_channels", 4),
         "out_channels": unet.get("out_channels", 4),
         "model_channels": widths[0],
@@ -55,15 +74,14 @@ def _unet(architecture: Architecture) -> dict[str, Any]:
         "use_spatial_transformer": True,
         "transformer_depth": depth if isinstance(depth, int) else list(depth),
         "context_dim": unet["cross_attention_dim"],
-        "use_linear_in_transformer": bool(unet.get("use_linear_projection")),
+        "legacy": False,
     }
+    if unet.get("use_linear_projection"):
+        params["use_linear_in_transformer"] = True
     if isinstance(heads, int):
         params["num_heads"] = heads
     else:
         params["num_head_channels"] = widths[-1] // heads[-1]
-    if architecture.family.has_size_conditions:
-        added = unet["projection_class_embeddings_input_dim"]
-        params |= {"num_classes": "sequential", "adm_in_channels": added}
     return params
 
 

@@ -114,7 +114,8 @@ class Family:
         has_size_conditions: whether the U-Net is told the pooled prompt and the picture's size.
         pipeline_options: further entries of model_index.json.
         lora_names: whose names of the U-Net's modules kohya's LoRA files use.
-        ldm_text: what an LDM config file says of the text encoders.
+        ldm_text: what an LDM config file says of the text encoder; None where LDM has no such
+            model.
         modelspec: ``modelspec.architecture`` in a checkpoint's metadata -> the prediction type that
             it implies.
         modelspec_layer: ``modelspec.encoder_layer`` of what ``hidden_state`` of the encoders says.
@@ -137,7 +138,7 @@ class Family:
     has_size_conditions: bool
     pipeline_options: Config
     lora_names: UNetNames
-    ldm_text: Config
+    ldm_text: Config | None
     modelspec: Mapping[str, PredictionType | None]
     modelspec_layer: str
     unet_mark: str | None = None

@@ -81,7 +81,7 @@ FAMILY = Family(
     lora_names="compvis",  # kohya's tools train LDM's U-Net there
     modelspec={"stable-diffusion-xl-v1-base": None},
     modelspec_layer="2",
-    ldm_text={"conditioner_config": {"target": "sgm.modules.GeneralConditioner"}},
+    ldm_text=None,
     unet_mark="label_emb.",  # the embedding of pooled prompt and sizes
     narrower_groups={"esd-u": _is_inside_blocks, "esd-all": _is_inside_blocks},
 )

@@ -11,10 +11,10 @@ from esdctl.cli.terminal import reporting
 if TYPE_CHECKING:
     from esdctl.checkpoints.changes.lora import Lora
     from esdctl.models.erased import Erased
-    from esdctl.models.forms import FormPlan
+    from esdctl.models.exports import ExportPlan
     from esdctl.progress import Reporter
 
-FormFileOption = Annotated[
+ExportFileOption = Annotated[
     Path | None,
     typer.Option(
         "--output",
@@ -38,16 +38,18 @@ EnergyOption = Annotated[
 
 
 def write_and_print(
-    erased: "Erased", plan: "FormPlan", dry_run: bool, json: bool, quiet: bool
+    erased: "Erased", plan: "ExportPlan", dry_run: bool, json: bool, quiet: bool
 ) -> None:
     """Write the model as planned; print its path, or the whole plan and what a LoRA lost."""
-    from esdctl.models.forms import write_form
+    from esdctl.models.exports import notes_on, write_export
     from esdctl.storage.lock import target_lock
 
     if dry_run:
         return print_document(plan.document(), json)
     with reporting(quiet) as reporter, target_lock(plan.path, reporter):
-        lora = write_form(erased, plan)
+        for note in notes_on(erased, plan):
+            reporter.notice(note)
+        lora = write_export(erased, plan)
         if lora is not None:
             _tell(lora, reporter)
     if json:
@@ -62,6 +64,14 @@ def _tell(lora: "Lora", reporter: "Reporter") -> None:
         f"{len(ranks)} matrices of rank {min(ranks)} to {max(ranks)}; "
         f"relative error of their change {lora.error:.3g}"
     )
+    from esdctl.checkpoints.changes.lora import left_out_by_kohya
+
+    count, share = left_out_by_kohya(lora)
+    if count:
+        reporter.warning(
+            f"kohya's loader drops {count} of these matrices (first and last convolution, time and "
+            f"size embeddings), {share:.0%} of the change; diffusers loads all"
+        )
     if lora.left_out:
         reporter.warning(
             f"a LoRA holds no biases and norms: {len(lora.left_out)} changed tensors are left out "

@@ -11,9 +11,11 @@ from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.checkpoints.changes.export import (
     DTYPES,
     check_compvis_name,
+    check_unet_name,
     converted,
     write_compvis,
     write_diffusers,
+    write_unet,
 )
 from esdctl.checkpoints.changes.lora import Lora, check_lora_size, factorise, write_lora
 from esdctl.checkpoints.layouts.compvis import CompvisModel
@@ -22,14 +24,14 @@ from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
 from esdctl.storage.workspace import Workspace
 
-Form = Literal["compvis", "diffusers", "delta", "lora", "authors"]
-FORMS: tuple[Form, ...] = get_args(Form)
-_COMPLETE = ("compvis", "diffusers")
+ExportForm = Literal["compvis", "diffusers", "unet", "delta", "lora", "authors"]
+FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
+_COMPLETE = ("compvis", "diffusers", "unet")
 _CATALOGUE = "concepts.json"  # what a model of ours knows; it travels with a pipeline folder
 
 
 @dataclass(frozen=True)
-class FormPlan:
+class ExportPlan:
     """What will be written.
 
     Args:
@@ -39,7 +41,7 @@ class FormPlan:
         rank, energy: of a LoRA; see ``factorise``.
     """
 
-    form: Form
+    form: ExportForm
     path: Path
     dtype: str | None = None
     rank: int | None = None
@@ -50,7 +52,7 @@ class FormPlan:
         return {**asdict(self), "path": str(self.path)}
 
 
-def plan_form(
+def plan_export(
     erased: Erased,
     form: str,
     output: Path | None,
@@ -58,7 +60,7 @@ def plan_form(
     dtype: str | None = None,
     rank: int | None = None,
     energy: float | None = None,
-) -> FormPlan:
+) -> ExportPlan:
     """Check what is asked, and name the output.
 
     Args:
@@ -84,20 +86,24 @@ def plan_form(
     if form not in _COMPLETE and not erased.tensors:
         raise UsageError(
             f"{erased.base.name} is a base: nothing is erased from it",
-            "give a run folder or a delta; a base can be exported as compvis or diffusers",
+            "give a run folder or a delta; a base can be exported as compvis, diffusers or unet",
         )
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
+    beside = path.with_suffix(".yaml")
+    is_taken = False
     if form == "compvis":
         check_compvis_name(path)
-    beside = path.with_suffix(".yaml")
-    is_taken = form == "compvis" and not _says(beside, ldm_yaml(erased.base.files.architecture))
+        config = ldm_yaml(erased.base.files.architecture)
+        is_taken = config is not None and not _says(beside, config)
+    elif form == "unet":
+        check_unet_name(path)
     for part in (path, beside) if is_taken else (path,):
         if part.exists():
             raise UsageError(f"{part} exists", "remove it, or choose another --output")
-    return FormPlan(form, path, dtype, rank, energy)
+    return ExportPlan(form, path, dtype, rank, energy)
 
 
-def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
+def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
     """Write the model as planned, atomically.
 
     Returns:
@@ -110,8 +116,12 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
     dtype = DTYPES[plan.dtype] if plan.dtype else None
     files = erased.base.files
     if plan.form == "compvis":
-        beside = files.tensors.beside if isinstance(files.tensors, CompvisModel) else None
-        write_compvis(plan.path, erased.parts(), files.architecture, dtype, erased.about, beside)
+        beside, global_step = None, 0
+        if isinstance(files.tensors, CompvisModel):
+            beside, global_step = files.tensors.beside, files.tensors.global_step
+        write_compvis(
+            plan.path, erased.parts(), files.architecture, dtype, erased.about, beside, global_step
+        )
     elif plan.form == "diffusers":
         catalogue = erased.base.folder / _CATALOGUE
         more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
@@ -119,6 +129,8 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
             plan.path, erased.parts(), files.architecture, files.tokenizers, dtype,
             erased.about, more, files.empty_is_zero,
         )  # fmt: skip
+    elif plan.form == "unet":
+        write_unet(plan.path, erased.parts()["unet"], dtype)
     elif plan.form == "delta":
         about = {key: value for key, value in erased.about.items() if key != "format"}
         write_delta(plan.path, converted(erased.tensors, dtype), about)
@@ -134,6 +146,16 @@ def write_form(erased: Erased, plan: FormPlan) -> Lora | None:
     return None
 
 
+def notes_on(erased: Erased, plan: ExportPlan) -> list[str]:
+    """What other programs will not read of the planned export; for the user."""
+    if plan.form == "compvis" and erased.base.is_pocket:
+        return [
+            "the original LDM code cannot build the embedded model (its widths are no whole "
+            "multiples); esdctl and diffusers read this file"
+        ]
+    return []
+
+
 def _says(path: Path, text: str) -> bool:
     """Whether a file holds this very text; of two exports of one model, the YAML is the same."""
     return path.is_file() and path.read_bytes() == text.encode()
@@ -147,5 +169,7 @@ def _file_name(erased: Erased, form: str) -> str:
         concept = about.get("concept") or erased.name
         method = about.get("train_method", "unknown")
         return authors_name(concept, about.get("erase_from"), method).file_name()
+    if form == "unet":
+        return f"{erased.name}-unet.pt"
     suffix = "" if form == "compvis" else f"-{form}"
     return f"{erased.name}{suffix}.safetensors"
