@@ -61,11 +61,11 @@ def test_no_completion_loads_torch() -> None:
 
 
 def test_the_words_are_those_of_the_commands() -> None:
-    from esdctl.models.forms import Form
+    from esdctl.models.exports import ExportForm
     from esdctl.sampling.plan import Scheduler
 
     assert get_args(Scheduler) == SCHEDULERS
-    assert get_args(Form) == FORMS
+    assert get_args(ExportForm) == FORMS
 
 
 def test_installing_it_says_so(
