@@ -38,8 +38,8 @@ def data_set_sheet(folder: Path) -> "Image":
         [_open(cells[style, thing][0]) if (style, thing) in cells else None for thing in objects]
         for style in styles
     ]
-    spoken = [[name.replace("_", " ") for name in names] for names in (styles, objects)]
-    return contact_sheet(lines, spoken[0], spoken[1], _SIDE)
+    shown_address = [[name.replace("_", " ") for name in names] for names in (styles, objects)]
+    return contact_sheet(lines, shown_address[0], shown_address[1], _SIDE)
 
 
 def _open(path: Path) -> "Image":

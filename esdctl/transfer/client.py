@@ -158,7 +158,7 @@ class Http:
             raise NetworkError(f"{url!r} is no http or https address")
         if self.options.offline:
             raise NetworkError(
-                f"{spoken(address)} is needed, but requests are switched off",
+                f"{shown_address(address)} is needed, but requests are switched off",
                 "unset HF_HUB_OFFLINE",
             )
         return address
@@ -178,10 +178,10 @@ class Http:
             self._check_status(address, response, is_signed)
             encoding = response.headers.get("content-encoding", "identity")
             if encoding.lower() != "identity":
-                raise Transient(spoken(address), f"the body came with {encoding} encoding")
+                raise Transient(shown_address(address), f"the body came with {encoding} encoding")
             chunks = self._chunks(response)
             return Answer(str(address), response.status_code, response.headers, hub_headers, chunks)
-        raise NetworkError(f"{spoken(address)}: more than {MAX_REDIRECTS} redirects")
+        raise NetworkError(f"{shown_address(address)}: more than {MAX_REDIRECTS} redirects")
 
     def _send(
         self, address: httpx.URL, headers: Mapping[str, str], stack: ExitStack
@@ -204,11 +204,11 @@ class Http:
         try:
             target = address.join(response.headers["location"])
         except httpx.InvalidURL as error:
-            raise NetworkError(f"{spoken(address)} redirects to no address") from error
+            raise NetworkError(f"{shown_address(address)} redirects to no address") from error
         if target.scheme not in ("http", "https"):
-            raise NetworkError(f"{spoken(address)} redirects to a {target.scheme!r} address")
+            raise NetworkError(f"{shown_address(address)} redirects to a {target.scheme!r} address")
         if address.scheme == "https" and target.scheme != "https":
-            raise NetworkError(f"{spoken(address)} redirects from https to http; refused")
+            raise NetworkError(f"{shown_address(address)} redirects from https to http; refused")
         return target
 
     def _check_status(self, address: httpx.URL, response: httpx.Response, is_signed: bool) -> None:
@@ -216,14 +216,14 @@ class Http:
         if status in (200, 206):
             return
         if status == 403 and is_signed and _origin(address) != self._hub:
-            raise Expired(spoken(address), "status 403")
+            raise Expired(shown_address(address), "status 403")
         if status == 416:
-            raise OutOfRange(spoken(address), "status 416")
+            raise OutOfRange(shown_address(address), "status 416")
         if status in (408, 425, 429) or status >= 500:
             wait = parse_retry_after(response.headers.get("retry-after"))
-            raise Transient(spoken(address), f"status {status}", wait)
+            raise Transient(shown_address(address), f"status {status}", wait)
         raise refused_request(
-            spoken(address),
+            shown_address(address),
             status,
             response.headers,
             has_token=bool(self.options.token),
@@ -235,18 +235,18 @@ class Http:
         with suppress(RuntimeError):
             address = error.request.url
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return NetworkError(f"{spoken(address)}: its certificate is not valid ({error})")
+            return NetworkError(f"{shown_address(address)}: its certificate is not valid ({error})")
         proxy = self._proxies.of(address)
         through = f" (through the proxy {redacted(proxy)})" if proxy else ""
         if isinstance(error, httpx.ConnectTimeout):
             waited = min(self.options.timeout, CONNECT_TIMEOUT)
-            return Unreachable(spoken(address), f"no connection after {waited:g} s{through}")
+            return Unreachable(shown_address(address), f"no connection after {waited:g} s{through}")
         if isinstance(error, httpx.TimeoutException):
-            return Transient(spoken(address), f"no byte for {self.options.timeout:g} s")
+            return Transient(shown_address(address), f"no byte for {self.options.timeout:g} s")
         reason = f"{str(error) or type(error).__name__}{through}"
         if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-            return Unreachable(spoken(address), reason)
-        return Transient(spoken(address), reason)
+            return Unreachable(shown_address(address), reason)
+        return Transient(shown_address(address), reason)
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         for chunk in response.iter_raw():
@@ -275,7 +275,7 @@ class Http:
         )
 
 
-def spoken(address: httpx.URL | str) -> str:
+def shown_address(address: httpx.URL | str) -> str:
     """An address as messages show it: without query (signatures live there) and user."""
     url = httpx.URL(address)
     return str(url.copy_with(query=None, fragment=None, userinfo=b""))

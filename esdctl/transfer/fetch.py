@@ -11,9 +11,9 @@ from esdctl.progress import Reporter
 from esdctl.storage.disk_errors import guard_disk
 from esdctl.storage.lock import target_lock
 from esdctl.storage.manifest import FileEntry, Manifest
+from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
-from esdctl.transfer.meter import Meter
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.plan import (
     MAX_CHANGES,
@@ -24,9 +24,9 @@ from esdctl.transfer.plan import (
 )
 from esdctl.transfer.ranges import fetch_files
 from esdctl.transfer.remote_file import NoRanges, RemoteFile, SourceChanged
-from esdctl.transfer.spool import spool_archive
 from esdctl.transfer.staging import Staging, check_replaceable, check_space
 from esdctl.transfer.survey import Found, FoundTree, FoundZip, journal_source, source_of
+from esdctl.transfer.whole_archive import fetch_archive
 from esdctl.transfer.zip.remote import unpack, unpack_and_prove
 
 
@@ -172,8 +172,8 @@ def _transfer(
             return _transfer_zip(artifact, found, staging, options, reporter, only)
         except NoRanges:
             reporter.warning(f"{artifact.address}: no byte ranges; reading it from its beginning")
-            spooled = replace(found, contents=None)
-            return _transfer_zip(artifact, spooled, staging, options, reporter, only)
+            on_disk = replace(found, contents=None)
+            return _transfer_zip(artifact, on_disk, staging, options, reporter, only)
 
 
 def _transfer_tree(
@@ -187,8 +187,8 @@ def _transfer_tree(
     wanted = [file for file in found.files if only is None or file.path in only]
     total = sum(file.facts.size for file in wanted)
     check_space(staging.target, total - staging.size())
-    with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
-        fetch_files(http, wanted, staging.folder, journal, meter)
+    with _working(artifact, found, staging, total, options, reporter) as (http, journal, progress):
+        fetch_files(http, wanted, staging.folder, journal, progress)
         return [journal.files[file.path] for file in wanted]
 
 
@@ -200,24 +200,24 @@ def _transfer_zip(
     reporter: Reporter,
     only: Collection[str] | None,
 ) -> list[FileEntry]:
-    spooled = None
+    on_disk = None
     if found.contents is None:
-        spooled, found = spool_archive(artifact, found, staging, options, reporter)
+        on_disk, found = fetch_archive(artifact, found, staging, options, reporter)
     contents = found.contents
-    assert contents is not None  # spooling reads them
+    assert contents is not None  # an archive on the disk is read whole
     places = {name for name in contents.places.values() if only is None or name in only}
     wanted = [m for m in contents.members if contents.places.get(m.name) in places]
     unpacked = sum(member.size for member in wanted)
     total = sum(member.end - member.header_offset for member in wanted)
     check_space(staging.target, unpacked - staging.size())
-    with _working(artifact, found, staging, total, options, reporter) as (http, journal, meter):
-        source = spooled or RemoteFile(http, found.url, found.facts)
-        if options.proof == "whole" and only is None and spooled is None:
+    with _working(artifact, found, staging, total, options, reporter) as (http, journal, progress):
+        source = on_disk or RemoteFile(http, found.url, found.facts)
+        if options.proof == "whole" and only is None and on_disk is None:
             unpack_and_prove(
-                http, source, contents, staging.folder, journal, meter, found.facts.sha256
+                http, source, contents, staging.folder, journal, progress, found.facts.sha256
             )
         else:
-            unpack(http, source, contents, staging.folder, journal, meter, only)
+            unpack(http, source, contents, staging.folder, journal, progress, only)
         return [journal.files[name] for name in places]
 
 
@@ -229,16 +229,16 @@ def _working(
     total: int,
     options: TransferOptions,
     reporter: Reporter,
-) -> Iterator[tuple[Http, Journal, Meter]]:
+) -> Iterator[tuple[Http, Journal, ByteProgress]]:
     """Client, journal and progress of one transfer; the journal is durable afterwards."""
     staging.folder.mkdir(parents=True, exist_ok=True)
-    meter = Meter(reporter, artifact.title, total)
-    with Http(options, reporter) as http, closing(meter):
+    progress = ByteProgress(reporter, artifact.title, total)
+    with Http(options, reporter) as http, closing(progress):
         journal = Journal(staging.journal, journal_source(artifact, found))
         if kept := journal.size:
             reporter.notice(f"{artifact.title}: checking {kept:,} bytes that an earlier try kept")
         try:
-            yield http, journal, meter
+            yield http, journal, progress
         except BaseException:
             with suppress(StorageError):
                 journal.close()

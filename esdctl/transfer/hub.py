@@ -11,7 +11,7 @@ import httpx
 
 from esdctl.catalog.artifacts import TreeSource
 from esdctl.errors import InputError, IntegrityError, NetworkError
-from esdctl.transfer.client import Http, spoken
+from esdctl.transfer.client import Http, shown_address
 from esdctl.transfer.options import DEFAULT_ENDPOINT
 from esdctl.transfer.retry import Transient
 from esdctl.transfer.zip.rules import check_names
@@ -85,7 +85,7 @@ def _commit(http: Http, url: str) -> str:
     document, _ = _get_json(http, url)
     commit = document.get("sha") if isinstance(document, dict) else None
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise NetworkError(f"{spoken(url)}: the hub names no commit")
+        raise NetworkError(f"{shown_address(url)}: the hub names no commit")
     return commit
 
 
@@ -97,13 +97,13 @@ def _listed(http: Http, url: str) -> Iterator[HubFile]:
         seen.add(url)
         document, link = _get_json(http, url)
         if not isinstance(document, list):
-            raise IntegrityError(f"{spoken(url)}: not a list of files")
+            raise IntegrityError(f"{shown_address(url)}: not a list of files")
         for entry in document:
             if isinstance(entry, dict) and entry.get("type") == "directory":
                 continue
             count += 1
             if count > MAX_FILES:
-                raise IntegrityError(f"{spoken(url)}: more than {MAX_FILES} files")
+                raise IntegrityError(f"{shown_address(url)}: more than {MAX_FILES} files")
             yield _hub_file(entry, url)
         following = _NEXT.search(link)
         url = str(httpx.URL(url).join(following.group(1))) if following else ""
@@ -111,18 +111,18 @@ def _listed(http: Http, url: str) -> Iterator[HubFile]:
 
 def _hub_file(entry: object, url: str) -> HubFile:
     if not isinstance(entry, dict):
-        raise IntegrityError(f"{spoken(url)}: an entry of the listing is no object")
+        raise IntegrityError(f"{shown_address(url)}: an entry of the listing is no object")
     lfs = entry.get("lfs")
     large = lfs if isinstance(lfs, dict) else {}
     path, size = entry.get("path"), large.get("size", entry.get("size"))
     if not isinstance(path, str) or not isinstance(size, int) or size < 0:
-        raise IntegrityError(f"{spoken(url)}: an entry of the listing lacks path or size")
+        raise IntegrityError(f"{shown_address(url)}: an entry of the listing lacks path or size")
     sha256 = str(large.get("oid", "")).removeprefix("sha256:")
     git_sha1 = "" if large else str(entry.get("oid", ""))
     if not re.fullmatch(r"([0-9a-f]{64})?", sha256) or not re.fullmatch(
         r"([0-9a-f]{40})?", git_sha1
     ):
-        raise IntegrityError(f"{spoken(url)}: the digest of {path!r} is none")
+        raise IntegrityError(f"{shown_address(url)}: the digest of {path!r} is none")
     return HubFile(path, size, sha256, git_sha1)
 
 
@@ -135,10 +135,12 @@ def _get_json(http: Http, url: str) -> tuple[object, str]:
             for chunk in answer.chunks:
                 body += chunk
                 if len(body) > MAX_ANSWER:
-                    raise NetworkError(f"{spoken(url)}: an answer of more than {MAX_ANSWER} bytes")
+                    raise NetworkError(
+                        f"{shown_address(url)}: an answer of more than {MAX_ANSWER} bytes"
+                    )
             try:
                 return json.loads(body), str(answer.headers.get("link", ""))
             except ValueError as error:
-                raise Transient(spoken(url), "the answer is not JSON") from error
+                raise Transient(shown_address(url), "the answer is not JSON") from error
 
     return http.retrying(attempt)

@@ -11,12 +11,12 @@ from esdctl.errors import IntegrityError
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.disk_errors import guard_disk
 from esdctl.storage.manifest import FileEntry
+from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import DurableRange, Journal, holds
-from esdctl.transfer.meter import Meter
 from esdctl.transfer.partial_file import PartialFile
 from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile
-from esdctl.transfer.thread_group import run_crew
+from esdctl.transfer.thread_group import run_threads
 
 PIECE = 32 * 2**20  # bytes of one request; less at the end, so that connections end together
 SMALLEST_PIECE = 2**20
@@ -54,7 +54,7 @@ class _Download:
 
 
 def fetch_files(
-    http: Http, wanted: Sequence[WantedFile], folder: Path, journal: Journal, meter: Meter
+    http: Http, wanted: Sequence[WantedFile], folder: Path, journal: Journal, progress: ByteProgress
 ) -> None:
     """Fetch files into ``folder``, continuing what the journal and the disk agree on.
 
@@ -64,7 +64,7 @@ def fetch_files(
         SourceChanged: the server has another file now.
         StorageError: the disk is full or not writable.
     """
-    _FileFetch(http, wanted, folder, journal, meter).run()
+    _FileFetch(http, wanted, folder, journal, progress).run()
 
 
 class _FileFetch:
@@ -74,12 +74,12 @@ class _FileFetch:
         wanted: Sequence[WantedFile],
         folder: Path,
         journal: Journal,
-        meter: Meter,
+        progress: ByteProgress,
     ) -> None:
         self._http = http
         self._folder = folder
         self._journal = journal
-        self._meter = meter
+        self._progress = progress
         self._wanted = wanted
         self._left = 0  # bytes that no connection has
         self._kept: dict[str, list[tuple[int, int]]] = {}  # of files that are not complete
@@ -92,7 +92,7 @@ class _FileFetch:
         try:
             with guard_disk(self._folder):
                 self._wanted = [file for file in self._wanted if not self._is_complete(file)]
-                run_crew(self._http, [self._work] * connections)
+                run_threads(self._http, [self._work] * connections)
         finally:
             for download in self._open:
                 download.partial.close()
@@ -135,12 +135,12 @@ class _FileFetch:
         entry = self._journal.files.get(wanted.path)
         if entry is not None:
             if is_intact(path, entry):
-                self._meter.keep(wanted.facts.size)
+                self._progress.keep(wanted.facts.size)
                 return True
             self._journal.forget(wanted.path)
         kept = trusted_ranges(path, self._journal.ranges.get(wanted.path, ()))
         self._kept[wanted.path] = kept
-        self._meter.keep(_length(kept))
+        self._progress.keep(_length(kept))
         self._left += wanted.facts.size - _length(kept)
         return False
 
@@ -148,7 +148,7 @@ class _FileFetch:
         """Open a file at what is trusted of it."""
         path, size = self._folder / wanted.path, wanted.facts.size
         kept = self._kept.pop(wanted.path)
-        self._meter.begin(wanted.path, size, _length(kept))
+        self._progress.begin(wanted.path, size, _length(kept))
         partial = PartialFile(path, size, kept, bool(wanted.git_sha1))
         remote = RemoteFile(self._http, wanted.url, wanted.facts)
         download = _Download(wanted, remote, partial, _gaps(kept, size))
@@ -164,7 +164,7 @@ class _FileFetch:
                 partial.write(position, chunk)
                 crc32 = zlib.crc32(chunk, crc32)
                 position += len(chunk)
-                self._meter.add(name, len(chunk))
+                self._progress.add(name, len(chunk))
                 if position - mark >= CHECKPOINT or position == end:
                     place = DurableRange(mark, position, crc32)
                     if download.wanted.facts.size > CHECKPOINT:
@@ -204,7 +204,7 @@ class _FileFetch:
         self._open.remove(download)
         entry = FileEntry(wanted.path, wanted.facts.size, sha256)
         self._journal.note_file(download.partial.path, entry)
-        self._meter.end(wanted.path)
+        self._progress.end(wanted.path)
 
     def _fetch_alone(self, download: _Download) -> None:
         """Read the whole file in one stream; no other thread works on it any more."""

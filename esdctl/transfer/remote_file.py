@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from esdctl.errors import NetworkError
-from esdctl.transfer.client import Answer, Expired, Http, OutOfRange, spoken
+from esdctl.transfer.client import Answer, Expired, Http, OutOfRange, shown_address
 from esdctl.transfer.retry import Transient
 
 MAX_REFUSALS = 2  # with 403; some content networks refuse every Range so, whatever the address
@@ -45,7 +45,7 @@ class Facts:
     has_ranges: bool = True
 
 
-def look(http: Http, url: str) -> Facts:
+def probe_file(http: Http, url: str) -> Facts:
     """Ask for the first byte, and learn the file's size, digests and whether ranges work.
 
     Raises:
@@ -57,7 +57,7 @@ def look(http: Http, url: str) -> Facts:
         nonlocal refusals
         try:
             headers = {} if refusals >= MAX_REFUSALS else {"Range": "bytes=0-0"}
-            return _look(http, url, headers)
+            return _probe(http, url, headers)
         except Expired:
             refusals += 1
             raise
@@ -155,7 +155,7 @@ class RemoteFile:
 
     def _check(self, answer: Answer, start: int, end: int, is_whole: bool) -> None:
         """Hold an answer against what was asked for and what is known of the file."""
-        place = spoken(answer.address)
+        place = shown_address(answer.address)
         if answer.is_web_page and not self._url.partition("?")[0].endswith((".html", ".htm")):
             raise Transient(place, "a web page came in place of the file")
         etag = str(answer.headers.get("etag", ""))
@@ -174,7 +174,7 @@ class RemoteFile:
         self._etag = self._etag or etag
 
     def _check_content_range(self, answer: Answer, start: int, end: int) -> None:
-        place = spoken(answer.address)
+        place = shown_address(answer.address)
         text = str(answer.headers.get("content-range", ""))
         found = _CONTENT_RANGE.fullmatch(text.strip())
         asked = (str(start), str(end - 1))
@@ -185,11 +185,13 @@ class RemoteFile:
 
     def _check_room(self, arrived: int, left: int) -> None:
         if arrived > left:
-            raise Transient(spoken(self._url), "more bytes came than were asked for")
+            raise Transient(shown_address(self._url), "more bytes came than were asked for")
 
     def _check_end(self, position: int, end: int) -> None:
         if position < end:
-            raise Transient(spoken(self._url), f"the body ended {end - position} bytes early")
+            raise Transient(
+                shown_address(self._url), f"the body ended {end - position} bytes early"
+            )
 
     def _address(self) -> str:
         with self._lock:
@@ -222,9 +224,9 @@ def pinned(url: str, revision: str) -> str:
     return re.sub(r"/resolve/[^/?#]+/", f"/resolve/{revision}/", url, count=1)
 
 
-def _look(http: Http, url: str, headers: Mapping[str, str]) -> Facts:
+def _probe(http: Http, url: str, headers: Mapping[str, str]) -> Facts:
     with http.open(url, headers) as answer:
-        place = spoken(answer.address)
+        place = shown_address(answer.address)
         if answer.is_web_page and not url.partition("?")[0].endswith((".html", ".htm")):
             raise NetworkError(
                 f"{place}: a web page came in place of the file",
@@ -246,7 +248,9 @@ def _total(answer: Answer) -> int | None:
     text = str(answer.headers.get("content-range", ""))
     found = _CONTENT_RANGE.fullmatch(text.strip())
     if found is None or found.group(1, 2) != ("0", "0"):
-        raise Transient(spoken(answer.address), f"Content-Range is {text!r}, byte 0 was asked")
+        raise Transient(
+            shown_address(answer.address), f"Content-Range is {text!r}, byte 0 was asked"
+        )
     return None if found.group(3) == "*" else int(found.group(3))
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from esdctl.errors import IntegrityError
 from esdctl.transfer.client import Http
 from esdctl.transfer.retry import Stopped
-from esdctl.transfer.thread_group import run_crew
+from esdctl.transfer.thread_group import run_threads
 
 LARGEST_SEGMENT = 3 * 2**20
 SMALLEST_SEGMENT = 256 * 1024
@@ -25,7 +25,7 @@ TRIES = 2  # of an interval whose bytes were wrong
 
 
 class ByteSource(Protocol):
-    """A file at a server, or a spooled one on the disk."""
+    """A file at a server, or a one on the disk."""
 
     size: int
 
@@ -139,7 +139,7 @@ class _Streams:
     def run(self, workers: int) -> None:
         connections = self._http.options.connections
         try:
-            run_crew(self._http, [self._fetch] * connections + [self._work] * workers)
+            run_threads(self._http, [self._fetch] * connections + [self._work] * workers)
         finally:
             for stream in self._active:
                 stream.sink.abandon()

@@ -23,13 +23,13 @@ class Staging:
         self.target = target
         self.folder = target.with_name(f".{target.name}.{purpose}")
         self.journal = target.with_name(f".{target.name}.{purpose}.journal")
-        self.spool = target.with_name(f".{target.name}.{purpose}.spool")
+        self.archive_folder = target.with_name(f".{target.name}.{purpose}.archive")
         self._old = target.with_name(f".{target.name}.{purpose}.old")
 
     def size(self) -> int:
         """Bytes on the disk that a next try can build on."""
         total = 0
-        for place in (self.folder, self.spool):
+        for place in (self.folder, self.archive_folder):
             for folder, _, files in os.walk(place):
                 total += sum(Path(folder, name).lstat().st_blocks * 512 for name in files)
         return total
@@ -37,7 +37,7 @@ class Staging:
     def discard(self) -> None:
         """Remove everything; the journal first, since it speaks of the rest."""
         self.journal.unlink(missing_ok=True)
-        for place in (self.folder, self.spool, self._old):
+        for place in (self.folder, self.archive_folder, self._old):
             shutil.rmtree(place, ignore_errors=True)
 
     def recover(self) -> None:

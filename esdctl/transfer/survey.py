@@ -6,11 +6,11 @@ from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
 from esdctl.errors import IntegrityError, NetworkError
 from esdctl.redaction import redacted
 from esdctl.storage.manifest import MANIFEST_NAME
-from esdctl.transfer.client import Http, spoken
+from esdctl.transfer.client import Http, shown_address
 from esdctl.transfer.hub import at_endpoint, file_address, list_files
 from esdctl.transfer.journal import Source
 from esdctl.transfer.ranges import WantedFile
-from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile, look
+from esdctl.transfer.remote_file import Facts, NoRanges, RemoteFile, probe_file
 from esdctl.transfer.zip.remote import read_contents
 from esdctl.transfer.zip.unpacking import ZipContents
 
@@ -91,10 +91,10 @@ def journal_source(artifact: Artifact, found: Found) -> Source:
 
 def _survey_zip(http: Http, artifact: Artifact, source: ZipSource) -> FoundZip:
     url = at_endpoint(http.options.endpoint, source.url)
-    facts = look(http, url)
+    facts = probe_file(http, url)
     if http.options.proof == "whole" and not facts.sha256:
         raise NetworkError(
-            f"{spoken(source.url)}: the server does not tell the archive's sha256",
+            f"{shown_address(source.url)}: the server does not tell the archive's sha256",
             "leave out --proof whole; every member is checked by size and CRC32",
         )
     if not facts.has_ranges:

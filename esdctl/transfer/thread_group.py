@@ -10,7 +10,7 @@ from esdctl.transfer.retry import Stopped
 SECONDS_TO_END = 5.0  # what a thread that waits for a server may take after the first error
 
 
-def run_crew(http: Http, jobs: Sequence[Callable[[], None]]) -> None:
+def run_threads(http: Http, jobs: Sequence[Callable[[], None]]) -> None:
     """Run each job in a thread of its own until all are done, or one of them fails.
 
     Raises:

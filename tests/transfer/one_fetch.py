@@ -21,7 +21,7 @@ SMALL = 128 * 1024
 SMALL_PIECES: list[tuple[ModuleType, str, int]] = [
     (ranges, "PIECE", 4 * SMALL),
     (ranges, "CHECKPOINT", SMALL),
-    (inflate, "WITH_DRAIN", 8 * SMALL),
+    (inflate, "IN_BACKGROUND", 8 * SMALL),
     (inflate, "MARK_EVERY", 2 * SMALL),
     (inflate, "INPUT_SLICE", SMALL // 2),
     (resumption, "PACKED_WINDOW", SMALL),

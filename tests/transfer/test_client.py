@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from esdctl.errors import NetworkError, UsageError
-from esdctl.transfer.client import Http, spoken
+from esdctl.transfer.client import Http, shown_address
 from esdctl.transfer.options import TransferOptions, options_from_environment
 from esdctl.transfer.proxies import proxies_of_environment
 from tests.hub_faults import Fault
@@ -192,7 +192,7 @@ def test_a_403_without_a_redirect_is_final(hub: HubServer, tmp_path: Path) -> No
 
 def test_messages_show_no_signature_and_no_password() -> None:
     address = "https://user:password@storage.test/blob?Signature=abc#d"
-    assert spoken(address) == "https://storage.test/blob"
+    assert shown_address(address) == "https://storage.test/blob"
 
 
 def test_the_environment_is_read_and_flags_win() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from esdctl.transfer.refusal import refusal
 from esdctl.transfer.zip.end_record import DirectoryPlace
-from esdctl.transfer.zip.extra import Fields, read_extra, unicode_name, widen
+from esdctl.transfer.zip.extra import Fields, read_extra, unicode_name, with_zip64_values
 from esdctl.transfer.zip.limits import (
     DEFAULT_LIMITS,
     DEFLATED,
@@ -144,7 +144,7 @@ def _read_entry(
     title = f"the member {shown(raw_name.decode('utf-8', 'replace'))}"
     _check_form(flags, method, version, title)
     extra = read_extra(data[extra_at : extra_at + extra_length], title)
-    size, compressed, offset, disk = widen(
+    size, compressed, offset, disk = with_zip64_values(
         extra, ((size, _MAX32), (compressed, _MAX32), (offset, _MAX32), (disk, _MAX16)), title
     )
     if disk != 0:

@@ -60,7 +60,9 @@ def read_extra(extra: bytes, member: str) -> Fields:
     return fields
 
 
-def widen(fields: Fields, narrow: Sequence[tuple[int, int]], member: str) -> tuple[int, ...]:
+def with_zip64_values(
+    fields: Fields, narrow: Sequence[tuple[int, int]], member: str
+) -> tuple[int, ...]:
     """Replace each value that says "see ZIP64" by the ZIP64 field's.
 
     Args:

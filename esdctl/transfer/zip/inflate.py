@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Protocol
 
 from esdctl.errors import IntegrityError
-from esdctl.transfer.drain import Drain
+from esdctl.transfer.background_worker import BackgroundWorker
 from esdctl.transfer.zip.resumption import Resumption
 from esdctl.transfer.zip.rules import Member
 
 INPUT_SLICE = 256 * 1024  # what the decompressor holds back is copied at each call
 OUTPUT_BLOCK = 512 * 1024  # unpacked bytes in memory at once, whatever the ratio
-WITH_DRAIN = 16 * 2**20  # bytes from which on a deflated member is worth a second thread
+IN_BACKGROUND = 16 * 2**20  # bytes from which on a deflated member is worth a second thread
 MARK_EVERY = 32 * 2**20  # unpacked bytes of a member between two durable marks
 
 
@@ -76,7 +76,9 @@ class MemberFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.fdopen(os.open(path, flags, 0o666), "wb")
         self._write: Callable[[memoryview], None] = self._inflate if member.method else self._store
-        self._drain = Drain() if member.method and member.size >= WITH_DRAIN else None
+        self._worker = (
+            BackgroundWorker() if member.method and member.size >= IN_BACKGROUND else None
+        )
         start = resumption or Resumption(0, 0, b"", b"", 0, 0, hashlib.sha256())
         self._size = self._marked = start.unpacked
         self._crc32 = start.crc32
@@ -94,14 +96,14 @@ class MemberFile:
             self._write(part)
             if self._size - self._marked >= MARK_EVERY:
                 self._marked = self._size
-                self._behind(partial(self._note, self._size, position + start + len(part)))
+                self._in_background(partial(self._note, self._size, position + start + len(part)))
 
     def finish(self) -> str:
         """Check sizes and checksum, close the file, and give its SHA-256."""
         member = self._member
-        if self._drain is not None:
-            drain, self._drain = self._drain, None
-            drain.close()
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            worker.close()
         if member.method and not self._decompressor.eof:
             self._refuse("its packed bytes end too early")
         if self._size != member.size:
@@ -112,9 +114,9 @@ class MemberFile:
         return self._sha256.hexdigest()
 
     def abandon(self) -> None:
-        if self._drain is not None:
+        if self._worker is not None:
             with suppress(OSError):  # told already, or about to be
-                self._drain.close()
+                self._worker.close()
         with suppress(OSError):
             self._file.close()
 
@@ -128,7 +130,7 @@ class MemberFile:
             except (zlib.error, getattr(_inflater, "error", zlib.error)) as error:
                 raise IntegrityError(f"the member {self._member.name!r}: {error}") from error
             self._count(len(block))
-            self._behind(partial(self._keep, block))
+            self._in_background(partial(self._keep, block))
             if decompressor.unused_data:
                 self._refuse("bytes follow the end of its packed ones")
             data = decompressor.unconsumed_tail
@@ -144,10 +146,10 @@ class MemberFile:
         if self._size > self._member.size:
             self._refuse(f"it unpacks to more than {self._member.size} bytes")
 
-    def _behind(self, job: Callable[[], None]) -> None:
-        """Do a job in the thread behind, if there is one, after those before it."""
-        if self._drain is not None:
-            self._drain.put(job)
+    def _in_background(self, job: Callable[[], None]) -> None:
+        """Do a job in the background thread, if there is one, after those before it."""
+        if self._worker is not None:
+            self._worker.put(job)
         else:
             job()
 

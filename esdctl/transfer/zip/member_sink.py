@@ -21,7 +21,7 @@ LOCAL_HEADER_START = 30
 class Unpacking(Protocol):
     """What a ``MemberSink`` asks and tells."""
 
-    def place_of(self, member: Member) -> Path | None:
+    def path_of(self, member: Member) -> Path | None:
         """Where a member is written; None when it is not wanted, or complete already."""
 
     def moved(self, member: Member, count: int) -> None:
@@ -105,7 +105,7 @@ class MemberSink:
         """Begin in the middle of a member whose header was checked by an earlier run."""
         self._position = resumption.position
         self._packed_end = resumption.packed_end
-        path = self._unpacking.place_of(member)
+        path = self._unpacking.path_of(member)
         if path is not None:
             self._file = MemberFile(member, path, self._mark(member, path), resumption)
 
@@ -141,7 +141,7 @@ class MemberSink:
         self._packed_end = (
             member.header_offset + check_local_header(member, header) + member.compressed
         )
-        path = self._unpacking.place_of(member)
+        path = self._unpacking.path_of(member)
         if path is not None:
             self._file = MemberFile(member, path, self._mark(member, path))
 

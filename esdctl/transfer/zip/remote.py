@@ -8,9 +8,9 @@ from pathlib import Path
 
 from esdctl.errors import IntegrityError
 from esdctl.storage.disk_errors import guard_disk
+from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
-from esdctl.transfer.meter import Meter
 from esdctl.transfer.segments import (
     LARGEST_SEGMENT,
     ByteSource,
@@ -58,7 +58,7 @@ def unpack(
     contents: ZipContents,
     folder: Path,
     journal: Journal,
-    meter: Meter,
+    progress: ByteProgress,
     only: Collection[str] | None = None,
 ) -> None:
     """Unpack the members into ``folder``; those that the journal knows are checked and kept.
@@ -71,14 +71,14 @@ def unpack(
         NetworkError, NoRanges, SourceChanged: as ``RemoteFile.read``.
         StorageError: the disk is full or not writable.
     """
-    unpacking = ZipUnpacking(contents, folder, journal, meter, only)
+    unpacking = ZipUnpacking(contents, folder, journal, progress, only)
     with guard_disk(folder):
-        unpacking.keep_what_is_intact()
-        unpacking.enter_what_is_half_done(source)
+        unpacking.keep_intact_files()
+        unpacking.resume_half_unpacked(source)
         groups = list(_groups(contents.members, unpacking))
         intervals = [Interval(group[-1].end, _Beginning(group, unpacking)) for group in groups]
         total = sum(group[-1].end - group[0].header_offset for group in groups)
-        stream_intervals(http, source, intervals, total, meter.arrive, _workers())
+        stream_intervals(http, source, intervals, total, progress.arrive, _workers())
 
 
 def unpack_and_prove(
@@ -87,7 +87,7 @@ def unpack_and_prove(
     contents: ZipContents,
     folder: Path,
     journal: Journal,
-    meter: Meter,
+    progress: ByteProgress,
     sha256: str,
 ) -> None:
     """As ``unpack``, and every byte of the archive is hashed in order while it passes.
@@ -98,15 +98,15 @@ def unpack_and_prove(
     Raises:
         IntegrityError: the archive's SHA-256 is not ``sha256``; and as ``unpack``.
     """
-    unpacking = ZipUnpacking(contents, folder, journal, meter, None)
+    unpacking = ZipUnpacking(contents, folder, journal, progress, None)
 
     def begin() -> tuple[int, Sink]:
         return 0, _ProvingSink(MemberSink(contents.members, unpacking), sha256)
 
     with guard_disk(folder):
-        unpacking.keep_what_is_intact(is_moved=False)
+        unpacking.keep_intact_files(is_moved=False)
         whole = [Interval(source.size, begin)]
-        stream_intervals(http, source, whole, source.size, meter.arrive, 1)
+        stream_intervals(http, source, whole, source.size, progress.arrive, 1)
 
 
 class _Beginning:
@@ -120,7 +120,7 @@ class _Beginning:
     def __call__(self) -> tuple[int, Sink]:
         if not self._is_first:
             for member in self._members:
-                self._unpacking.begin_anew(member)
+                self._unpacking.restart_member(member)
         self._is_first = False
         resumption = self._unpacking.resumption_of(self._members[0])
         start = resumption.position if resumption else self._members[0].header_offset

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.storage.manifest import FileEntry
+from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.journal import Journal, MemberMark
-from esdctl.transfer.meter import Meter
 from esdctl.transfer.segments import ByteSource
 from esdctl.transfer.zip.inflate import new_inflater
 from esdctl.transfer.zip.resumption import Resumption, resume_member
@@ -41,18 +41,18 @@ class ZipUnpacking:
         contents: ZipContents,
         folder: Path,
         journal: Journal,
-        meter: Meter,
+        progress: ByteProgress,
         only: Collection[str] | None,
     ) -> None:
         self._contents = contents
         self._folder = folder
         self._journal = journal
-        self._meter = meter
+        self._progress = progress
         self._only = only
         self._kept: set[str] = set()
         self._resumptions: dict[str, Resumption] = {}
 
-    def keep_what_is_intact(self, is_moved: bool = True) -> None:
+    def keep_intact_files(self, is_moved: bool = True) -> None:
         """Check what an earlier run completed; ``is_moved``: and count it as moved."""
         for member in self._contents.members:
             name = self._contents.places.get(member.name, "")
@@ -62,11 +62,11 @@ class ZipUnpacking:
             if entry.size == member.size and _is_member(self._folder / name, entry, member):
                 self._kept.add(name)
                 if is_moved:
-                    self._meter.keep(member.end - member.header_offset)
+                    self._progress.keep(member.end - member.header_offset)
             else:
                 self._journal.forget(name)
 
-    def enter_what_is_half_done(self, source: ByteSource) -> None:
+    def resume_half_unpacked(self, source: ByteSource) -> None:
         """Find where the members go on that an earlier run left half-done."""
         for member in self._contents.members:
             name = self._contents.places.get(member.name, "")
@@ -79,28 +79,28 @@ class ZipUnpacking:
                 self._journal.forget(name)
             else:
                 self._resumptions[member.name] = resumption
-                self._meter.keep(resumption.position - member.header_offset)
+                self._progress.keep(resumption.position - member.header_offset)
 
     def resumption_of(self, member: Member) -> Resumption | None:
         """Where a member goes on; None when it begins anew."""
         return self._resumptions.get(member.name)
 
-    def begin_anew(self, member: Member) -> None:
+    def restart_member(self, member: Member) -> None:
         """What is on the disk of a half-done member is void."""
         resumption = self._resumptions.pop(member.name, None)
         if resumption is not None:
-            self._meter.arrive(member.header_offset - resumption.position)
+            self._progress.arrive(member.header_offset - resumption.position)
         name = self._contents.places.get(member.name, "")
         if name in self._journal.marks:
             self._journal.forget(name)
 
-    def place_of(self, member: Member) -> Path | None:
+    def path_of(self, member: Member) -> Path | None:
         if not self.is_wanted(member):
             return None
         name = self._contents.places[member.name]
         resumption = self.resumption_of(member)
         done = resumption.position - member.header_offset if resumption else 0
-        self._meter.begin(name, member.end - member.header_offset, done)
+        self._progress.begin(name, member.end - member.header_offset, done)
         return self._folder / name
 
     def is_wanted(self, member: Member) -> bool:
@@ -109,7 +109,7 @@ class ZipUnpacking:
         return is_asked_for and name not in self._kept
 
     def moved(self, member: Member, count: int) -> None:
-        self._meter.unpack(self._contents.places.get(member.name, ""), count)
+        self._progress.unpack(self._contents.places.get(member.name, ""), count)
 
     def reached(self, member: Member, path: Path, mark: MemberMark) -> None:
         self._journal.note_mark(path, self._contents.places[member.name], mark)
@@ -118,7 +118,7 @@ class ZipUnpacking:
         name = self._contents.places[member.name]
         self._journal.note_file(path, FileEntry(name, size, sha256))
         self._kept.add(name)
-        self._meter.end(name)
+        self._progress.end(name)
 
 
 def _is_member(path: Path, entry: FileEntry, member: Member) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from esdctl.catalog.artifacts import Artifact, ZipSource
 from esdctl.progress import Reporter
+from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
-from esdctl.transfer.meter import Meter
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.ranges import WantedFile, fetch_files
 from esdctl.transfer.staging import Staging, check_space
@@ -20,7 +20,7 @@ ARCHIVE = "archive.zip"
 BLOCK = 2**20
 
 
-class SpooledFile:
+class ArchiveOnDisk:
     """A ``ByteSource`` on the disk."""
 
     def __init__(self, path: Path) -> None:
@@ -38,14 +38,14 @@ class SpooledFile:
                 yield block
 
 
-def spool_archive(
+def fetch_archive(
     artifact: Artifact,
     found: FoundZip,
     staging: Staging,
     options: TransferOptions,
     reporter: Reporter,
-) -> tuple[SpooledFile, FoundZip]:
-    """Fetch the archive to the spool, check its digest, and read its directory.
+) -> tuple[ArchiveOnDisk, FoundZip]:
+    """Fetch the archive to the disk, check its digest, and read its directory.
 
     Raises:
         IntegrityError: the digest is wrong, or the archive is hostile.
@@ -55,11 +55,11 @@ def spool_archive(
     size = found.facts.size
     wanted = WantedFile(ARCHIVE, found.url, found.facts)
     check_space(staging.target, size - staging.size())
-    journal = Journal(staging.spool / "journal", journal_source(artifact, found))
-    meter = Meter(reporter, f"{artifact.title} (archive)", size)
-    with Http(options, reporter) as http, closing(meter), closing(journal):
-        fetch_files(http, [wanted], staging.spool, journal, meter)
-    source = SpooledFile(staging.spool / ARCHIVE)
+    journal = Journal(staging.archive_folder / "journal", journal_source(artifact, found))
+    progress = ByteProgress(reporter, f"{artifact.title} (archive)", size)
+    with Http(options, reporter) as http, closing(progress), closing(journal):
+        fetch_files(http, [wanted], staging.archive_folder, journal, progress)
+    source = ArchiveOnDisk(staging.archive_folder / ARCHIVE)
     contents = read_contents(source, artifact.source.strip)
     check_contents(artifact, contents)
     return source, replace(found, contents=contents)

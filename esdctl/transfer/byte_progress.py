@@ -9,7 +9,7 @@ OWN_TASK = 8 * 2**20  # bytes from which on a file has a task of its own
 SECONDS_BETWEEN_EVENTS = 0.1
 
 
-class Meter:
+class ByteProgress:
     """Counts bytes and tells the Reporter, a few times a second.
 
     Args:
@@ -24,7 +24,7 @@ class Meter:
         self._total = total
         self._lock = threading.Lock()
         self._done = {task: 0}
-        self._told = {task: 0.0}
+        self._last_event = {task: 0.0}
         self._sizes = {task: total}
         self._has_begun = False
 
@@ -39,7 +39,7 @@ class Meter:
             self._begin_total()
             if size >= OWN_TASK and name not in self._done:
                 self._done[name] = done
-                self._told[name] = 0.0
+                self._last_event[name] = 0.0
                 self._sizes[name] = size
                 self._reporter.started(name, size, "bytes", done)
 
@@ -64,8 +64,8 @@ class Meter:
                 return
             self._done[task] += count
             now = time.monotonic()
-            if now - self._told[task] >= SECONDS_BETWEEN_EVENTS:
-                self._told[task] = now
+            if now - self._last_event[task] >= SECONDS_BETWEEN_EVENTS:
+                self._last_event[task] = now
                 self._reporter.advanced(task, self._done[task])
 
     def end(self, name: str) -> None:

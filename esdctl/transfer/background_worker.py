@@ -1,4 +1,4 @@
-"""Work handed to a thread behind: one core inflates while another hashes and writes."""
+"""Work handed to a background thread: one core inflates while another hashes and writes."""
 
 import queue
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 WAITING = 2  # jobs, each with a block in memory; the giver waits for room
 
 
-class Drain:
+class BackgroundWorker:
     """Does each job, in order, in a thread of its own."""
 
     def __init__(self) -> None:

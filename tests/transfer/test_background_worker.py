@@ -1,18 +1,18 @@
-"""Jobs handed to a thread behind: all of them, in order, and their errors come back."""
+"""Jobs handed to a background thread: all of them, in order, and their errors come back."""
 
 from functools import partial
 
 import pytest
 
-from esdctl.transfer.drain import Drain
+from esdctl.transfer.background_worker import BackgroundWorker
 
 
 def test_jobs_are_done_in_order() -> None:
     done: list[int] = []
-    drain = Drain()
+    worker = BackgroundWorker()
     for number in range(50):
-        drain.put(partial(done.append, number))
-    drain.close()
+        worker.put(partial(done.append, number))
+    worker.close()
     assert done == list(range(50))
 
 
@@ -20,9 +20,9 @@ def test_an_error_reaches_the_giver_and_nobody_waits_for_ever() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
-    drain = Drain()
+    worker = BackgroundWorker()
     with pytest.raises(OSError, match="full"):
         for _ in range(50):
-            drain.put(fail)
+            worker.put(fail)
     with pytest.raises(OSError, match="full"):
-        drain.close()
+        worker.close()
