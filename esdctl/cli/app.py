@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +27,10 @@ from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
 from esdctl.cli.sample import sample
 from esdctl.cli.streams import prepare_streams
+from esdctl.cli.terminal import printable
 from esdctl.cli.train import train
 from esdctl.cli.verify import verify
-from esdctl.errors import DeviceError, EsdctlError, Interrupted, UsageError
+from esdctl.errors import DeviceError, EsdctlError, InputError, Interrupted, UsageError
 from esdctl.redaction import redacted
 from esdctl.storage.disk_errors import storage_error
 
@@ -62,6 +64,7 @@ app.add_typer(config.app, rich_help_panel=_MORE)
 app.add_typer(bench.app, rich_help_panel=_MORE)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
+_LONGEST_MESSAGE = 2000  # characters
 _NO_HOME = "Could not determine home directory."  # what pathlib says of ~nobody
 _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdout
 
@@ -79,12 +82,25 @@ def run(arguments: Sequence[str]) -> int:
         The exit status.
     """
     try:
+        _check_current_folder()
         status = _invoke(hyphenated(arguments), underscored(arguments))
         print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
     except (Exception, KeyboardInterrupt) as error:
         _abandon_stdout()
         return DONE if _is_closed_pipe_of_stdout(error) else _report(error, arguments)
     return status
+
+
+def _check_current_folder() -> None:
+    """Libraries fail in their own ways where the current folder was removed.
+
+    Raises:
+        InputError: it is gone.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was removed", "change to another one") from error
 
 
 def hyphenated(arguments: Sequence[str]) -> list[str]:
@@ -140,13 +156,20 @@ def _report(error: BaseException, arguments: Sequence[str]) -> int:
     if os.environ.get("ESDCTL_DEBUG") == "1":
         lines += traceback.format_exception(error)
     if message:
-        lines.append(f"error: {message}\n")
+        lines.append(f"error: {_shortened(message)}\n")
     if hint:
         lines.append(f"hint: {hint}\n")
     if sys.stderr is not None:
         with suppress(OSError):
-            print(redacted("".join(lines)), end="", file=sys.stderr, flush=True)
+            print(printable(redacted("".join(lines))), end="", file=sys.stderr, flush=True)
     return status
+
+
+def _shortened(message: str) -> str:
+    """A message without the middle of what nobody reads to its end, such as endless names."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[: _LONGEST_MESSAGE // 2]} [...] {message[-_LONGEST_MESSAGE // 2 :]}"
 
 
 def _as_esdctl_error(error: BaseException, arguments: Sequence[str]) -> EsdctlError | None:

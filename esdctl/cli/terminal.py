@@ -4,6 +4,7 @@ A terminal gets a bar that redraws itself; a file or pipe gets plain lines witho
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from esdctl.progress import Reporter
 from esdctl.redaction import redacted
 
 SECONDS_BETWEEN_LINES = 5.0
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line break
 BYTES = "bytes"  # the unit that is shown as kB, MB or GB
 
 _shown: set[Progress] = set()  # bars that are on the terminal now
@@ -202,7 +204,12 @@ def _print_to_stderr(text: str) -> None:
     """Print a line; a reader of stderr that went away must not end the work."""
     if sys.stderr is not None:  # else print() would take stdout
         with suppress(OSError):
-            print(redacted(text), file=sys.stderr, flush=True)
+            print(printable(redacted(text)), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """``text`` with its control characters escaped: a file's name must not steer the terminal."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _clock_time(seconds: float) -> str:

@@ -34,5 +34,5 @@ def recall(kind: str, key: str) -> str | None:
 
 def remember(kind: str, key: str, text: str) -> None:
     """Keep a text; where the cache cannot be written, it is computed again the next time."""
-    with suppress(StorageError, RuntimeError):
+    with suppress(StorageError, OSError, RuntimeError):
         write_text(cache_folder() / kind / key, text)

@@ -125,3 +125,35 @@ def test_a_home_that_is_not_there_is_a_usage_error(
     monkeypatch.setenv("ESDCTL_ROOT", "~nobody_of_that_name/x")
     assert run(["download", "--list"]) == 2
     assert "home folder" in capsys.readouterr().err
+
+
+def test_a_current_folder_that_was_removed_is_an_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run(["download", "--list"]) == 3
+    assert "the current folder was removed" in capsys.readouterr().err
+
+
+def test_a_name_never_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "\x1b]0;title\x07\x9b31m"]) == 3
+    shown = capsys.readouterr().err
+    assert "\\x1b]0;title\\x07\\x9b31m" in shown
+    assert not set(shown) & set("\x1b\x07\x9b")
+
+
+def test_an_endless_name_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "a" * 50_000]) in (3, 7)
+    assert len(capsys.readouterr().err) < 2500
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="this system has no /proc")
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ESDCTL_CACHE_DIR", "/proc/none")
+    line = ["sample", "--prompt", "a", "--dry-run", "--no-estimate", "--root", str(tmp_path)]
+    assert run(line) == 0
