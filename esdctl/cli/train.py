@@ -28,7 +28,6 @@ from esdctl.settings.unlearn_diff.keys import ONLY_OF_UNLEARN_DIFF
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.erasing.erase import Prober
     from esdctl.erasing.plan import ErasePlan
     from esdctl.erasing.request import EraseRequest
     from esdctl.erasing.run_folder import RunFolder
@@ -135,22 +134,13 @@ def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder,
             reporter.notice(note)
         from esdctl.erasing.erase import erase
         from esdctl.erasing.whole_model import whole_model_path, write_whole_model
+        from esdctl.evaluation.probe import prober_of
 
         whole_model_path(plan)  # a name that cannot be used is told before the training
-        prober = _prober(plan, root)
+        prober = prober_of(plan, find_workspace(root).models)
         with stopping_on_interrupt(reporter) as stop:
             run = erase(plan, sys.argv, reporter, stop, prober)
             return run, write_whole_model(plan, run, reporter)
-
-
-def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":
-    """What measures the model in training; None where it trains for a number of steps."""
-    if plan.config.until is None:
-        return None
-    from esdctl.evaluation.probe import new_probe, plan_probe
-
-    pictures = plan_probe(plan.pipeline, plan.concept.name, find_workspace(root).models)
-    return lambda model: new_probe(pictures, model)
 
 
 def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from esdctl.catalog.artifacts import HUB_FOLDER, HUB_PREFIX
 from esdctl.errors import UsageError
 from esdctl.names import nearest
+from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
 POCKET = Path(__file__).parent.parent / "pocket" / "weights"
@@ -63,7 +64,7 @@ def run_path(path: Path, workspace: Workspace) -> Path:
     Raises:
         UsageError: several runs begin so.
     """
-    expanded = path.expanduser()
+    expanded = user_path(path)
     found = None if expanded.exists() else find_run(str(path), workspace)
     return found or expanded
 

@@ -36,6 +36,7 @@ from esdctl.models.named import (
 from esdctl.models.sealed import check_sealed
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
+from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
 _WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
@@ -217,7 +218,7 @@ def _named(name: str, workspace: Workspace) -> Pipeline | None:
 
 def _path(name: str, workspace: Workspace) -> Path:
     """An existing path, else the run that is called so."""
-    path = Path(name).expanduser()
+    path = user_path(Path(name))
     if not path.exists():
         run = find_run(name, workspace)
         if run is None:

@@ -22,6 +22,7 @@ from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
 from esdctl.sampling.pictures import make_pictures
 from esdctl.sampling.plan import BatchSize, SamplingSettings, parse_scheduler, plan_pictures
 from esdctl.sampling.sample import sample_in_memory
+from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace, find_workspace
 
 FolderName = str | Path
@@ -91,7 +92,7 @@ class Model:
                 model = self._load(device)
                 pixels = sample_in_memory(model, plan.pictures, telling, batch_size)
                 return [Image.fromarray(picture) for picture in pixels]
-            folder = Path(output).expanduser()
+            folder = user_path(Path(output))
             make_pictures(
                 plan, folder, lambda: self._load(device), batch_size, telling, lambda row: None
             )
@@ -148,7 +149,7 @@ class Model:
             key: tuple(value) for key, value in given.items() if value is not None
         }
         plan = plan_evaluation(self.files, Request(**chosen, **settings), self.workspace.models)
-        folder = Path(output).expanduser() if output else self.workspace.outputs / "evaluations"
+        folder = user_path(Path(output)) if output else self.workspace.outputs / "evaluations"
         with reporting(reporter) as telling:
             return run_evaluation(plan, folder, find_device(device), batch_size, telling)
 
@@ -183,7 +184,7 @@ def evaluate(model: Model | str | Path, **settings: Any) -> EvaluationReport:
 
 
 def as_path(name: FolderName | None) -> Path | None:
-    return None if name is None else Path(name).expanduser()
+    return None if name is None else user_path(Path(name))
 
 
 def opened(path: Path) -> Image.Image:
