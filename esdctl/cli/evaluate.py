@@ -148,6 +148,8 @@ def evaluate(
             document["estimate"] = _estimate(plan, folder, at_once, device, began, quiet)
         return print_document(document, json)
     with reporting(quiet) as reporter:
+        for note in pipeline.files.architecture.notes:
+            reporter.notice(note)
         pictures = (output or workspace.outputs / LAYOUT) if has_layout else None
         report = run_evaluation(plan, folder, find_device(device), at_once, reporter, pictures)
     _tell(report, json, quiet)

@@ -49,5 +49,7 @@ def export(
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
         erased = open_erased(model, workspace, base, reporter)
+        for note in erased.base.files.architecture.notes:
+            reporter.notice(note)
     plan = plan_export(erased, to, output, workspace, dtype, rank, energy)
     write_and_print(erased, plan, dry_run, json, quiet)

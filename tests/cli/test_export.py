@@ -1,6 +1,7 @@
 """``esdctl export``, ``diff`` and ``inspect``: one path or fact a line, JSON when asked."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_every_form_goes_to_the_workspace_under_its_own_name(
     path = tmp_path / "outputs" / "exports" / name
     assert capsys.readouterr().out == f"{path}\n"
     assert path.exists()
+
+
+def test_what_a_bases_folder_says_and_nothing_uses_is_told_once(
+    base: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "model"))
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tile_size": 64}))
+    out = tmp_path / "m.safetensors"
+    assert run(["export", str(folder), "--to", "compvis", "-o", str(out)]) == 0
+    assert capsys.readouterr().err.count("more than this version uses: tile_size") == 1
 
 
 def test_a_lora_prints_its_relative_error_and_what_it_leaves_out(

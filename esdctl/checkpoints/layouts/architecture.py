@@ -19,7 +19,7 @@ from esdctl.checkpoints.layouts.config_values import (
 from esdctl.checkpoints.layouts.pipeline_index import check_index, read_index
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Config, Family, Part
-from esdctl.models.families.registry import all_families, family_of_unet_config, titles
+from esdctl.models.families.registry import family_named, family_of_unet_config, titles
 from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
 
 FORMAT = "esdctl-checkpoint-1"
@@ -120,8 +120,7 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
     Raises:
         InputError: it is not such a document.
     """
-    known = {family.name: family for family in all_families()}
-    family = known.get(str(document.get("family")))
+    family = family_named(str(document.get("family")))
     parts = {part: document.get(part) for part in (*_PARTS, "scheduler")}
     needed = {*family.parts, "scheduler"} if family else parts.keys()
     if family is None or any(

@@ -15,8 +15,6 @@ from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.models.families.tensor_names import V_PREDICTION_MARK
 
-__all__ = ["Account", "CompvisModel", "account", "compvis_tensors", "read_compvis"]
-
 LOGIT_SCALE = 4.6052  # ln 100, where CLIP's training ends; nothing in Stable Diffusion reads it
 
 

@@ -17,13 +17,9 @@ def all_families() -> tuple[Family, ...]:
     return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
 
 
-def family_named(name: str) -> Family:
-    """The family of a name.
-
-    Raises:
-        KeyError: there is none.
-    """
-    return {family.name: family for family in all_families()}[name]
+def family_named(name: str) -> Family | None:
+    """The family of a name; None where there is none."""
+    return next((family for family in all_families() if family.name == name), None)
 
 
 def family_of_names(names: Iterable[str]) -> Family | None:
