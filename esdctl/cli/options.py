@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from esdctl.cli.completion import complete_model
+from esdctl.cli.setting_options import setting_option
+from esdctl.erasing.config import TrainConfig
+
+IN_MOST = "In most commands"  # a heading of the help
 
 RootOption = Annotated[
     Path | None,
@@ -14,38 +17,15 @@ RootOption = Annotated[
         metavar="FOLDER",
         help="The workspace with models/, data/ and outputs/; "
         "else ESDCTL_ROOT, else the current folder.",
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|PATH",
-        help="A model's name, its path, or a run.",
-        autocompletion=complete_model,
+        rich_help_panel=IN_MOST,
     ),
 ]
 BaseModelOption = Annotated[
     str | None,
     typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
 ]
-ModelConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--model-config-path",
-        "--model-config",
-        metavar="FILE",
-        help="The LDM config file of a CompVis checkpoint.",
-    ),
-]
-PredictionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prediction-type",
-        metavar="TYPE",
-        help="epsilon or v_prediction, where the model's files do not say.",
-    ),
-]
+ModelConfigOption = Annotated[Path | None, setting_option(TrainConfig, "model_config_path")]
+PredictionOption = Annotated[str | None, setting_option(TrainConfig, "prediction_type")]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -80,13 +60,22 @@ OutputOption = Annotated[
     typer.Option("--output", "-o", metavar="FOLDER", help="Where the result goes."),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON document on stdout.")
+    bool,
+    typer.Option(
+        "--json", help="Print the result as one JSON document on stdout.", rich_help_panel=IN_MOST
+    ),
 ]
 JsonLinesOption = Annotated[
-    bool, typer.Option("--jsonl", help="Print one JSON object a line, as each is done.")
+    bool,
+    typer.Option(
+        "--jsonl", help="Print one JSON object a line, as each is done.", rich_help_panel=IN_MOST
+    ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show warnings and errors only, no progress.")
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Show warnings and errors only, no progress.", rich_help_panel=IN_MOST
+    ),
 ]
 DryRunOption = Annotated[
     bool,
@@ -99,6 +88,7 @@ EstimateOption = Annotated[
     typer.Option(
         "--estimate/--no-estimate",
         help="With --dry-run: time and memory, from one measured step.",
+        rich_help_panel=IN_MOST,
     ),
 ]
 CatalogOption = Annotated[

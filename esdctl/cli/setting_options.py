@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from esdctl.cli.completion import one_of
 from esdctl.settings.setting import Field, fields_of
 
 Command = Callable[..., None]
@@ -45,6 +46,11 @@ def with_settings(
     return decorate
 
 
+def setting_option(model: type[BaseModel], name: str) -> Any:
+    """The option of one setting, for a command that has it without being made of the model."""
+    return _info(fields_of(model)[name])
+
+
 def _parameters(command: Command) -> Iterable[inspect.Parameter]:
     signature = inspect.signature(command, eval_str=True)
     return [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
@@ -56,18 +62,21 @@ def _is_below_a_heading(parameter: inspect.Parameter) -> bool:
 
 
 def _option(field: Field) -> inspect.Parameter:
-    flag = f"--{field.name.replace('_', '-')}"
-    spellings = [flag, *field.setting.flags]
     types: dict[str, Any] = {"flag": bool | None, "list": list[str] | None, "value": str | None}
-    if field.kind == "flag":
-        spellings = [f"{flag}/--no-{flag.removeprefix('--')}"]
-    option = typer.Option(
+    return _parameter(field.name, Annotated[types[field.kind], _info(field)])
+
+
+def _info(field: Field) -> Any:
+    flag = f"--{field.name.replace('_', '-')}"
+    is_flag = field.kind == "flag"
+    spellings = [f"{flag}/--no-{flag[2:]}"] if is_flag else [flag, *field.setting.flags]
+    return typer.Option(
         *spellings,
         help=_help(field),
-        metavar=None if field.kind == "flag" else field.metavar,
+        metavar=None if is_flag else field.metavar,
         rich_help_panel=field.setting.panel or None,
+        autocompletion=one_of(field.choices) if field.choices else None,
     )
-    return _parameter(field.name, Annotated[types[field.kind], option])
 
 
 def _hidden_option(name: str) -> inspect.Parameter:

