@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.models import ParameterInfo
 
 from esdctl.cli.completion import completion_of
@@ -24,7 +25,11 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
-            self._refuse_repeated(ctx, args)
+            try:
+                self._refuse_repeated(ctx, args)
+            except TyperException as error:
+                self._tell_the_name_here(error)
+                raise
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             if parameter.name in ctx.params:
@@ -48,6 +53,13 @@ class Command(TyperCommand):
                     f"is given {times} times",
                     "keep one of them",
                 )
+
+    def _tell_the_name_here(self, error: TyperException) -> None:
+        """For an option that other programs have by another name."""
+        written = str(getattr(error, "option_name", ""))
+        name = getattr(self.callback, "options_elsewhere", {}).get(written)
+        if name is not None:
+            raise UsageError(f"No such option: {written}", f"it is called {name} here") from error
 
 
 class _Group(TyperGroup):

@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel
 
 from esdctl.cli.completion import one_of
-from esdctl.settings.setting import Field, fields_of
+from esdctl.settings.setting import Field, fields_of, names_elsewhere
 
 Command = Callable[..., None]
 
@@ -20,7 +20,8 @@ def with_settings(
     """Give a command an option for each setting.
 
     The command's own parameter ``settings`` gets those that were given: key -> text, several texts,
-    or a boolean. Their types and limits are the model's to check.
+    or a boolean. Their types and limits are the model's to check. Those who write an option as
+    another program calls it are told its name.
 
     Args:
         model: its fields are the settings.
@@ -41,6 +42,9 @@ def with_settings(
         parameters = sorted([*options, *own], key=_is_below_a_heading)  # stable
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
+        call.options_elsewhere = {  # type: ignore[attr-defined]
+            _flag(other): _flag(name) for other, name in names_elsewhere(model).items()
+        }
         return call
 
     return decorate
@@ -67,7 +71,7 @@ def _option(field: Field) -> inspect.Parameter:
 
 
 def _info(field: Field) -> Any:
-    flag = f"--{field.name.replace('_', '-')}"
+    flag = _flag(field.name)
     is_flag = field.kind == "flag"
     spellings = [f"{flag}/--no-{flag[2:]}"] if is_flag else [flag, *field.setting.flags]
     return typer.Option(
@@ -77,6 +81,10 @@ def _info(field: Field) -> Any:
         rich_help_panel=field.setting.panel or None,
         autocompletion=one_of(field.choices) if field.choices else None,
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _hidden_option(name: str) -> inspect.Parameter:

@@ -4,10 +4,12 @@ Option, environment variable, YAML key, explanation, digest rule and the guide's
 these fields. A default stands here; a preset says what differs from it.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
 from esdctl.erasing.train_methods import RULES, canonical_method, moves_keys_and_values
 from esdctl.erasing.until import parse_until
 from esdctl.errors import UsageError
@@ -51,6 +53,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
+    names_elsewhere: ClassVar[Mapping[str, str]] = NAMES_ELSEWHERE
 
     concept: Annotated[
         str | None, Setting("What to erase, such as Abstractionism.", unset="the prompt's words")

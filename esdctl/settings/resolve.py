@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
-from esdctl.settings.setting import fields_of
+from esdctl.settings.setting import fields_of, names_elsewhere, unknown_key_hint
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,7 +54,7 @@ def resolve(model_class: type[Model], layers: Sequence[Layer]) -> Resolved[Model
     for layer in layers:
         for key, value in layer.values.items():
             if key not in origins:
-                hint = did_you_mean(key, sorted(origins))
+                hint = unknown_key_hint(key, model_class)
                 raise UsageError(f"{layer.origin}: unknown key {key}", hint)
             values[key] = value
             origins[key] = layer.origin
@@ -81,7 +81,10 @@ def read_environment(
         if not name.startswith(prefix) or not text:
             continue
         if name not in known:
-            raise UsageError(f"environment: unknown variable {name}", did_you_mean(name, known))
+            key = names_elsewhere(model_class).get(name.removeprefix(prefix).lower(), "")
+            near = did_you_mean(name, known)
+            hint = f"it is called {prefix}{key.upper()} here" if key else near
+            raise UsageError(f"environment: unknown variable {name}", hint)
         field = known[name]
         value = [part.strip() for part in text.split(",")] if field.kind == "list" else text
         layers.append(Layer(f"environment {name}", {field.name: value}))
@@ -104,8 +107,9 @@ def _one_a_key(findings: Sequence[ErrorDetails]) -> list[ErrorDetails]:
         if key not in merged or len(finding["loc"]) < 2:
             merged[key] = finding
         else:
-            joined = f"{merged[key]['msg']} or {finding['msg'].removeprefix('Input should be ')}"
-            merged[key] = {**merged[key], "msg": joined}
+            more = finding["msg"].removeprefix("Input should be ")
+            if more not in merged[key]["msg"]:
+                merged[key] = {**merged[key], "msg": f"{merged[key]['msg']} or {more}"}
     return list(merged.values())
 
 

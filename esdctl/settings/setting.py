@@ -4,11 +4,13 @@ of it: option, environment variable, YAML key, explanation, digest rule, table.
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", "Training")] = 1e-5
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
+
+from esdctl.names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,26 @@ def fields_of(model: type[BaseModel]) -> dict[str, Field]:
     """All settings of a model, in its order."""
     schema = model.model_json_schema()
     return {name: _field(model, name, schema["properties"][name]) for name in model.model_fields}
+
+
+def names_elsewhere(model: type[BaseModel]) -> Mapping[str, str]:
+    """What other programs call a setting -> its name here; of the model's ``names_elsewhere``."""
+    return getattr(model, "names_elsewhere", {})
+
+
+def unknown_key_hint(key: str, model: type[BaseModel], more: Iterable[str] = ()) -> str:
+    """What somebody may have meant who wrote a key that is none of the model's.
+
+    Args:
+        key: as written.
+        model: its fields are the settings.
+        more: other keys that are allowed, without being listed.
+    """
+    name = names_elsewhere(model).get(key.replace("-", "_").strip("_").lower())
+    if name is not None:
+        return f"it is called {name} here"
+    known = sorted(model.model_fields)
+    return did_you_mean(key, [*known, *more], otherwise=f"known: {', '.join(known)}")
 
 
 def has_effect(config: BaseModel, name: str) -> bool:

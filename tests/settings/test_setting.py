@@ -7,6 +7,7 @@ import pytest
 
 from esdctl.cli.app import run
 from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
 from esdctl.erasing.settings_digest import CHANGEABLE
 from esdctl.settings.setting import fields_of, setting_of
 from esdctl.settings.table import settings_table
@@ -85,3 +86,51 @@ def test_the_help_names_each_option_whole_with_choices_and_default(
         assert f"--{name.replace('_', '-')} " in flat or field.setting.flags
         assert all(word in flat for word in field.choices)
     assert "Learning rate of Adam. [default: 1e-05]" in flat
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("learning_rate: 1e-5", "it is called lr here"),
+        ("num_inference_steps: 50", "it is called ddim_steps here"),
+        ("guidance_scale: 3", "it is called start_guidance here"),
+        ("resolution: 512", "it is called image_size here"),
+        ("mixed_precision: bf16", "it is called dtype here"),
+        ("pretrained_model_name_or_path: x", "it is called model here"),
+        ("device: cuda", "it is called devices here"),
+        ("train-method: xattn", "did you mean train_method?"),
+        ("negative_guidence: 1", "did you mean negative_guidance?"),
+    ],
+)
+def test_a_key_of_another_program_is_told_its_name_here(
+    written: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "x.yaml").write_text(f"concept: Dogs\n{written}\n")
+    assert run(["train", "--config", str(tmp_path / "x.yaml")]) == 2
+    assert hint in capsys.readouterr().err
+    key, value = written.split(": ")
+    monkeypatch.setenv(f"ESDCTL_TRAIN_{key.upper()}", value)
+    assert run(["train", "--concept", "Dogs"]) == 2
+    assert "environment: unknown variable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("train --erase_concept Dogs", "--concept"),
+        ("train --concept Dogs --learning-rate=1", "--lr"),
+        ("train --concept Dogs --guidance_scale 3", "--start-guidance"),
+        ("bench train --batchsize 4", "--batch-size"),
+    ],
+)
+def test_an_option_of_another_program_is_told_its_name_here(
+    line: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    assert f"it is called {name} here" in capsys.readouterr().err
+
+
+def test_each_name_of_another_program_is_none_of_ours() -> None:
+    assert set(NAMES_ELSEWHERE.values()) <= set(NAMES)
+    assert set(NAMES_ELSEWHERE).isdisjoint(NAMES)

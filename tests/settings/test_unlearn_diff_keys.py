@@ -2,14 +2,13 @@
 
 import pytest
 
+from esdctl.erasing.config import TrainConfig
 from esdctl.errors import UsageError
 from esdctl.settings.unlearn_diff.keys import Translated, translate
 
-KNOWN = ("model", "concept", "lr", "separator", "tracker", "tracker_project", "devices")
-
 
 def translated(**values: object) -> Translated:
-    return translate(values, KNOWN, "file a.yaml")
+    return translate(values, TrainConfig, "file a.yaml")
 
 
 def test_renamed_keys_become_the_present_ones() -> None:
@@ -54,7 +53,7 @@ def test_a_wandb_project_asks_for_wandb() -> None:
     ("values", "message", "hint"),
     [
         ({"template_nam": "Rust"}, "file a.yaml: unknown key template_nam", "template_name"),
-        ({"learning_rate_of_it": 1}, "unknown key", "known: concept"),
+        ({"learning_rate_of_it": 1}, "unknown key", "known: batch_size"),
         ({"template_name": "Rust", "concept": "Dogs"}, "given twice", "keep one"),
         ({"concept": "Dogs", "template_name": "Rust"}, "given twice", "keep one"),
         ({"use_sample": "perhaps"}, "must be true or false", ""),
@@ -63,6 +62,6 @@ def test_a_wandb_project_asks_for_wandb() -> None:
 )
 def test_a_mistake_is_told_with_its_key(values: dict[str, object], message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        translate(values, KNOWN, "file a.yaml")
+        translate(values, TrainConfig, "file a.yaml")
     assert message in caught.value.message
     assert hint in caught.value.hint

@@ -51,6 +51,12 @@ def test_a_value_is_what_it_looks_like(tmp_path: Path, text: str, value: object)
         ("a: *b", "line 1: found undefined alias"),
         ("- 1", "line 1: expected `key: value` lines"),
         ("a: \x00", "not a text file"),
+        ('a: "\\ud83d"', "line 1: '\\ud83d' is none of str"),
+        ("a: " + "9" * 5000, "line 1: '" + "9" * 40 + "' is none of int"),
+        ("a: &a [*a]", "line 1: found unconstructable recursive node"),
+        ("a: &b [x, x]\n" + "b: &b [*b, *b]\n" * 20, "the key b stands here twice"),
+        ("[train]\nlr = 1", "line 2: expected"),
+        ("lr:1\nseed:2", "line 1: expected `key: value` lines"),
     ],
 )
 def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
@@ -59,6 +65,23 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> 
     with pytest.raises(InputError, match=r"x\.yaml") as error:
         read_yaml(file)
     assert told in error.value.message
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    lines = ["a0: &a0 x"] + [
+        f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9)
+    ]
+    file.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="aliases stand for too many values"):
+        read_yaml(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_editors_and_shells_write_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_bytes("concept: Käse 🧀\r\nlr: 1\r\n".encode(encoding))
+    assert load_yaml(file) == {"concept": "Käse 🧀", "lr": 1}
 
 
 def test_merged_mappings_may_be_overridden(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ Its ``train_config.yaml`` is known by keys that only it has, such as ``template_
 unchanged: what is not used any more is accepted, and told once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from pydantic import BaseModel
+
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
+from esdctl.settings.setting import unknown_key_hint
 
 DatasetType = Literal["unlearncanvas", "i2p", "generic"]
 
@@ -57,23 +60,20 @@ class Translated:
     use_sample: bool | None = None
 
 
-def translate(values: Mapping[str, object], known: Collection[str], origin: str) -> Translated:
+def translate(values: Mapping[str, object], model: type[BaseModel], origin: str) -> Translated:
     """Turn a layer's keys into the present ones.
 
     Args:
         values: as they were written, by unlearn_diff's keys or the present ones.
-        known: the present keys.
+        model: its fields are the present keys.
         origin: the layer's name, for messages.
 
     Raises:
         UsageError: a key is unknown, given under both of its names, or its value is not allowed.
     """
     for key in values:
-        if key not in known and key not in ONLY_OF_UNLEARN_DIFF:
-            known_list = ", ".join(sorted(known))
-            hint = did_you_mean(
-                key, sorted({*known, *ONLY_OF_UNLEARN_DIFF}), otherwise=f"known: {known_list}"
-            )
+        if key not in model.model_fields and key not in ONLY_OF_UNLEARN_DIFF:
+            hint = unknown_key_hint(key, model, sorted(ONLY_OF_UNLEARN_DIFF))
             raise UsageError(f"{origin}: unknown key {key}", hint)
     is_unlearn_diff = not ONLY_OF_UNLEARN_DIFF.isdisjoint(values)
     present: dict[str, object] = {}
