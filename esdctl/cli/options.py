@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from esdctl.cli.completion import complete_model
 from esdctl.cli.setting_options import setting_option
 from esdctl.erasing.config import TrainConfig
 
@@ -18,6 +19,15 @@ RootOption = Annotated[
         help="The workspace with models/, data/ and outputs/; "
         "else ESDCTL_ROOT, else the current folder.",
         rich_help_panel=IN_MOST,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="A model's name, its path, or a run.",
+        autocompletion=complete_model,
     ),
 ]
 BaseModelOption = Annotated[

@@ -54,7 +54,6 @@ def test_a_value_is_what_it_looks_like(tmp_path: Path, text: str, value: object)
         ('a: "\\ud83d"', "line 1: '\\ud83d' is none of str"),
         ("a: " + "9" * 5000, "line 1: '" + "9" * 40 + "' is none of int"),
         ("a: &a [*a]", "line 1: found unconstructable recursive node"),
-        ("a: &b [x, x]\n" + "b: &b [*b, *b]\n" * 20, "the key b stands here twice"),
         ("[train]\nlr = 1", "line 2: expected"),
         ("lr:1\nseed:2", "line 1: expected `key: value` lines"),
     ],
@@ -69,10 +68,8 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> 
 
 def test_aliases_that_stand_for_millions_of_values_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
-    lines = ["a0: &a0 x"] + [
-        f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9)
-    ]
-    file.write_text("\n".join(lines))
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    file.write_text("\n".join(["a0: &a0 x", *lines]))
     with pytest.raises(InputError, match="aliases stand for too many values"):
         read_yaml(file)
 
