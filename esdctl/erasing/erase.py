@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 import yaml
@@ -16,7 +17,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import start_warm
 from esdctl.erasing.esd.batch_size import fitting_batch_size
 from esdctl.erasing.esd.compiled import compiled
-from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
@@ -28,7 +29,7 @@ from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.until import Probe
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_devices
-from esdctl.models.memory import telling_of_memory
+from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
@@ -70,16 +71,17 @@ def erase(
         StorageError: the disk is full or not writable.
     """
     devices = find_devices(plan.config.devices)
-    dtype = find_dtype(plan.config.dtype, devices[0])
     run = claim(plan.output)
+    dtype = find_dtype(_dtype_so_far(run) or plan.config.dtype, devices[0])
     with target_lock(plan.output, reporter):
         computed = {"devices": [str(d) for d in devices], "dtype": name_of(dtype)}
         _write_or_compare_record(run, plan, computed, command_line)
         if run.has_all(plan.config.contact_sheet):
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
+        _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
-        with telling_of_memory(devices[0], _advice(plan.config, run, devices, dtype)):
+        with memory_errors(devices[0], _advice(plan.config, run, devices, dtype)):
             student = _train(model, plan, run, devices[1:], reporter, stop, prober)
             _write_delta(run, plan, student)
             if plan.config.contact_sheet:
@@ -107,10 +109,10 @@ def _train(
         start_warm(ready, config.negative_guidance, run.log, reporter)
     probe = None if prober is None else prober(model)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
-        train(
+        train(Training(
             ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
             run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
-        )  # fmt: skip
+        ))  # fmt: skip
     return ready.student
 
 
@@ -170,6 +172,31 @@ def _write_or_compare_record(
             "provenance": collect(command_line),
         },
     )
+
+
+def _dtype_so_far(run: RunFolder) -> str | None:
+    """What a run that has begun computes in: a resumed one goes on so, on whatever device."""
+    if not run.record.exists():
+        return None
+    _, record = open_run(run.path)
+    computed = record.get("computed")
+    return str(computed["dtype"]) if isinstance(computed, dict) and "dtype" in computed else None
+
+
+def _record_devices(run: RunFolder, computed: Mapping[str, Any], reporter: Reporter) -> None:
+    """Add to the record that a run goes on elsewhere than where it was last."""
+    _, record = open_run(run.path)
+    before = record["computed"]
+    assert isinstance(before, dict)
+    resumed = list(before.get("resumed_on", []))
+    if (resumed or [before["devices"]])[-1] == computed["devices"]:
+        return
+    reporter.notice(
+        f"{run.path} was on {', '.join(before['devices'])} and goes on on "
+        f"{', '.join(computed['devices'])}, in {computed['dtype']}"
+    )
+    resumed.append(computed["devices"])
+    write_json(run.record, {**record, "computed": {**before, "resumed_on": resumed}})
 
 
 def _write_contact_sheet(

@@ -6,17 +6,21 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.run_folder import RunFolder
 
 
-def memory_advice(config: TrainConfig, run: RunFolder, dtype: str, more_devices: bool) -> list[str]:
-    """What may help, the mildest first; the run itself is kept.
+def memory_advice(
+    config: TrainConfig, run: RunFolder | None, dtype: str, more_devices: bool
+) -> list[str]:
+    """What may help, the mildest first; a run that has begun is kept.
 
     Args:
         config: what the run does.
-        run: where it is.
+        run: where it is; None before it has begun.
         dtype: what it computes in: fp32, bf16 or fp16.
         more_devices: whether a second device is there and not in use.
     """
     going_on = list(_without_another_result(config, more_devices))
     other = list(_with_another_result(config, dtype))
+    if run is None:
+        return [f"add {flag}" for flag in (*going_on, *other)]
     resume = f"esdctl train --resume {run.path}"
     advice = [f"go on with: {resume} {flag}" for flag in going_on]
     if other:

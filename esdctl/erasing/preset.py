@@ -41,6 +41,15 @@ def preset_keys() -> set[str]:
     return {key for preset in presets for key in preset.values}
 
 
+def paper_eta(authors_eta: float, erase_from: bool) -> float:
+    """The authors' present eta in the paper's convention.
+
+    Their target without erase-from starts from eps*(c), so their eta is the paper's plus 1; with
+    erase-from the two agree.
+    """
+    return authors_eta if erase_from else authors_eta - 1.0
+
+
 def load_preset(name: str, template: str, erase_from: bool) -> Preset:
     """Read a preset.
 
@@ -63,8 +72,7 @@ def load_preset(name: str, template: str, erase_from: bool) -> Preset:
     note = ""
     if "authors_negative_guidance" in values:
         theirs = float(str(values.pop("authors_negative_guidance")))
-        # objective.paper_eta, which needs torch, states the same.
-        ours = theirs if erase_from else theirs - 1.0
+        ours = paper_eta(theirs, erase_from)
         values["negative_guidance"] = ours
         note = (
             f"negative_guidance {theirs:g} of the authors' code is {ours:g} "

@@ -3,6 +3,7 @@
 import torch
 
 from esdctl.errors import DeviceError
+from esdctl.models.memory import is_lack_of_memory
 from esdctl.settings.devices import parse_devices
 
 
@@ -29,7 +30,7 @@ def find_device(name: str | None, option: str = "--device") -> torch.device:
         option: where the user can name another.
 
     Raises:
-        DeviceError: this machine has no such device.
+        DeviceError: this machine has no such device, or it cannot be used; says which.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,12 +38,18 @@ def find_device(name: str | None, option: str = "--device") -> torch.device:
     try:
         device = torch.device(spelled)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         known = existing_devices()
+        choose = f"this machine has: {', '.join(known)}; choose with {option} {known[-1]}"
+        if (spelled not in known and spelled != "cuda") or "invalid device ordinal" in str(error):
+            raise DeviceError(f"no device {spelled!r} here", choose) from None
+        why = str(error).strip().partition("\n")[0]
+        if is_lack_of_memory(error):
+            raise DeviceError(f"the memory of {spelled} is full ({why})", choose) from error
         raise DeviceError(
-            f"no device {spelled!r} here",
-            f"this machine has: {', '.join(known)}; choose with {option} {known[-1]}",
-        ) from None
+            f"{spelled} cannot be used: {why}",
+            f"check its driver (nvidia-smi) and that no other program holds it; {choose}",
+        ) from error
     return device
 
 

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import re
+import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,15 +17,16 @@ _CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, in version 2's file
 _LARGEST_THRESHOLD = 31 * 2**20  # bytes; glibc's limit is 32 MiB with the block's header
 _M_MMAP_THRESHOLD = -3  # mallopt(3)
 _RETURNED_FROM = 2**18  # bytes
+SPARE = 0.8  # of the free memory; the rest is for what grows later and for other programs
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
-def telling_of_memory(device: torch.device, advice: Sequence[str]) -> Iterator[None]:
-    """Turn a lack of memory into an error that says what to change.
+def memory_errors(device: torch.device, advice: Sequence[str]) -> Iterator[None]:
+    """Turn a lack of memory into an error that says whose it is and what to change.
 
     Args:
-        device: where the work is done.
+        device: where the work is done, unless the error itself names another card.
         advice: what may help, the mildest first.
 
     Raises:
@@ -32,13 +35,59 @@ def telling_of_memory(device: torch.device, advice: Sequence[str]) -> Iterator[N
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_lack(error):
+        if not is_lack_of_memory(error):
             raise
+        device = _device_of(error) or device
         left = free_memory(device)
         rest = "" if left is None else f"; {gigabytes(left)} are free"
         raise DeviceError(
             f"the memory of {device} does not suffice{rest}", "; or ".join(advice)
         ) from error
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch means that memory was short."""
+    text = str(error).lower()
+    is_of_torch = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_of_torch or any(words in text for words in _NO_MEMORY)
+
+
+def _device_of(error: BaseException) -> torch.device | None:
+    """The card that torch's error names: ``GPU 1 has a total capacity of ...``."""
+    found = re.search(r"\bGPU (\d+)\b", str(error))
+    return torch.device("cuda", int(found[1])) if found else None
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory in use at once so far, in bytes: of a CUDA device, else resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resident_peak()
+
+
+def resident_peak() -> int:
+    """The most memory that this process held at once, in bytes.
+
+    Linux's ``VmHWM``: ``ru_maxrss`` starts from that of the parent process.
+    """
+    if Path("/proc/self/status").exists():
+        return _status("VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def fitting_number(a_piece: int, room: float, largest: int) -> int:
+    """The largest power of two of pieces that fit into a room; at least 1, at most ``largest``.
+
+    Args:
+        a_piece: bytes that one of them takes.
+        room: bytes.
+        largest: more of them bring nothing.
+    """
+    chosen = 1
+    while chosen < largest and 2 * chosen * max(a_piece, 1) <= room:
+        chosen *= 2
+    return chosen
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -96,12 +145,6 @@ def return_freed_memory() -> None:
 def gigabytes(size: int) -> str:
     """``1.5 GB``."""
     return f"{size / 1e9:.1f} GB"
-
-
-def _is_lack(error: BaseException) -> bool:
-    text = str(error).lower()
-    is_of_torch = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_of_torch or any(words in text for words in _NO_MEMORY)
 
 
 def _free_of_machine() -> int | None:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from esdctl.models.memory import free_memory, peak_growth
+from esdctl.models.memory import SPARE, fitting_number, free_memory, peak_growth
 
-SPARE = 0.8  # of the free memory; the rest is for what grows later and for other programs
 LARGEST_ON_CPU = 16  # no faster a picture beyond: tests/measurements/README.md
 LARGEST = 64
 
@@ -27,7 +26,4 @@ def fitting_batch_size(device: torch.device, trial: Callable[[], None]) -> int:
     if free is None or grown is None:
         return 1
     largest = LARGEST_ON_CPU if device.type == "cpu" else LARGEST
-    chosen = 1
-    while chosen < largest and 2 * chosen * max(grown, 1) <= SPARE * free:
-        chosen *= 2
-    return chosen
+    return fitting_number(grown, SPARE * free, largest)

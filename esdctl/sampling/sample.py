@@ -16,7 +16,7 @@ from esdctl.diffusion.ddim import Predict
 from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.errors import InputError
 from esdctl.models.cpu.unet import inference_unet
-from esdctl.models.memory import keep_freed_memory, telling_of_memory
+from esdctl.models.memory import keep_freed_memory, memory_errors
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
@@ -125,7 +125,7 @@ def _denoised(
     embed = _Embeddings(model, [picture.prompt for picture in pictures])
     denoisers: list[Denoiser] = []  # one a share; they keep what they were asked last
     for batch in batches_of(pictures, batch_size):
-        with telling_of_memory(model.device, _advice(batch)):
+        with memory_errors(model.device, _advice(batch)):
             finished: list[torch.Tensor] = []
             for part in _split(model, batch, DENOISED_AT_ONCE):
                 shares = _shares(model, part)
@@ -149,7 +149,7 @@ def _decoded(
     model: StableDiffusion, denoised: Iterator[tuple[list[Picture], torch.Tensor]]
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     for batch, latents in denoised:
-        with telling_of_memory(model.device, _advice(batch)):
+        with memory_errors(model.device, _advice(batch)):
             few = len(_split(model, batch, DECODED_AT_ONCE)[0])
             pixels = [each for part in latents.split(few) for each in _decode(model, part)]
         yield list(zip(batch, pixels, strict=True))

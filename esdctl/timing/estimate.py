@@ -18,7 +18,7 @@ from esdctl.evaluation.evaluate import missing_pictures
 from esdctl.evaluation.judging import picture_of
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.models.devices import find_devices
-from esdctl.models.memory import telling_of_memory
+from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
@@ -26,7 +26,6 @@ from esdctl.progress import Reporter, Silent
 from esdctl.sampling.defaults import default_guidance
 from esdctl.sampling.plan import BatchSize, Picture
 from esdctl.sampling.sample import auto_batch_size
-from esdctl.timing.isolated import peak_memory
 from esdctl.timing.sampling_cost import sampling_seconds
 from esdctl.timing.training_cost import measure_training
 
@@ -74,7 +73,8 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
     devices = find_devices(config.devices)
     dtype = find_dtype(config.dtype, devices[0])
     model = load(plan.pipeline, devices[0], dtype)
-    with telling_of_memory(devices[0], memory_advice(config, run, name_of(dtype), False)):
+    begun = run if run.record.exists() else None
+    with memory_errors(devices[0], memory_advice(config, begun, name_of(dtype), False)):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
         batch_size = config.batch_size
         if batch_size == "auto":

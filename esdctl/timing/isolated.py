@@ -1,15 +1,12 @@
 """A function in a process of its own, so that its peak of memory is its own."""
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
-import torch
+from esdctl.models.memory import resident_peak
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -46,26 +43,6 @@ def isolated(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_watched, function, args, kwargs).result()
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most memory in use at once so far, in bytes: of a CUDA device, else resident."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resident_peak()
-
-
-def resident_peak() -> int:
-    """The most memory that this process held at once, in bytes.
-
-    Linux's ``VmHWM``: ``ru_maxrss`` starts from that of the parent process.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _watched(

@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from esdctl.models.devices import find_device
+from esdctl.models.memory import peak_memory
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace
-from esdctl.timing.isolated import isolated, peak_memory
+from esdctl.timing.isolated import isolated
 from esdctl.timing.quiet_libraries import quiet_libraries
 from esdctl.timing.report import Case, Report, report
 from esdctl.timing.stopwatch import synchronise
@@ -28,7 +29,7 @@ def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter
         device: or None for the best one.
         reporter: told of each case.
     """
-    pipeline = resolve_model(model, Workspace(root))
+    pipeline, place = resolve_model(model, Workspace(root)), find_device(device)
     has_folder = pipeline.path.is_dir() and pipeline.delta is None
     openers = {"esdctl, all parts": whole, "esdctl, to train": to_train}
     if has_folder:
@@ -38,7 +39,8 @@ def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter
     for name, opener in openers.items():
         found = isolated(opener, model, root, device)
         seconds, peak = found.value
-        memory = peak / 1e6, max(0, peak - found.imported_bytes) / 1e6
+        imported = found.imported_bytes if place.type == "cpu" else 0  # the libraries' is no card's
+        memory = peak / 1e6, max(0, peak - imported) / 1e6
         rows.append(
             Case(name, {"s": seconds, "peak memory, MB": memory[0], "of it the model's": memory[1]})
         )

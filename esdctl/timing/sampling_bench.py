@@ -8,13 +8,14 @@ import torch
 
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_device
+from esdctl.models.memory import peak_memory
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with
-from esdctl.timing.isolated import isolated, peak_memory
+from esdctl.timing.isolated import isolated
 from esdctl.timing.report import Case, Report, report
 from esdctl.timing.sampling_cost import measure_sampling, some_pictures
 from esdctl.timing.stopwatch import seconds_of

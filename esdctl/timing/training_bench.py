@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import start_warm
 from esdctl.erasing.esd.compiled import compiled
-from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.plan import ErasePlan, plan_erase
 from esdctl.erasing.request import EraseRequest
@@ -18,13 +18,13 @@ from esdctl.erasing.trackers import open_tracker
 from esdctl.errors import UsageError
 from esdctl.evaluation.probe import new_probe, plan_probe
 from esdctl.models.devices import find_devices
-from esdctl.models.memory import telling_of_memory
+from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.precision import find_dtype
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
-from esdctl.timing.isolated import isolated, peak_memory
+from esdctl.timing.isolated import isolated
 from esdctl.timing.report import Case, Report, report
 from esdctl.timing.training_cost import measure_training
 
@@ -92,7 +92,7 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     config = plan.config
     devices = find_devices(config.devices)
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
-    with telling_of_memory(devices[0], ["measure a smaller --batch-size or --image-size"]):
+    with memory_errors(devices[0], ["measure a smaller --batch-size or --image-size"]):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
         ready, compiling = _compiled(ready, config, _batch_size(plan))
         cost = measure_training(ready, model.schedule, config, _batch_size(plan))
@@ -131,10 +131,10 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
         if config.warm_start:
             start_warm(ready, config.negative_guidance, run.log, Silent())
         nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
-        train(
+        train(Training(
             ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
             run.log, nobody, Silent(), lambda: False, probe,
-        )  # fmt: skip
+        ))  # fmt: skip
         rows = read_jsonl(run.log)
     is_reached = any(row.get("is_reached") for row in rows)
     seconds = [float(str(row["seconds"])) for row in rows if "probe" not in row]

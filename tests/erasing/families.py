@@ -11,7 +11,7 @@ from esdctl.checkpoints.changes.export import write_compvis
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.trackers import open_tracker
@@ -91,10 +91,10 @@ class Case:
             gradient_checkpointing=self.gradient_checkpointing,
         )  # fmt: skip
         schedule = load(pipeline(self.model), torch.device("cpu")).schedule
-        train(
+        train(Training(
             student, schedule, embeddings, config, SHAPE, folder, folder / "log.jsonl",
             open_tracker(config, folder, Silent()), Silent(), lambda: False,
-        )  # fmt: skip
+        ))  # fmt: skip
         return student
 
 

@@ -1,6 +1,8 @@
 """16 bits, gradient checkpointing and a second device change memory and time, not the erasure."""
 
+import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,13 @@ from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
 from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
-from esdctl.models.stable_diffusion import load
+from esdctl.models.resolve import Pipeline
+from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.storage.manifest import MANIFEST_NAME
 from tests.checkpoints.tiny_models import tiny_folder
 from tests.erasing.families import SHAPE, Case, embeddings_of, pipeline, sha256
 
+Train = Callable[..., int]
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(concept="Rust", ddim_steps=3)
 
@@ -188,3 +193,34 @@ def test_restoring_gives_the_original_values(model: Path, embeddings: Embeddings
             parameter.add_(1.0)
     student.restore()
     assert sha256(student) == before
+
+
+def test_a_run_goes_on_in_the_type_in_which_it_began_wherever_that_is(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As if it had begun on CUDA, where bf16 is the default; the CPU's own is fp32."""
+    loaded = []
+
+    def watched(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
+        loaded.append(dtype)
+        return load(pipeline, device, dtype)
+
+    monkeypatch.setattr("esdctl.erasing.erase.load", watched)
+    monkeypatch.setattr("esdctl.erasing.erase.find_dtype", lambda *_: torch.bfloat16)
+    assert train("--output", "run", "--no-contact-sheet") == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("esdctl.erasing.erase.load", watched)
+    record = json.loads(Path("run/run.json").read_text())
+    record["computed"]["devices"] = ["cuda:0"]
+    Path("run/run.json").write_text(json.dumps(record))
+    for last in (MANIFEST_NAME, "delta.safetensors"):
+        (Path("run") / last).unlink()
+    assert train("--resume", "run") == 0
+    assert loaded == [torch.bfloat16, torch.bfloat16]
+    assert "was on cuda:0 and goes on on cpu, in bf16" in capsys.readouterr().err
+    computed = json.loads(Path("run/run.json").read_text())["computed"]
+    assert computed == {"devices": ["cuda:0"], "dtype": "bf16", "resumed_on": [["cpu"]]}

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
@@ -116,10 +116,10 @@ def ours(path: Path, dtype: str, side: int, is_checkpointed: bool) -> tuple[int,
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"
         tracker = open_tracker(config, Path(folder), Silent())
-        train(
+        train(Training(
             ready.student, model.schedule, ready.embeddings, config, (1, *ready.latent),
             Path(folder), log, tracker, Silent(), lambda: False,
-        )  # fmt: skip
+        ))  # fmt: skip
     selected = sum(p.numel() for p in ready.student.selected.values())
     parameters = sum(p.numel() for p in model.unet.parameters())
     return parameters * DTYPES[dtype].itemsize, 2 * selected * 4

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from esdctl.errors import UsageError
+from esdctl.models.memory import resident_peak
 from esdctl.settings.devices import parse_devices
 from esdctl.timing import stopwatch
-from esdctl.timing.isolated import isolated, resident_peak
+from esdctl.timing.isolated import isolated
 from esdctl.timing.report import Case, report
 from esdctl.timing.stopwatch import seconds_of
 

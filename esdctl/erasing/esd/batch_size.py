@@ -7,11 +7,16 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
-from esdctl.models.memory import free_memory, gigabytes, peak_growth
+from esdctl.models.memory import (
+    SPARE,
+    fitting_number,
+    free_memory,
+    gigabytes,
+    peak_growth,
+)
 from esdctl.progress import Reporter
 
 LARGEST = 8  # a larger batch averages noise that the next step averages anyway
-SPARE = 0.8  # of the free memory; the rest is for what grows later and for other programs
 MOMENTS = 2  # of Adam, beside the gradient, as large as the selected parameters each
 
 
@@ -31,7 +36,7 @@ def fitting_batch_size(
         reporter: told what was measured.
 
     Raises:
-        DeviceError: by the caller's ``telling_of_memory``, where not even one latent fits.
+        DeviceError: by the caller's ``memory_errors``, where not even one latent fits.
     """
     free = free_memory(student.device)
     grown = peak_growth(student.device, _trial(student, schedule, embeddings, config, latent_shape))
@@ -41,9 +46,7 @@ def fitting_batch_size(
     size = sum(p.numel() * p.element_size() for p in student.selected.values())
     a_latent = max(grown - size, 1)  # the trial's peak holds the gradient as well
     room = free * SPARE - (1 + MOMENTS) * size
-    chosen = 1
-    while chosen < LARGEST and 2 * chosen * a_latent <= room:
-        chosen *= 2
+    chosen = fitting_number(a_latent, room, LARGEST)
     reporter.notice(
         f"batch size: {chosen} ({gigabytes(a_latent)} a latent, {gigabytes(free)} free)"
     )

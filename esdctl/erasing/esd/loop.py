@@ -1,13 +1,10 @@
 """The training loop: report, save, stop or step."""
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
@@ -20,27 +17,16 @@ from esdctl.erasing.esd.update import Update
 from esdctl.erasing.trackers import Tracker
 from esdctl.erasing.until import Probe, end_rule
 from esdctl.errors import CheckFailed, Interrupted
+from esdctl.models.memory import peak_memory
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
 
 TASK = "train"
 
 
-def train(
-    student: Student,
-    schedule: Schedule,
-    embeddings: Embeddings,
-    config: TrainConfig,
-    shape: tuple[int, int, int, int],
-    folder: Path,
-    log: Path,
-    tracker: Tracker,
-    reporter: Reporter,
-    stop: Callable[[], bool],
-    probe: Probe | None = None,
-    pools: PoolFolder | None = None,
-) -> Progress:
-    """Run the remaining steps.
+@dataclass(frozen=True)
+class Training:
+    """One training: what moves towards what, where its state is kept, and who is told.
 
     Args:
         student: changed in place.
@@ -53,6 +39,24 @@ def train(
         stop: asked after each step; True saves and ends with Interrupted.
         probe: measures whether training may end early; needed where the settings say ``until``.
         pools: where frozen trajectories are kept; None for memory alone.
+    """
+
+    student: Student
+    schedule: Schedule
+    embeddings: Embeddings
+    config: TrainConfig
+    shape: tuple[int, int, int, int]
+    folder: Path
+    log: Path
+    tracker: Tracker
+    reporter: Reporter
+    stop: Callable[[], bool]
+    probe: Probe | None = None
+    pools: PoolFolder | None = None
+
+
+def train(training: Training) -> Progress:
+    """Run the remaining steps.
 
     Returns:
         What was done in all.
@@ -61,12 +65,19 @@ def train(
         CheckFailed: the loss is not finite; the last checkpoint stays.
         Interrupted: ``stop`` said so; the state is saved.
     """
-    trajectory = open_trajectory(student, schedule, embeddings, config, shape, reporter, pools)
+    student, config, reporter = training.student, training.config, training.reporter
+    folder, log = training.folder, training.log
+    trajectory = open_trajectory(
+        student, training.schedule, training.embeddings, config, training.shape, reporter,
+        training.pools,
+    )  # fmt: skip
     update = Update(student, config.lr, config.gradient_checkpointing)
     state = (folder, student, update.optimizer, update.scaler, trajectory.state)
     progress = load_checkpoint(*state)
     _forget_rows_after(log, progress.steps)
-    is_reached = end_rule(config.until, config.probe_every, probe, log, reporter, config.warm_start)
+    is_reached = end_rule(
+        config.until, config.probe_every, training.probe, log, reporter, config.warm_start
+    )
     reporter.started(TASK, config.iterations, "steps", progress.steps)
     while progress.steps < config.iterations and not is_reached(progress.steps):
         began = time.perf_counter()
@@ -77,8 +88,8 @@ def train(
             raise _not_finite(progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        _tell(_row(progress, loss, config, pairs, seconds), log, tracker, reporter)
-        stopping = stop()
+        _tell(training, _row(progress, loss, training, pairs, seconds))
+        stopping = training.stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
             save_checkpoint(*state, progress)
@@ -88,11 +99,11 @@ def train(
     return progress
 
 
-def _tell(row: dict[str, object], log: Path, tracker: Tracker, reporter: Reporter) -> None:
+def _tell(training: Training, row: dict[str, object]) -> None:
     step = int(str(row["step"]))
-    append_jsonl(log, row)
-    tracker.log(step, row)
-    reporter.advanced(TASK, step, f"loss {row['loss']:.5f}")
+    append_jsonl(training.log, row)
+    training.tracker.log(step, row)
+    training.reporter.advanced(TASK, step, f"loss {row['loss']:.5f}")
 
 
 def _interrupted(steps: int, iterations: int, folder: Path) -> Interrupted:
@@ -110,28 +121,20 @@ def _not_finite(step: int, folder: Path) -> CheckFailed:
 
 
 def _row(
-    progress: Progress, loss: Loss, config: TrainConfig, pairs: Pairs, seconds: float
+    progress: Progress, loss: Loss, training: Training, pairs: Pairs, seconds: float
 ) -> dict[str, object]:
     timesteps = pairs.t.tolist()
     row: dict[str, object] = {
         "step": progress.steps,
         "loss": loss.erase.item(),
-        "lr": config.lr,
+        "lr": training.config.lr,
         "t": timesteps[0] if len(set(timesteps)) == 1 else timesteps,
         "seconds": round(seconds, 4),
-        "memory_bytes": peak_memory(),
+        "memory_bytes": peak_memory(training.student.device),
     }
     if loss.retain is not None:
         row["retain_loss"] = loss.retain.item()
     return row
-
-
-def peak_memory() -> int:
-    """Peak memory in bytes: of the CUDA device where one is used, else resident."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _forget_rows_after(log: Path, steps: int) -> None:

@@ -39,12 +39,3 @@ def esd_loss(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def retain_loss(student_k: torch.Tensor, frozen_k: torch.Tensor) -> torch.Tensor:
     """What keeps a retained concept k: mean (eps(x_t, t, k) - eps*(x_t, t, k))^2, a scalar."""
     return (student_k - frozen_k).square().mean()
-
-
-def paper_eta(authors_eta: float, erase_from: bool) -> float:
-    """The authors' present eta in the paper's convention.
-
-    Their target without erase-from starts from eps*(c), so their eta is the paper's plus 1; with
-    erase-from the two agree.
-    """
-    return authors_eta if erase_from else authors_eta - 1.0

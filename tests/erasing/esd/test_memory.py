@@ -15,7 +15,7 @@ from esdctl.erasing.esd.student import Student
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import DeviceError
-from esdctl.models.memory import free_memory, peak_growth, telling_of_memory
+from esdctl.models.memory import free_memory, memory_errors, peak_growth
 from tests.erasing.conftest import Train
 
 CPU = torch.device("cpu")
@@ -116,18 +116,24 @@ def test_the_advice_names_only_what_is_not_done_yet() -> None:
     ],
 )
 def test_every_kind_of_lack_is_a_device_error(error: Exception) -> None:
-    with pytest.raises(DeviceError) as caught, telling_of_memory(CPU, ["use less", "buy more"]):
+    with (
+        pytest.raises(DeviceError) as caught,
+        memory_errors(CPU, ["use less", "buy more"]),
+    ):
         raise error
     assert caught.value.hint == "use less; or buy more"
 
 
 def test_another_error_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="sizes differ"), telling_of_memory(CPU, []):
+    with pytest.raises(RuntimeError, match="sizes differ"), memory_errors(CPU, []):
         raise RuntimeError("sizes differ")
 
 
 def test_a_real_lack_on_the_cpu_is_told() -> None:
-    with pytest.raises(DeviceError, match="memory of cpu"), telling_of_memory(CPU, ["use less"]):
+    with (
+        pytest.raises(DeviceError, match="memory of cpu"),
+        memory_errors(CPU, ["use less"]),
+    ):
         torch.empty(2**60, dtype=torch.uint8)
 
 

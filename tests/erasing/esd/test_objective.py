@@ -6,10 +6,11 @@ import torch
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.objective import esd_loss, esd_target, paper_eta, retain_loss
+from esdctl.erasing.esd.objective import esd_loss, esd_target, retain_loss
 from esdctl.erasing.esd.step import Embeddings, Loss, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import Draw, draw, exact_pairs
+from esdctl.erasing.preset import paper_eta
 
 SHAPE = (1, 4, 8, 8)
 

@@ -11,7 +11,7 @@ from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.schedule import Schedule, bin_edges
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.loop import train
+from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.frozen import FrozenTrajectory
@@ -265,11 +265,11 @@ def trained(
     student = Case(model).student()
 
     def go_on(stop_at: int) -> None:
-        train(
+        train(Training(
             student, schedule, embeddings, config, SHAPE, folder / "checkpoints",
             folder / "log.jsonl", open_tracker(config, folder, Silent()), Silent(),
             lambda: next(asked) == stop_at,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     if stop_at:
         with pytest.raises(Interrupted):
