@@ -1,5 +1,6 @@
 """``esdctl guide``: the pages in ``esdctl/guide``, rendered in a terminal, Markdown in a pipe."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 
 PAGES = Path(__file__).parent.parent / "guide"
+_PAGE_LINK = re.compile(r"\[([^\]]+)\]\(([a-z-]+)\.md\)")
 _TABLE_MARK = "<!-- settings table -->"
 # In the order of a newcomer's questions; a page that is not named here comes after them.
 _ORDER = (
@@ -96,4 +98,5 @@ def _render(text: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    Console().print(Markdown(text, hyperlinks=False))
+    linked = _PAGE_LINK.sub(r"\1 (`esdctl guide \2`)", text)
+    Console().print(Markdown(linked, hyperlinks=False))

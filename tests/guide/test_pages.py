@@ -8,6 +8,7 @@ import pytest
 from esdctl.cli.app import run
 from esdctl.cli.guide import PAGES, topics
 from tests.conftest import REPOSITORY
+from tests.guide.pages import blocks
 
 PENDING = {"sampling.md", "exports.md", "hours-and-memory.md"}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -53,6 +54,18 @@ def test_links_lead_to_files_and_lines_fit(page: Path) -> None:
     assert text.startswith("# ")
     for line in text.splitlines():
         assert len(line) <= 120 or line.startswith(("|", "![")), line
+
+
+def test_printed_commands_fit_a_terminal_of_80_columns() -> None:
+    languages = ("bash", "console", "python")
+    lines = [
+        line
+        for language in languages
+        for block in blocks(language)
+        for line in block.text.splitlines()
+        if block.page.parent == PAGES
+    ]
+    assert [line for line in lines if len(line) > 78] == []
 
 
 def test_the_readme_is_short() -> None:
