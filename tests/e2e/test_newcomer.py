@@ -26,8 +26,8 @@ def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path
     with Image.open(tmp_path / run / "contact_sheet.png") as sheet:
         assert sheet.width > 900
 
-    styles, objects = "Neon_Lines,Seed_Images,Rust,Cartoon", "Dogs,Towers,Flowers,Fishes,Human"
-    grid = ["--styles", styles, "--objects", objects, "--steps", "20"]
+    grid = ["--styles", "Neon_Lines,Rust,Cartoon", "--objects", "Dogs,Towers,Flowers,Human"]
+    grid += ["--steps", "12"]
     report = json.loads(esdctl(tmp_path, "evaluate", "--model", run, *grid, "--json"))
     assert [target["name"] for target in report["targets"]] == ["Neon_Lines"]
     assert report["base"]["unlearning"]["Neon_Lines"]["ua"]["percent"] <= 40

@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.hub_server import HubServer
 from tests.transfer.downloads import MIB, REPO, ZIP_REPO, zip_of
 
-SIZE = int(os.environ.get("ESDCTL_MEMORY_TEST_MIB", "160")) * MIB
+SIZE = int(os.environ.get("ESDCTL_MEMORY_TEST_MIB", "112")) * MIB
 MOST = 150 * 10**6  # bytes resident
 
 FETCH = """

@@ -66,18 +66,30 @@ def test_progress_gives_a_retry_back() -> None:
             one.spend(FAULT, time.monotonic())
 
 
+class Recording(threading.Event):
+    """An event whose waits are noted and over at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return False
+
+
 def test_waits_grow_and_are_jittered_by_the_seed() -> None:
     def waits(seed: int) -> list[float]:
-        patient, found = budget(3, 0.02, seed), []
+        stop = Recording()
+        patient = RetryBudget(3, 1.0, seed, stop)
         for _ in range(3):
-            began = time.monotonic()
-            patient.spend(FAULT, began)
-            found.append(time.monotonic() - began)
-        return found
+            patient.spend(FAULT, time.monotonic())
+        return stop.waits
 
-    first = waits(0)
-    assert first[0] < 0.025 < first[2]
-    assert waits(0) == pytest.approx(first, abs=0.01)
+    first, second, third = waits(0)
+    assert 0.5 <= first <= 1.0 <= second <= 2.0 <= third <= 4.0
+    assert waits(0) == [first, second, third]
+    assert waits(1) != [first, second, third]
 
 
 def test_all_connections_wait_for_a_retry_after() -> None:

@@ -19,8 +19,8 @@ from tests.hub_faults import KINDS, Chaos, Script
 from tests.hub_server import HubServer
 from tests.transfer.downloads import REPO, ZIP_REPO, content_of, leftovers, some_files, zip_of
 
-FAULTS = int(os.environ.get("ESDCTL_SOAK_FAULTS", "100"))
-KILLS = int(os.environ.get("ESDCTL_SOAK_KILLS", "15"))
+FAULTS = int(os.environ.get("ESDCTL_SOAK_FAULTS", "60"))
+KILLS = int(os.environ.get("ESDCTL_SOAK_KILLS", "10"))
 SEED = int(os.environ.get("ESDCTL_SOAK_SEED", "0"))
 LONGEST_RUN = 120.0  # seconds; a run that takes longer does not end
 FAULTS_A_TARGET = 12
