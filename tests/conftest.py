@@ -18,6 +18,10 @@ if "ESDCTL_CACHE_DIR" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory(prefix="esdctl-cache-")
     os.environ["ESDCTL_CACHE_DIR"] = _CACHE.name
 
+# Beside other processes of a parallel run, more than one thread each is slower.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 
 # Stable Diffusion 1.x's own scheduler_config.json.

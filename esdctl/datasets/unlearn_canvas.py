@@ -7,7 +7,6 @@ from esdctl import names
 
 # How the benchmark samples an erased model: DDIM, and one picture a cell with each seed.
 BENCHMARK_STEPS, BENCHMARK_GUIDANCE, BENCHMARK_SIZE = 100, 9.0, 512
-BENCHMARK_SEEDS = (188, 288, 588, 688, 888)
 
 SEED_STYLE = "Seed_Images"  # the unstylised photos
 
@@ -69,13 +68,6 @@ def nearest(name: str, n: int = 3) -> list[str]:
 def evaluation_prompt(style: str, object_name: str) -> str:
     """The benchmark's prompt for one style and one object."""
     return f"A {_spoken(object_name)} image in {_spoken(style)} style."
-
-
-def training_prompt(concept: KnownConcept) -> str:
-    """The benchmark's prompt for erasing a concept."""
-    if concept.kind == "style":
-        return f"{concept.spoken} Style"
-    return f"An image of {concept.spoken}."
 
 
 def _key(name: str) -> str:

@@ -10,7 +10,6 @@ from esdctl.datasets.unlearn_canvas import (
     evaluation_prompt,
     find,
     nearest,
-    training_prompt,
 )
 
 
@@ -44,5 +43,3 @@ def test_an_unknown_name_finds_nothing_but_has_near_ones() -> None:
 
 def test_prompts_have_spaces() -> None:
     assert evaluation_prompt("Van_Gogh", "Dogs") == "A Dogs image in Van Gogh style."
-    assert training_prompt(KnownConcept("style", "Van_Gogh")) == "Van Gogh Style"
-    assert training_prompt(KnownConcept("object", "Dogs")) == "An image of Dogs."

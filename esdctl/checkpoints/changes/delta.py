@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from esdctl.errors import InputError, IntegrityError
+from esdctl.errors import InputError
 from esdctl.storage.atomic import write_with
 
 FORMAT = "esdctl-delta-1"
@@ -78,21 +78,3 @@ def read_delta(path: Path) -> dict[str, torch.Tensor]:
     read_delta_metadata(path)
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def apply_delta(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], source: Path) -> None:
-    """Put a delta's values into a U-Net, in place.
-
-    Raises:
-        IntegrityError: a tensor's name or shape is not the U-Net's.
-    """
-    parameters = dict(module.named_parameters())
-    for name, tensor in tensors.items():
-        if name not in parameters or parameters[name].shape != tensor.shape:
-            raise IntegrityError(
-                f"{source}: {name} {tuple(tensor.shape)} does not fit the base model's U-Net",
-                "use the base model that the delta was made from",
-            )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
