@@ -18,6 +18,9 @@ The house, from the top down; imports go down only:
     settings       flag > environment > YAML > preset > default; the keys of unlearn_diff
     storage        the only place that writes to disk
     names          "did you mean"
+    counting       numbers with their nouns: one step, two steps
+    redaction      what is never shown: tokens, passwords, signed addresses
+    untrusted_text what a file or a server says, safe to print
     progress       how work tells what it does
     errors         what can go wrong, as one tree
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import esdctl
+
 REPOSITORY = Path(__file__).parents[1]
+ARCHITECTURE = REPOSITORY / "esdctl/guide/architecture.md"
 COMMAND_MODULES = sorted(
     f"esdctl.cli.{file.stem}" for file in (REPOSITORY / "esdctl/cli").glob("[!_]*.py")
 )
@@ -50,3 +53,13 @@ def test_no_module_of_the_command_line_loads_torch(module: str) -> None:
 def test_provenance_imports_none_of_the_libraries_it_names() -> None:
     code = "from esdctl.storage.provenance import collect; collect(['esdctl'])"
     assert not loaded_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("map_of_the_house", [esdctl.__doc__, ARCHITECTURE.read_text("utf-8")])
+def test_every_package_is_on_the_map(map_of_the_house: str) -> None:
+    rooms = [
+        path.stem
+        for path in (REPOSITORY / "esdctl").iterdir()
+        if not path.name.startswith(("_", ".")) and path.name != "py.typed"
+    ]
+    assert [room for room in rooms if room not in map_of_the_house] == []
