@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli.options import JsonOption, QuietOption, RootOption
+from esdctl.cli.options import BaseModelOption, JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.counting import counted
@@ -18,6 +18,7 @@ _SHOWN = 60  # modules in the table; JSON has all
 def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="A model, a run or a delta.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another, in whatever layout.")],
+    base: BaseModelOption = None,
     root: RootOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -29,15 +30,13 @@ def diff(
     Example: esdctl diff pocket outputs/runs/Rust-xattn-1a2b3c4d
     """
     from esdctl.checkpoints.changes.diff import compare
-    from esdctl.models.erased import open_erased
+    from esdctl.models.erased import open_both
     from esdctl.storage.workspace import find_workspace
 
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
-        one, two = (
-            open_erased(name, workspace, reporter=reporter).parts() for name in (first, second)
-        )
-    difference = compare(one, two)
+        one, two = open_both((first, second), workspace, base, reporter)
+    difference = compare(one.parts(), two.parts())
     if not quiet:
         _show(difference)
     if json:

@@ -12,7 +12,7 @@ from esdctl.checkpoints.changes.export import Parts
 from esdctl.checkpoints.safetensors.metadata import erased_names, written_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import DELTA_NAME, run_path
-from esdctl.models.resolve import Pipeline, resolve_model
+from esdctl.models.resolve import Pipeline, is_change, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace
@@ -75,6 +75,41 @@ def open_erased(
     named = replace(pipeline, name=base or about.get("base", ""), delta=None)
     tensors = pipeline.changed()
     return Erased(_short(pipeline.delta), named, tensors, about)
+
+
+def open_both(
+    names: tuple[str, str],
+    workspace: Workspace,
+    base: str | None = None,
+    reporter: Reporter = Silent(),  # noqa: B008
+) -> tuple[Erased, Erased]:
+    """Find two models to compare.
+
+    Args:
+        names: as for ``open_erased``.
+        workspace: where named models lie.
+        base: what those of them stand on that change a model and do not say which.
+        reporter: told of a slow first reading.
+
+    Raises:
+        InputError, IntegrityError: as for ``open_erased``.
+        UsageError: a base is named, and both models say what they stand on.
+    """
+    first, second = (base if _names_no_base(name) else None for name in names)
+    if base is not None and first is None and second is None:
+        raise UsageError(
+            f"--base is {base}, but both models stand on their own or name their base",
+            "leave --base out",
+        )
+    return (
+        open_erased(names[0], workspace, first, reporter),
+        open_erased(names[1], workspace, second, reporter),
+    )
+
+
+def _names_no_base(name: str) -> bool:
+    path = Path(name).expanduser()
+    return path.is_file() and is_change(path) and "base" not in open_change(path).about
 
 
 def apply_all(

@@ -10,20 +10,15 @@ from pathlib import Path
 import torch
 
 from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
-from esdctl.checkpoints.changes.apply import add_changes, bare_names, open_change
+from esdctl.checkpoints.changes.apply import add_changes, bare_names, check_names, open_change
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora_reading import is_lora
+from esdctl.checkpoints.changes.other_kinds import refuse_other_kinds
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import InputError, IntegrityError, UsageError
-from esdctl.models.families.tensor_names import (
-    DIFFUSERS_UNET,
-    LDM_EMA,
-    LDM_UNET,
-    LDM_VAE,
-    SGM_TEXT,
-)
+from esdctl.models.families.tensor_names import LDM_EMA, LDM_UNET, LDM_VAE, SGM_TEXT
 from esdctl.models.named import (
     COMPVIS,
     DELTA_NAME,
@@ -178,7 +173,7 @@ def resolve_model(
         found = Pipeline(str(path.resolve()), path)
         if path.is_dir() and (path / RECORD_NAME).is_file():
             return _of_run(path, workspace, wish)
-        if path.is_file() and _is_change(path):
+        if path.is_file() and is_change(path):
             return _on_base(path, workspace, wish)
     if base is not None:
         raise UsageError(
@@ -242,33 +237,30 @@ def _of_run(run: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
     return _on_base(run / DELTA_NAME, workspace, wish)
 
 
-def _is_change(path: Path) -> bool:
+def is_change(path: Path) -> bool:
     """Whether a file changes a model in place of being one.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, but something else, which is named.
     """
     peeked = peek_tensors(path)
     if any(name.startswith(_WHOLE) for name in peeked.infos):
         return False
     about = read_metadata(peeked.metadata)
-    names = bare_names(peeked.infos)
-    is_unet = bool(names) and all(name.startswith(DIFFUSERS_UNET) for name in names)
-    if about.get("format") == FORMAT or is_lora(peeked.infos) or is_unet:
-        return True
-    raise InputError(
-        f"{path} is no model, delta or LoRA that this version reads",
-        "give a CompVis checkpoint, a diffusers pipeline folder, a run folder or a delta",
-    )
+    if about.get("format") != FORMAT and not is_lora(peeked.infos):
+        refuse_other_kinds(path, bare_names(peeked.infos))
+    return True
 
 
 def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
     check_sealed(delta)
-    about = open_change(delta).about
+    change = open_change(delta)
+    about = change.about
     name = wish.base or about.get("base")
     if not name:
         raise InputError(
-            f"{delta} does not say which model it changes", "name that model with --base"
+            f"{delta} does not say which model it changes",
+            f"name that model with --base; to train on it: esdctl apply {delta} --base MODEL",
         )
     config, prediction = _base_settings(about)
     found = resolve_model(
@@ -284,6 +276,7 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
             f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
         )
+    check_names(change, found.files.read("unet"))
     return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 

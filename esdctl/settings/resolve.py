@@ -13,6 +13,7 @@ from esdctl.names import did_you_mean
 from esdctl.settings.setting import fields_of, names_elsewhere, unknown_key_hint
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST = 100  # characters of a value that an error shows
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,12 @@ def _describe(finding: ErrorDetails, origins: Mapping[str, str]) -> str:
     key = str(finding["loc"][0])
     if finding["type"] == "missing":
         return f"{key} is missing"
-    return f"{key} = {finding['input']!r} ({origins[key]}): {allowed}"
+    return f"{key} = {_cut(repr(finding['input']))} ({origins[key]}): {allowed}"
+
+
+def _cut(value: str) -> str:
+    """A value as it was written, its beginning alone where it is long: it may be a whole file."""
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
 
 
 def _hint(finding: ErrorDetails) -> str:

@@ -65,3 +65,17 @@ def test_a_mistake_is_told_with_its_key(values: dict[str, object], message: str,
         translate(values, TrainConfig, "file a.yaml")
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train_method": "xattn", "alpha": 0.1, "epochs": 1, "K_steps": 2},
+        {"template_name": "Rust", "mask_path": "m.pt", "lr": 1e-5},
+        {"sparsity": 0.9, "memory_num": 1, "prune_num": 1, "epochs": 5},
+    ],
+)
+def test_a_file_of_another_algorithm_is_called_so_in_short(values: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"file a\.yaml is a file of another algorithm") as caught:
+        translate(values, TrainConfig, "file a.yaml")
+    assert len(caught.value.message) < 120

@@ -14,13 +14,15 @@ import torch
 
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
 from esdctl.checkpoints.changes.delta import FORMAT
-from esdctl.checkpoints.changes.lora_reading import is_lora, read_lora
+from esdctl.checkpoints.changes.lora_reading import check_lora, is_lora, read_lora
+from esdctl.checkpoints.changes.other_kinds import listed, refuse_other_kinds
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
 from esdctl.errors import InputError, IntegrityError
 from esdctl.models.families.tensor_names import LDM_UNET
 
 ChangeForm = Literal["delta", "authors", "lora"]
+_ITS_BASE = "use the base model that it was made from"
 _UNET = "unet."  # before the names of a U-Net's tensors in the authors' first files
 
 
@@ -43,7 +45,7 @@ def open_change(path: Path) -> Change:
     """Open a delta, an authors' delta or a LoRA, told by its content.
 
     Raises:
-        InputError: it is missing, or a complete checkpoint.
+        InputError: it is missing, a complete checkpoint, or something else, which is named.
         IntegrityError: the file is damaged or lies.
     """
     file = open_tensors(path)
@@ -58,6 +60,7 @@ def open_change(path: Path) -> Change:
             f"{path} is a complete model, which cannot be added to another",
             "give a run folder, a delta or a LoRA; esdctl diff compares two models",
         )
+    refuse_other_kinds(path, file.infos)
     name = parse_authors_name(path)
     if name is not None:
         about = {"concept": name.concept, "train_method": name.method, **about}
@@ -141,6 +144,26 @@ def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) 
     return silent
 
 
+def check_names(change: Change, parameters: Iterable[str]) -> None:
+    """Refuse a change of what the base's U-Net lacks, by names alone: no tensor is read.
+
+    Raises:
+        InputError: a LoRA is of another kind, or changes modules that the U-Net lacks.
+        IntegrityError: a tensor's name is not the U-Net's.
+    """
+    known = set(parameters)
+    if change.form == "lora":
+        return check_lora(change.file, known)
+    strangers = [name for name in change.file.infos if name not in known]
+    if strangers:
+        raise IntegrityError(
+            f"{change.file.path} does not fit the base model's U-Net, which lacks "
+            f"{listed(strangers)}",
+            _ITS_BASE,
+        )
+    return None
+
+
 def add_changes(
     changes: Sequence[Change], base: Mapping[str, torch.Tensor], scale: float = 1.0
 ) -> dict[str, torch.Tensor]:
@@ -191,5 +214,5 @@ def _refuse_misfits(
         if name not in base or base[name].shape != value.shape:
             raise IntegrityError(
                 f"{source}: {name} {tuple(value.shape)} does not fit the base model's U-Net",
-                "use the base model that the delta was made from",
+                _ITS_BASE,
             )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from esdctl.checkpoints.changes.lora import Pair, kohya_modules
+from esdctl.checkpoints.changes.other_kinds import listed, other_kind
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo
 from esdctl.errors import InputError
 from esdctl.models.families.tensor_names import LORA_UNET
@@ -35,13 +36,12 @@ _OTHER_KINDS = {
     "IA3": r"\.on_input|ia3_", "norms (LyCORIS)": r"\.[wb]_norm",
 }  # fmt: skip
 _TEXT = ("lora_te", "text_encoder", "te1_", "te2_", "lora_prior_te")
-NAMED = 3  # keys of a kind, in an error
 
 
 def is_lora(names: Iterable[str]) -> bool:
     """Whether the tensors of a file are a LoRA's, of a form that is read or of another one."""
     found = list(names)
-    others = re.compile("|".join(_OTHER_KINDS.values()))
+    others = re.compile("|".join((*_OTHER_KINDS.values(), r"[._]lora[._](A|B|down|up)[._]")))
     return bool(found) and any(
         name.startswith("lora_") or _part_of(name) is not None or others.search(name)
         for name in found
@@ -68,8 +68,26 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
         InputError: it holds something beside changes of this U-Net, or a factor is missing.
     """
     parameters = set(names)
+    changes: dict[str, torch.Tensor] = {}
+    for weight, keys in _parts_of(file, parameters).items():
+        changes |= _changes(file, weight, keys)
+    _refuse_strangers(file, changes, parameters)
+    return changes
+
+
+def check_lora(file: TensorFile, names: Iterable[str]) -> None:
+    """Refuse, by names alone, what ``read_lora`` would refuse for them.
+
+    Raises:
+        InputError: it holds something beside changes of this U-Net.
+    """
+    _parts_of(file, set(names))
+
+
+def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
+    """Weight of the U-Net -> what of its change (down, up, alpha, diff, diff_b) -> key."""
     weights = _weights_of(parameters)
-    parts: dict[str, dict[str, str]] = {}  # weight -> down, up, alpha, diff, diff_b -> key
+    parts: dict[str, dict[str, str]] = {}
     unread: list[str] = []
     for key in file.infos:
         part = _part_of(key)
@@ -79,11 +97,7 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
             parts.setdefault(weights[part[0]], {})[part[1]] = key
     if unread:
         raise _refusal(file, unread)
-    changes: dict[str, torch.Tensor] = {}
-    for weight, keys in parts.items():
-        changes |= _changes(file, weight, keys)
-    _refuse_strangers(file, changes, parameters)
-    return changes
+    return parts
 
 
 def _part_of(key: str) -> tuple[str, str] | None:
@@ -150,22 +164,19 @@ def _refusal(file: TensorFile, unread: list[str]) -> InputError:
         found = [key for key in unread if re.search(pattern, key)]
         if found:
             return InputError(
-                f"{file.path} is an adapter of another kind: {what} ({_listed(found)})",
+                f"{file.path} is an adapter of another kind: {what} ({listed(found)})",
                 "let the tool that made it merge it into a checkpoint, and use that",
             )
     text = [key for key in unread if key.startswith(_TEXT)]
     if text:
         return InputError(
-            f"{file.path} changes the text encoder as well ({_listed(text)}), which is not applied",
+            f"{file.path} changes the text encoder as well ({listed(text)}), which is not applied",
             "let the tool that made it merge it into a checkpoint, or take a LoRA of the U-Net",
         )
+    kind = other_kind(unread)
+    if kind is not None:
+        return InputError(f"{file.path} is {kind.name} ({listed(unread)})", kind.hint)
     is_of_a_unet = any(key.startswith((LORA_UNET, "unet.")) for key in unread)
     what = "modules that this U-Net lacks" if is_of_a_unet else "tensors of no known kind"
-    return InputError(f"{file.path} holds {what}: {_listed(unread)}", _HINT)
+    return InputError(f"{file.path} holds {what}: {listed(unread)}", _HINT)
 
-
-def _listed(keys: list[str]) -> str:
-    """The first few of many keys, each short."""
-    first = ", ".join(ascii(key[:100])[1:-1] for key in keys[:NAMED])
-    more = len(keys) - NAMED
-    return f"{first} and {more} more" if more > 0 else first

