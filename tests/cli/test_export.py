@@ -135,7 +135,7 @@ def test_a_pickle_goes_beside_the_safetensors_of_the_same_model(
     export(delta, "compvis", tmp_path / "both.safetensors")
     export(delta, "compvis", tmp_path / "both.ckpt")
     assert run(["diff", str(tmp_path / "both.safetensors"), str(tmp_path / "both.ckpt")]) == 0
-    assert "0 tensors differ" in capsys.readouterr().err
+    assert "0 tensors changed" in capsys.readouterr().err
 
 
 def test_a_base_has_no_delta_but_goes_into_the_other_layout(
@@ -184,7 +184,7 @@ def test_diff_names_the_tensors_that_an_erasure_changed_whatever_the_layout(
     names = captured.out.splitlines()
     assert len(names) == 80
     assert all(name.startswith("unet.") and ".attn2." in name for name in names)
-    assert "80 tensors differ" in captured.err
+    assert "80 tensors changed" in captured.err
     module = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
     row = next(line for line in captured.err.splitlines() if line.startswith(module))
     assert row.split()[1] == "5/5"

@@ -179,4 +179,3 @@ def _refusal(file: TensorFile, unread: list[str]) -> InputError:
     is_of_a_unet = any(key.startswith((LORA_UNET, "unet.")) for key in unread)
     what = "modules that this U-Net lacks" if is_of_a_unet else "tensors of no known kind"
     return InputError(f"{file.path} holds {what}: {listed(unread)}", _HINT)
-

