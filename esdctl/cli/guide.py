@@ -13,7 +13,7 @@ from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 
 PAGES = Path(__file__).parent.parent / "guide"
-_PAGE_LINK = re.compile(r"\[([^\]]+)\]\(([a-z-]+)\.md\)")
+_PAGE_LINK = re.compile(r"\[[^\]]+\]\(([a-z-]+)\.md\)")
 _TABLE_MARK = "<!-- settings table -->"
 # In the order of a newcomer's questions; a page that is not named here comes after them.
 _ORDER = (
@@ -98,5 +98,5 @@ def _render(text: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    linked = _PAGE_LINK.sub(r"\1 (`esdctl guide \2`)", text)
+    linked = _PAGE_LINK.sub(r"`esdctl guide \1`", text)
     Console().print(Markdown(linked, hyperlinks=False))

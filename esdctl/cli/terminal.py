@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -161,7 +161,8 @@ def show_table(
         return
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 or is_text else "right")
+        justify: JustifyMethod = "left" if index == 0 or is_text else "right"
+        table.add_column(column, justify=justify, overflow="fold")  # nothing is cut
     for row in rows:
         table.add_row(*row)
     Console(stderr=True, markup=False).print(table)
