@@ -168,6 +168,29 @@ def test_what_a_config_says_beyond_what_is_used_is_told(folder_that_says: Says) 
 
 
 @pytest.mark.parametrize(
+    ("family", "file", "says"),
+    [
+        ("sd1", "text_encoder", {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1}),
+        ("sdxl", "text_encoder_2", {"eos_token_id": 2}),
+        ("sdxl", "unet", {"transformer_layers_per_block": [0, 2, 3], "upcast_attention": True}),
+        ("sd1", "unet", {"dropout": 0.1, "act_fn": "swish"}),
+    ],
+)
+def test_what_published_configs_say_in_other_words_is_the_same_model(
+    family: Family,
+    file: str,
+    says: dict[str, Any],
+    folder_that_says: Says,
+    originals: Callable[[Family], Path],
+) -> None:
+    folder = folder_that_says(f"{file}/config.json", family, **says)
+    assert notes(folder) == ()
+    assert torch.equal(embeddings(folder, ["a"]), embeddings(originals(family), ["a"]))
+    unet = load(Pipeline("tiny", folder), torch.device("cpu")).unet
+    assert len(unet.state_dict()) == len(open_model(folder).read("unet"))
+
+
+@pytest.mark.parametrize(
     ("says", "match"),
     [
         ({"_class_name": "StableDiffusionUpscalePipeline"}, "StableDiffusionUpscalePipeline"),

@@ -23,12 +23,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder("sd1", tmp_path_factory.mktemp("models") / "sd1")
 
 
-def opened(folder: Path, part: Part, variant: str | None = None) -> PartTensors:
-    return read_weights(find_weights(folder, part, variant), part)
+def opened(folder: Path, part: Part) -> PartTensors:
+    return read_weights(find_weights(folder, part), part)
 
 
-def digest(folder: Path, variant: str | None = None) -> str:
-    return digest_of({part: opened(folder, part, variant) for part in PARTS})
+def digest(folder: Path) -> str:
+    return digest_of({part: opened(folder, part) for part in PARTS})
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,13 @@ def test_another_precision_or_value_has_another_digest(folder: Path, tmp_path: P
     assert len(others) == 3
 
 
-def test_a_variant_is_taken_when_it_is_named_or_the_only_one(tmp_path: Path) -> None:
+def test_a_variant_is_taken_where_it_is_the_only_one(tmp_path: Path) -> None:
     folder = tiny_folder("sd1", tmp_path / "m", dtype=torch.float16, variant="fp16")
     assert opened(folder, "unet").infos["conv_in.bias"].dtype == "F16"
     tiny_folder("sd1", tmp_path / "plain")
     for path in (tmp_path / "plain" / "unet").iterdir():
         path.rename(folder / "unet" / path.name)
     assert opened(folder, "unet").infos["conv_in.bias"].dtype == "F32"
-    assert opened(folder, "unet", "fp16").infos["conv_in.bias"].dtype == "F16"
 
 
 def test_with_two_variants_and_no_plain_files_the_user_is_asked(tmp_path: Path) -> None:
@@ -69,7 +68,7 @@ def test_with_two_variants_and_no_plain_files_the_user_is_asked(tmp_path: Path) 
     weights = folder / "vae" / "diffusion_pytorch_model.fp16.safetensors"
     weights.with_name("diffusion_pytorch_model.ema.safetensors").write_bytes(weights.read_bytes())
     with pytest.raises(InputError, match="vae") as caught:
-        find_weights(folder, "vae", None)
+        find_weights(folder, "vae")
     assert "ema, fp16" in caught.value.hint
 
 
@@ -110,7 +109,7 @@ def test_an_index_that_leaves_its_folder_is_refused(file: str, tmp_path: Path) -
     index = tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"conv_in.bias": file}}))
     with pytest.raises(InputError, match="outside its folder"):
-        find_weights(tmp_path, "unet", None)
+        find_weights(tmp_path, "unet")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"weight_map": 3}', "{}"])
@@ -118,7 +117,7 @@ def test_a_damaged_index_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(content)
     with pytest.raises(InputError, match="no index"):
-        find_weights(tmp_path, "unet", None)
+        find_weights(tmp_path, "unet")
 
 
 def test_an_index_that_lies_about_its_files_is_refused(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shard = sorted((folder / "unet").glob("*.safetensors"))[1]
     shard.unlink()
     with pytest.raises(InputError, match=shard.name):
-        find_weights(folder, "unet", None)
+        find_weights(folder, "unet")
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])

@@ -57,7 +57,8 @@ def check_config(config: Mapping[str, Any], part: str, source: Path) -> None:
     for key in _WHOLE_NUMBERS:
         for number in _numbers(config.get(key)):
             largest = _LIMITS.get(key, _LARGEST)
-            if type(number) is not int or not 0 < number <= largest:
+            least = 0 if key == "transformer_layers_per_block" else 1  # of levels without attention
+            if type(number) is not int or not least <= number <= largest:
                 raise _absurd(source, part, key)
 
 

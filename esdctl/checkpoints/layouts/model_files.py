@@ -98,7 +98,6 @@ def open_model(
     *,
     model_config: Path | None = None,
     prediction_type: str | None = None,
-    variant: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
 ) -> ModelFiles:
     """Open a CompVis checkpoint or a diffusers folder, told apart by their content.
@@ -107,7 +106,6 @@ def open_model(
         path: ``.ckpt``, ``.pth``, ``.safetensors`` of CompVis form, or a pipeline folder.
         model_config: an LDM config file, for a checkpoint whose shapes do not say all.
         prediction_type: ``epsilon`` or ``v_prediction``, where the files do not say it.
-        variant: of a folder's files, such as ``fp16``.
         reporter: told of a slow first reading.
 
     Returns:
@@ -119,7 +117,7 @@ def open_model(
         UsageError: there is no such prediction type.
     """
     if path.is_dir():
-        return _open_folder(path, prediction_type, variant, reporter)
+        return _open_folder(path, prediction_type, reporter)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", "check the path of the model")
     file = with_ldm_names(open_tensors(path, reporter))
@@ -138,16 +136,14 @@ def open_model(
     )
 
 
-def _open_folder(
-    folder: Path, prediction_type: str | None, variant: str | None, reporter: Reporter
-) -> ModelFiles:
+def _open_folder(folder: Path, prediction_type: str | None, reporter: Reporter) -> ModelFiles:
     if not (folder / "model_index.json").is_file():
         raise InputError(
             f"{folder} is no pipeline folder: it lacks model_index.json",
             "give the folder that holds model_index.json, unet, vae and text_encoder",
         )
     architecture = architecture_of_folder(folder, prediction_type)
-    found = {part: find_weights(folder, part, variant) for part in architecture.family.parts}
+    found = {part: find_weights(folder, part) for part in architecture.family.parts}
     unread = unread_weights(folder, found)
     return ModelFiles(
         path=folder,

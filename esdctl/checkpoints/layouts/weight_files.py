@@ -65,27 +65,30 @@ class FolderTensors(Mapping[Part, PartTensors]):
         return len(self._files)
 
 
-def find_weights(folder: Path, part: str, variant: str | None) -> tuple[Path, ...]:
+def find_weights(folder: Path, part: str) -> tuple[Path, ...]:
     """The files that hold a part's weights; an index file comes first.
+
+    The plain files go before those of a variant (``...fp16.safetensors``), and safetensors before
+    pickles; ``unread_weights`` tells the others.
 
     Args:
         folder: the pipeline folder.
         part: ``unet``, ``vae``, ``text_encoder``, ``text_encoder_2``.
-        variant: ``fp16`` for ``...fp16.safetensors``; None for the plain files, or for the only
-            variant where there are none.
 
     Raises:
-        InputError: there are none, an index is damaged, or the variant has to be named.
+        InputError: there are none, there are several variants and no plain files, or an index is
+            damaged.
     """
     place = folder / part
-    for name in _names(part, variant):
+    variants = _variants(place, part)
+    names = _names(part, None)
+    if len(variants) == 1:
+        names += _names(part, variants[0])
+    for name in names:
         if (place / name).is_file():
             path = place / name
             return (path, *_shards(path)) if path.suffix == ".json" else (path,)
-    variants = _variants(place, part)
-    if variant is None and len(variants) == 1:
-        return find_weights(folder, part, variants[0])
-    wanted = _names(part, variant)[0]
+    wanted = names[0]
     hint = "download or unpack it again"
     others = sorted(path.name for path in place.glob("*") if path.suffix in _OTHER_FRAMEWORKS)
     if others:
