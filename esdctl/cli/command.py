@@ -14,6 +14,7 @@ from typer.models import ParameterInfo
 from esdctl.cli.completion import completion_of
 from esdctl.cli.help import write_help
 from esdctl.errors import UsageError
+from esdctl.storage.conversion_cache import copies_that_do_not_stay
 from esdctl.storage.user_path import user_path
 
 _PATHS = ("PATH", "FILE", "MODEL", "DELTA", "RUN")  # in the metavar of a text that may be a path
@@ -36,6 +37,12 @@ class Command(TyperCommand):
                 value = ctx.params[parameter.name]
                 ctx.params[parameter.name] = _expanded(value, str(parameter.metavar))
         return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        if not (ctx.params.get("dry_run") or ctx.params.get("show_config")):
+            return super().invoke(ctx)
+        with copies_that_do_not_stay():
+            return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         write_help(self, ctx, formatter)

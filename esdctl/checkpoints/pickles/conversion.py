@@ -30,7 +30,7 @@ from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo
 from esdctl.errors import EsdctlError, InputError, StorageError
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import guard_disk, write_with
-from esdctl.storage.conversion_cache import cache_beside
+from esdctl.storage.conversion_cache import cache_beside, temporary_copies
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.lock import target_lock
 from esdctl.untrusted_text import shown
@@ -68,16 +68,23 @@ def convert_once(pickled: PickledFile, reporter: Reporter) -> SafetensorsFile:
         StorageError: there is no room, neither beside the file nor in the temporary folder.
     """
     path = pickled.path
+    temporary = temporary_copies()
     folders = [path.parent, *([_TEMPORARY] if _is_own(_TEMPORARY) else [])]
+    folders += [temporary] if temporary else []
     for folder in folders:
         for cache in sorted(folder.glob(f".{glob.escape(path.name)}.{_DIGEST}.safetensors")):
             found = _read_cache(cache, pickled)
             if found and replace(found[1], sha256="") == _now(path):
                 return found[0]
-    reporter.notice(f"reading {path} for the first time: its weights are copied to safetensors")
+    stay = "" if temporary is None else ", and the copy removed again: a dry run leaves nothing"
+    reporter.notice(
+        f"reading {path} for the first time: its weights are copied to safetensors{stay}"
+    )
     if "left_aside" in pickled.metadata:
         reporter.notice(f"left aside, since nothing is run: {pickled.metadata['left_aside']}")
     source = replace(_now(path), sha256=sha256_file(path))
+    if temporary is not None:
+        return _convert_into(temporary, pickled, source, reporter)
     try:
         return _convert_into(path.parent, pickled, source, reporter)
     except StorageError as error:
