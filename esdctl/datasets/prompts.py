@@ -49,9 +49,9 @@ class PromptRow:
 def read_prompts(source: Path | str) -> list[PromptRow]:
     """Read prompts.
 
-    The suffix names the format: ``.txt`` (a prompt a line), ``.csv`` (a column ``prompt``),
-    ``.jsonl`` (an object a line). With any other suffix, and on stdin, the first line tells:
-    a JSON object, or a header with a column ``prompt``, else plain text.
+    ``.csv``, ``.tsv`` (a column ``prompt``; commas, tabs or semicolons) and ``.jsonl`` (an object a
+    line) are what they are called. Otherwise, and on stdin, the first line tells: a JSON list or
+    object, or a header with a column ``prompt``, else plain text, a prompt a line.
 
     Args:
         source: a path, or ``-`` for stdin.
@@ -91,7 +91,34 @@ def _read_bytes(source: Path | str) -> bytes:
         ) from error
 
 
+# What people hold in place of prompts: first bytes, and what it is.
+_OTHERS = {
+    b"PK\x03\x04": "an Excel workbook or a ZIP",
+    b"PAR1": "a Parquet file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x1f\x8b": "compressed by gzip",
+}
+
+
 def _decode(content: bytes, name: str) -> str:
+    for magic, what in _OTHERS.items():
+        if content.startswith(magic):
+            raise InputError(f"{name} is {what}, not text", "save it as CSV in UTF-8")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as Excel's "Unicode text" is
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{name}: damaged UTF-16 text", "save the file with the encoding UTF-8"
+            ) from None
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(
+            f"{name}, line {line}: a NUL, so it is no text", "save the file with the encoding UTF-8"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -102,14 +129,34 @@ def _decode(content: bytes, name: str) -> str:
 
 
 def _parser(text: str, name: str) -> Callable[[str, str], Iterator[PromptRow]]:
-    by_suffix = {".txt": _from_text, ".csv": _from_csv, ".jsonl": _from_jsonl}
-    chosen = by_suffix.get(Path(name).suffix.lower())
-    if chosen is not None:
-        return chosen
-    first_line = text.lstrip().partition("\n")[0].strip()
-    if first_line.startswith("{") and first_line.endswith("}"):
+    start = text.lstrip()
+    if start.startswith("[") and Path(name).suffix.lower() != ".jsonl":
+        return _from_json
+    suffix = Path(name).suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return _from_csv
+    if suffix == ".jsonl":
         return _from_jsonl
-    return _from_csv if "prompt" in _header(first_line.split(",")) else _from_text
+    first_line = start.partition("\n")[0].strip()
+    if first_line.startswith("{") and first_line.endswith("}") and '"' in first_line:
+        return _from_jsonl
+    table = _without_separator_line(start)[0].lstrip().partition("\n")[0]
+    header = _header(table.split(_delimiter(table)))
+    return _from_csv if "prompt" in header and table.strip() != "prompt" else _from_text
+
+
+def _delimiter(header: str) -> str:
+    """What separates the columns of a table: Excel writes ``;`` where a comma is decimal."""
+    return max(",\t;", key=header.count)
+
+
+def _without_separator_line(text: str) -> tuple[str, str | None]:
+    """The text without Excel's line ``sep=;``, and the separator that it names."""
+    first, _, rest = text.partition("\n")
+    found = first.strip().strip('"').lower()
+    if found.startswith("sep=") and len(found) <= 5:
+        return rest, first.strip().strip('"')[4:] or "\t"
+    return text, None
 
 
 def _from_text(text: str, name: str) -> Iterator[PromptRow]:
@@ -119,17 +166,23 @@ def _from_text(text: str, name: str) -> Iterator[PromptRow]:
 
 
 def _from_csv(text: str, name: str) -> Iterator[PromptRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1  # where the record begins; quoted fields may hold line breaks
+    text, delimiter = _without_separator_line(text)
+    before = 0 if delimiter is None else 1  # lines that are not handed to the reader
+    if delimiter is None:
+        delimiter = _delimiter(text.lstrip().partition("\n")[0])
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    line = 1 + before  # where the record begins; quoted fields may hold line breaks
     header: list[str] | None = None
     try:
         for record in reader:
-            place, line = f"{name}, line {line}", reader.line_num + 1
+            place, line = f"{name}, line {line}", reader.line_num + 1 + before
             if not any(record):
                 continue
             if header is None:
                 header = _checked_header(record, place)
                 continue
+            while len(record) > len(header) and not record[-1].strip():
+                record.pop()  # trailing commas
             if len(record) != len(header):
                 raise InputError(f"{place}: {len(record)} fields, the header has {len(header)}")
             yield _row(dict(zip(header, record, strict=True)), place)
@@ -137,6 +190,25 @@ def _from_csv(text: str, name: str) -> Iterator[PromptRow]:
         raise InputError(
             f"{name}, line {line}: not CSV ({error})", "check its quotes and commas"
         ) from error
+
+
+def _from_json(text: str, name: str) -> Iterator[PromptRow]:
+    """A JSON list of texts or of objects; text that only begins with a bracket is plain."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if Path(name).suffix.lower() in (".txt", "") and not text.lstrip().startswith(('["', "[{")):
+            yield from _from_text(text, name)
+            return
+        raise InputError(f"{name}: not JSON ({error})", "give a list of texts") from error
+    for number, item in enumerate(content, start=1):
+        place = f"{name}, item {number}"
+        if isinstance(item, str):
+            yield PromptRow(_checked_text(item, place))
+        elif isinstance(item, dict) and isinstance(item.get("prompt"), str):
+            yield _row({key: _as_text(value) for key, value in item.items()}, place)
+        else:
+            raise InputError(f"{place}: no prompt", 'write "..." or {"prompt": "..."}')
 
 
 def _from_jsonl(text: str, name: str) -> Iterator[PromptRow]:
@@ -167,6 +239,8 @@ def _header(names: list[str]) -> list[str]:
 
 def _checked_header(record: list[str], place: str) -> list[str]:
     header = _header(record)
+    while len(header) > 1 and not header[-1]:
+        header.pop()  # trailing commas
     if "prompt" not in header:
         raise InputError(
             f"{place}: no column prompt (columns: {', '.join(filter(None, header))})",

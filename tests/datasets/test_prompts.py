@@ -118,3 +118,47 @@ def test_a_prompt_of_the_command_line_may_be_empty_but_not_broken() -> None:
     assert prompts_from([""]) == [PromptRow("")]
     with pytest.raises(InputError, match="not valid Unicode"):
         prompts_from(["caf\udce9"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "prompt;seed\na dog;7\n"),
+        ("a.csv", "sep=;\r\nprompt;seed\r\na dog;7\r\n"),
+        ("a.tsv", "prompt\tseed\na dog\t7\n"),
+        ("a.txt", "prompt\tseed\na dog\t7\n"),
+        ("a.txt", "case_number,prompt,evaluation_seed\n0,a dog,7\n"),
+        ("a.csv", "prompt,seed,,\na dog,7,,\n"),
+        ("a.csv", "prompt,seed\na dog,7,,\n"),
+        ("a.csv", "prompt,seed\na dog,7\n".encode("utf-16")),
+        ("a.txt", '[{"prompt": "a dog", "seed": 7}]'),
+        ("a.json", '[{"prompt": "a dog", "seed": 7}]'),
+        ("a.txt", '{"prompt": "a dog", "seed": 7}\n'),
+    ],
+)
+def test_tables_and_lists_are_read_as_what_they_are(
+    name: str, content: str | bytes, tmp_path: Path
+) -> None:
+    (row,) = read_prompts(write(tmp_path / name, content))
+    assert (row.prompt, row.seed) == ("a dog", 7)
+
+
+def test_a_list_of_texts_is_prompts_and_a_bracket_is_text(tmp_path: Path) -> None:
+    rows = read_prompts(write(tmp_path / "a.txt", '["a dog", "a cat"]'))
+    assert [row.prompt for row in rows] == ["a dog", "a cat"]
+    rows = read_prompts(write(tmp_path / "b.txt", "[portrait] of a dog; red\nprompt\n"))
+    assert [row.prompt for row in rows] == ["[portrait] of a dog; red", "prompt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04rest", "an Excel workbook"),
+        (b"PAR1rest", "a Parquet file"),
+        (b"prompt\na\0b\n", "line 2: a NUL"),
+        (b'["a dog", ', "not JSON"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_name(content: bytes, what: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=what):
+        read_prompts(write(tmp_path / "a.csv", content))
