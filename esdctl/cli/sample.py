@@ -163,8 +163,12 @@ def sample(
         if estimate:
             document["estimate"] = _estimate(plan, pipeline, device, at_once, began, quiet)
         return print_document(document, json)
+    from esdctl.models.cpu_cost import cpu_cost_note
+
+    passes = sum(picture.steps * 2 for picture in plan.pictures)  # with guidance
+    cost = cpu_cost_note(pipeline, device, passes, max(p.width for p in plan.pictures))
     with reporting(quiet) as reporter:
-        for note in pipeline.files.architecture.notes:
+        for note in (*pipeline.files.architecture.notes, *([cost] if cost else [])):
             reporter.notice(note)
         made = _make(plan, pipeline, folder, device, at_once, reporter, show_picture)
         if grid:

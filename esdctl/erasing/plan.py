@@ -22,6 +22,7 @@ from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
+from esdctl.models.cpu_cost import cpu_cost_note
 from esdctl.models.named import COMPVIS, default_model, run_path
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
@@ -102,6 +103,8 @@ def _planned(
         notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
     notes += _more_notes(config, resolved.origins, preset, sources)
     notes += pipeline.files.architecture.notes
+    cost = cpu_cost_note(pipeline, config.devices, _passes(config), config.image_size)
+    notes += [cost] if cost else []
     base_digest = pipeline.digest()
     digest = settings_digest(config, concept, base_digest)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
@@ -110,6 +113,12 @@ def _planned(
         config, resolved.origins, preset, concept, catalogue, pipeline, base_digest, digest,
         request.output or default, tuple(notes),
     )  # fmt: skip
+
+
+def _passes(config: TrainConfig) -> float:
+    """U-Net passes of a whole training, roughly; ``timing`` counts them for a dry run."""
+    pairs = config.iterations * (1 if config.batch_size == "auto" else config.batch_size)
+    return pairs * (config.ddim_steps + 5 if config.trajectory == "exact" else 6)
 
 
 def _check_words(sources: Sources, preset_name: str | None) -> None:
