@@ -34,7 +34,7 @@ from esdctl.cli.options import (
 )
 from esdctl.cli.output import print_document, print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting
-from esdctl.errors import UsageError
+from esdctl.errors import InputError, UsageError
 from esdctl.models.named import default_model
 from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace, find_workspace
@@ -57,6 +57,9 @@ PromptsOption = Annotated[
 ]
 PromptOption = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="TEXT", help="A prompt; repeatable.")
+]
+RefuseEmptyOption = Annotated[
+    bool, typer.Option("--refuse-empty", help="Refuse a table in which a row has no prompt.")
 ]
 SeedsOption = Annotated[
     str | None,
@@ -95,6 +98,7 @@ def sample(
     prediction_type: PredictionOption = None,
     prompts: PromptsOption = None,
     prompt: PromptOption = None,
+    refuse_empty: RefuseEmptyOption = False,
     seeds: SeedsOption = None,
     seed: SeedOption = None,
     guidance: GuidanceOption = None,
@@ -128,6 +132,9 @@ def sample(
     show_picture = _printer(json, jsonl)
     has_layout = is_layout(layout)
     rows = _rows(prompts, prompt or [], has_layout, styles, objects)
+    if refuse_empty and not all(row.prompt for row in rows):
+        number = next(number for number, row in enumerate(rows, start=1) if not row.prompt)
+        raise InputError(f"row {number} has no prompt", "leave out --refuse-empty to sample it")
     from esdctl.models.resolve import resolve_model
     from esdctl.sampling.defaults import DEFAULT_STEPS
     from esdctl.sampling.plan import (

@@ -253,8 +253,7 @@ def _checked_header(record: list[str], place: str) -> list[str]:
 
 def _row(fields: Fields, place: str) -> PromptRow:
     prompt = _checked_text(fields["prompt"], place)
-    if not prompt.strip():
-        raise InputError(f"{place}: the prompt is empty")
+    prompt = prompt if prompt.strip() else ""  # I2P's "Null", in many copies
     known = {"prompt", *_NUMBER_COLUMNS}
     return PromptRow(
         prompt,

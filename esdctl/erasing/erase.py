@@ -32,6 +32,7 @@ from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.atomic import write_json, write_text, write_with
@@ -101,6 +102,8 @@ def _train(
 ) -> Student:
     """The trained student; while it trains, the U-Net alone is in the device's memory."""
     config = plan.config
+    for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
+        reporter.warning(note)
     ready = prepare(model, plan.pipeline, plan.concept, config, second)
     batch_size = _batch_size(run, ready, model.schedule, config, reporter)
     if config.compile:

@@ -1,6 +1,6 @@
 """Prompts to what the U-Net is told of them, through the model's own tokenizers and encoders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import ftfy
 import torch
@@ -34,6 +34,30 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
         for start in range(0, len(prompts), AT_ONCE)
     ]
     return concatenate(parts).for_size(model.image_size, model.image_size)
+
+
+def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
+    """A sentence for each prompt that is longer than the text encoder reads (77 tokens in CLIP).
+
+    Args:
+        model: gives the tokenizer and its length.
+        prompts: any texts.
+    """
+    tokenizer = model.tokenizers[0]
+    longest = min(tokenizer.model_max_length, 77)
+    notes = []
+    for prompt in dict.fromkeys(prompts):
+        text = ftfy.fix_text(prompt)
+        if len(text) < longest:  # a token is a letter at least
+            continue
+        tokens = tokenizer(text, truncation=False, verbose=False).input_ids
+        if len(tokens) > longest:
+            unread = str(tokenizer.decode(tokens[longest - 1 : -1])).strip()
+            notes.append(
+                f"a prompt of {len(tokens)} tokens is cut at {longest}: {prompt[:40]!r}... is read "
+                f"without {unread[:60]!r}"
+            )
+    return notes
 
 
 def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:

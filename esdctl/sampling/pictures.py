@@ -15,6 +15,7 @@ from PIL import Image
 
 from esdctl.errors import Interrupted, UsageError
 from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import (
     GAP,
@@ -75,6 +76,8 @@ def make_pictures(
                 show(row)
             if len(rows) < len(plan.pictures):
                 model = load_model()
+                for note in cut_prompts(model, (picture.prompt for picture in plan.pictures)):
+                    reporter.warning(note)
                 size = batch_size
                 if size == "auto":
                     size = auto_batch_size(model, plan.pictures)

@@ -41,6 +41,13 @@ def unused_in_rows(
             f"rows that ask for pictures of {max(sizes)} pixels get {side}, which the model was "
             "trained on; --image-size has the last word"
         )
+    empty = [number for number, row in enumerate(rows, start=1) if not row.prompt]
+    if empty:
+        what = "row has" if len(empty) == 1 else "rows have"
+        notes.append(
+            f"{len(empty)} {what} no prompt (the first is row {empty[0]}): sampled with the empty "
+            "prompt; --refuse-empty refuses them"
+        )
     columns = list(dict.fromkeys(name for row in rows for name in row.extra if name not in LABELS))
     if columns:
         notes.append(f"columns that are not used: {', '.join(columns)}")

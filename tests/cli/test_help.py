@@ -48,7 +48,7 @@ def test_the_first_page_groups_the_commands(capsys: Capture) -> None:
 
 def test_defaults_and_choices_are_told(capsys: Capture) -> None:
     run(["sample", "--help"])
-    assert "[default: 25]" in capsys.readouterr().out
+    assert "[default: ddim]" in capsys.readouterr().out
     run(["download", "--help"])
     assert "--proof members|whole" in capsys.readouterr().out
 

@@ -89,7 +89,6 @@ def test_stdin_tells_its_format_by_its_first_line(
         ("a.csv", "prompt,width\na,100\n", "line 2: width is '100', but a size is a multiple of 8"),
         ("a.csv", "prompt,height\na,0\n", "a size is a multiple of 8"),
         ("a.csv", "prompt,seed\na\n", "line 2: 1 fields, the header has 2"),
-        ("a.csv", "prompt\n  \n", "line 2: the prompt is empty"),
         ("a.csv", 'prompt\n"a\n', "line 2: not CSV"),
         ("a.txt", b"a\nb\xff\n", "a.txt, line 2: not UTF-8"),
         ("a.jsonl", '{"prompt": "a"}\n{"pro\n', "line 2: not JSON"),

@@ -55,7 +55,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         unet = UNet2DConditionModel(
             sample_size=8, block_out_channels=(8,), layers_per_block=1, norm_num_groups=4,
             down_block_types=("CrossAttnDownBlock2D",), up_block_types=("UpBlock2D",),
-            mid_block_type=None, cross_attention_dim=16, attention_head_dim=2,
+            cross_attention_dim=16, attention_head_dim=2,
         )  # fmt: skip
     unet.save_pretrained(folder / "unet")
     return folder
