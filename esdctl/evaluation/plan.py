@@ -16,7 +16,7 @@ from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.cells import check_seeds, known_name, plan_grid
 from esdctl.sampling.defaults import DEFAULT_SEED
-from esdctl.sampling.plan import DDIM, Scheduler, most_steps
+from esdctl.sampling.plan import DDIM, Scheduler, check_count, most_steps
 
 SEEDS = (DEFAULT_SEED,)
 MODELS = Path("models")  # of the workspace in the current folder
@@ -111,6 +111,7 @@ def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS)
                 f"the target {target.name} is not among the {target.kind}s to evaluate",
                 f"add it to --{target.kind}s",
             )
+    check_count(len(grid.chosen_styles) * len(grid.chosen_objects) * len(request.seeds))
     cells = tuple(
         Cell(style, name, grid.noise_seed(style, name, seed))
         for style in grid.chosen_styles

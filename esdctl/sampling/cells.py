@@ -21,6 +21,7 @@ from esdctl.sampling.plan import (
     SamplePlan,
     SamplingSettings,
     Scheduler,
+    check_count,
     check_settings,
     check_size,
 )
@@ -111,6 +112,7 @@ def plan_cells(
         UsageError: a number is out of range.
     """
     check_seeds(seeds)
+    check_count(len(grid.chosen_styles) * len(grid.chosen_objects) * len(seeds))
     steps, guidance, size, scheduler = astuple(settings)
     check_settings(SamplingSettings(None, guidance, steps, size, scheduler))
     check_size(size, trained_size(pipeline))

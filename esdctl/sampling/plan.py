@@ -20,6 +20,7 @@ from esdctl.settings.choice import one_of
 MAX_STEPS = 1000  # the noise schedule has no more timesteps
 MAX_MULTISTEP = 500  # steps of the other schedulers, whose timesteps must lie apart
 MAX_SEEDS = 100_000  # a larger range is a typing error
+MAX_PICTURES = 1_000_000  # of one plan, which lists them all
 
 Scheduler = Literal["ddim", "dpmsolver++", "unipc"]
 DDIM: Scheduler = "ddim"  # the benchmark's
@@ -132,6 +133,7 @@ def plan_pictures(
         InputError: the model's folder does not say its size.
     """
     check_settings(settings)
+    check_count(len(rows) * len(settings.seeds or (DEFAULT_SEED,)))
     side = trained_size(pipeline)
     asked = settings.seeds, settings.guidance, settings.image_size
     pictures = tuple(
@@ -212,6 +214,18 @@ def _picture(
         height=settings.image_size or height,
         scheduler=settings.scheduler,
     )
+
+
+def check_count(pictures: int) -> None:
+    """Refuse more pictures than a plan can list.
+
+    Raises:
+        UsageError: says how many there are.
+    """
+    if pictures > MAX_PICTURES:
+        raise UsageError(
+            f"{pictures:,} pictures are more than {MAX_PICTURES:,}", "sample them in several runs"
+        )
 
 
 def check_settings(settings: SamplingSettings) -> None:

@@ -135,3 +135,11 @@ def test_seeds_are_lists_and_ranges(text: str, seeds: tuple[int, ...]) -> None:
 def test_what_names_no_seeds_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         parse_seeds(text)
+
+
+def test_more_pictures_than_a_plan_can_list_are_refused_before_they_are_listed(
+    pipeline: Pipeline,
+) -> None:
+    rows = [PromptRow("a dog")] * 1001
+    with pytest.raises(UsageError, match="1,001,000 pictures are more than 1,000,000"):
+        plan_pictures(pipeline, rows, SamplingSettings(seeds=tuple(range(1000))))
