@@ -8,6 +8,7 @@ import typer
 from esdctl.cli.completion import complete_model
 from esdctl.cli.setting_options import setting_option
 from esdctl.erasing.config import TrainConfig
+from esdctl.settings.devices import device_name
 
 IN_MOST = "In most commands"  # a heading of the help
 
@@ -36,12 +37,19 @@ BaseModelOption = Annotated[
 ]
 ModelConfigOption = Annotated[Path | None, setting_option(TrainConfig, "model_config_path")]
 PredictionOption = Annotated[str | None, setting_option(TrainConfig, "prediction_type")]
+
+
+def _named_device(text: str | None) -> str | None:
+    return None if text is None else device_name(text)
+
+
 DeviceOption = Annotated[
     str | None,
     typer.Option(
         "--device",
         "--devices",
         metavar="DEVICE",
+        callback=_named_device,
         help="cpu, cuda, cuda:1, mps; else the best one.",
     ),
 ]

@@ -15,7 +15,7 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.before_after import before_after
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import start_warm
-from esdctl.erasing.esd.batch_size import fitting_batch_size
+from esdctl.erasing.esd.batch_size import fitting_latents
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
@@ -82,7 +82,7 @@ def erase(
             return run
         _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
-        with memory_errors(devices[0], _advice(plan.config, run, devices, dtype)):
+        with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
             student = _train(model, plan, run, devices[1:], reporter, stop, prober)
             _write_delta(run, plan, student)
             if plan.config.contact_sheet:
@@ -135,12 +135,13 @@ def _batch_size(
     """The number that the settings name, or what fits, which a resumed run finds in its folder."""
     if config.batch_size != "auto":
         return config.batch_size
-    if not run.batch_size.exists():
-        size = fitting_batch_size(
+    size = run.fitted_batch_size()
+    if size is None:
+        size = fitting_latents(
             ready.student, schedule, ready.embeddings, config, ready.latent, reporter
         )
         write_json(run.batch_size, {"batch_size": size})
-    return int(json.loads(run.batch_size.read_bytes())["batch_size"])
+    return size
 
 
 def _advice(

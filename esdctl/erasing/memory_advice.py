@@ -18,7 +18,7 @@ def memory_advice(
         more_devices: whether a second device is there and not in use.
     """
     going_on = list(_without_another_result(config, more_devices))
-    other = list(_with_another_result(config, dtype))
+    other = list(_with_another_result(config, _batch_size(config, run), dtype))
     if run is None:
         return [f"add {flag}" for flag in (*going_on, *other)]
     resume = f"esdctl train --resume {run.path}"
@@ -35,9 +35,18 @@ def _without_another_result(config: TrainConfig, more_devices: bool) -> Iterator
         yield "--devices 0,1"
 
 
-def _with_another_result(config: TrainConfig, dtype: str) -> Iterator[str]:
-    if config.batch_size != 1:
-        yield f"--batch-size 1 (now {config.batch_size})"
+def _batch_size(config: TrainConfig, run: RunFolder | None) -> int:
+    """Latents a step; 1 where an automatic batch was not found yet: its trial is of one."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    return run.fitted_batch_size() or 1 if run else 1
+
+
+def _with_another_result(config: TrainConfig, batch_size: int, dtype: str) -> Iterator[str]:
+    if config.batch_size == "auto" and batch_size > 1:
+        yield f"--batch-size {batch_size // 2} (auto chose {batch_size})"
+    elif batch_size > 1:
+        yield f"--batch-size 1 (now {batch_size})"
     if dtype == "fp32":
         yield "--dtype bf16 (now fp32)"
     size = "the model's own" if config.image_size is None else str(config.image_size)

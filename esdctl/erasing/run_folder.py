@@ -44,6 +44,12 @@ class RunFolder:
         """What ``batch_size: auto`` came to; a resumed run keeps it."""
         return self.path / "batch_size.json"
 
+    def fitted_batch_size(self) -> int | None:
+        """What that file says; None where it is not there yet."""
+        if not self.batch_size.exists():
+            return None
+        return int(json.loads(self.batch_size.read_bytes())["batch_size"])
+
     @property
     def contact_sheet(self) -> Path:
         return self.path / "contact_sheet.png"

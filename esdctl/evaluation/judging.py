@@ -11,6 +11,7 @@ from PIL import Image
 from esdctl.errors import Interrupted
 from esdctl.evaluation.judgements import Cell, Judgement, JudgementFile, JudgingSettings
 from esdctl.evaluation.judges.judge import Classifier, Classify
+from esdctl.models.memory import memory_errors
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
@@ -60,6 +61,7 @@ class Judging:
         Raises:
             InputError: a file is damaged, or the model gives numbers that are not finite.
             UsageError: the folder holds other pictures.
+            DeviceError: the memory does not suffice.
             Interrupted: the user pressed Ctrl-C; the predictions so far stay.
             StorageError: the disk is full or not writable.
         """
@@ -97,9 +99,12 @@ class Judging:
             batches = self._sampled(load(pipeline, self.device), cells)
         else:
             batches = _stored(cells, keep)
-        classify = self.classifier.load(self.device, self.reporter)
+        with memory_errors(self.device, _advice):
+            classify = self.classifier.load(self.device, self.reporter)
         for batch, pixels in batches:
-            yield from classified(classify, batch, pixels)
+            with memory_errors(self.device, _advice):
+                rows = classified(classify, batch, pixels)
+            yield from rows
 
     def _store_pictures(self, pipeline: Pipeline, cells: Sequence[Cell], folder: Path) -> None:
         pictures = tuple(picture_of(cell, self.settings, _file_of(cell)) for cell in cells)
@@ -121,6 +126,11 @@ class Judging:
         pictures = [picture_of(cell, self.settings, name) for name, cell in named.items()]
         for batch in sample(model, pictures, self.batch_size):
             yield [named[picture.file] for picture, _ in batch], [pixels for _, pixels in batch]
+
+
+def _advice() -> list[str]:
+    """Where the classifier does not fit beside the model."""
+    return ["use a smaller --batch-size", "use --device cpu"]
 
 
 def picture_of(cell: Cell, settings: JudgingSettings, file: str) -> Picture:

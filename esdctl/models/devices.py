@@ -4,7 +4,7 @@ import torch
 
 from esdctl.errors import DeviceError
 from esdctl.models.memory import is_lack_of_memory
-from esdctl.settings.devices import parse_devices
+from esdctl.settings.devices import device_name, parse_devices
 
 
 def find_devices(text: str | None) -> tuple[torch.device, ...]:
@@ -30,15 +30,16 @@ def find_device(name: str | None, option: str = "--device") -> torch.device:
         option: where the user can name another.
 
     Raises:
+        UsageError: no machine has such a device.
         DeviceError: this machine has no such device, or it cannot be used; says which.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    spelled = f"cuda:{name}" if name.isdigit() else name
+    spelled = device_name(name)
     try:
         device = torch.device(spelled)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:  # of kinds that torch lacks
         known = existing_devices()
         choose = f"this machine has: {', '.join(known)}; choose with {option} {known[-1]}"
         if (spelled not in known and spelled != "cuda") or "invalid device ordinal" in str(error):

@@ -17,17 +17,16 @@ _CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, in version 2's file
 _LARGEST_THRESHOLD = 31 * 2**20  # bytes; glibc's limit is 32 MiB with the block's header
 _M_MMAP_THRESHOLD = -3  # mallopt(3)
 _RETURNED_FROM = 2**18  # bytes
-SPARE = 0.8  # of the free memory; the rest is for what grows later and for other programs
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
-def memory_errors(device: torch.device, advice: Sequence[str]) -> Iterator[None]:
+def memory_errors(device: torch.device, advice: Callable[[], Sequence[str]]) -> Iterator[None]:
     """Turn a lack of memory into an error that says whose it is and what to change.
 
     Args:
         device: where the work is done, unless the error itself names another card.
-        advice: what may help, the mildest first.
+        advice: what may help then, the mildest first.
 
     Raises:
         DeviceError: the memory does not suffice.
@@ -41,7 +40,7 @@ def memory_errors(device: torch.device, advice: Sequence[str]) -> Iterator[None]
         left = free_memory(device)
         rest = "" if left is None else f"; {gigabytes(left)} are free"
         raise DeviceError(
-            f"the memory of {device} does not suffice{rest}", "; or ".join(advice)
+            f"the memory of {device} does not suffice{rest}", "; or ".join(advice())
         ) from error
 
 
@@ -74,20 +73,6 @@ def resident_peak() -> int:
         return _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def fitting_number(a_piece: int, room: float, largest: int) -> int:
-    """The largest power of two of pieces that fit into a room; at least 1, at most ``largest``.
-
-    Args:
-        a_piece: bytes that one of them takes.
-        room: bytes.
-        largest: more of them bring nothing.
-    """
-    chosen = 1
-    while chosen < largest and 2 * chosen * max(a_piece, 1) <= room:
-        chosen *= 2
-    return chosen
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -15,12 +15,12 @@ from esdctl.diffusion.conditioning import Conditioning, concatenate, unet_argume
 from esdctl.diffusion.ddim import Predict
 from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.errors import InputError
+from esdctl.models.batch_size import fitting_batch
 from esdctl.models.cpu.unet import inference_unet
 from esdctl.models.memory import keep_freed_memory, memory_errors
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
-from esdctl.sampling.batch_size import fitting_batch_size
 from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import BatchSize, Picture
@@ -31,6 +31,8 @@ from esdctl.sampling.threads import run_in_threads
 TASK = "sampling"
 # Latent places at once on a CPU; more are no faster and take more memory.
 DENOISED_AT_ONCE, DECODED_AT_ONCE = 4096, 1024
+# Pictures at once that ``auto`` takes at most; more are no faster: tests/measurements/README.md.
+LARGEST_ON_CPU, LARGEST = 16, 64
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -108,24 +110,28 @@ def _overlapped(
 
 
 def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
-    """How many of the largest pictures fit into the memory, by a trial of one."""
+    """How many of the largest pictures fit into the memory, by a trial of one; else 1."""
     largest = max(pictures, key=lambda picture: picture.width * picture.height)
 
     def trial() -> None:
         for _ in _decoded(model, _denoised(model, [replace(largest, steps=1)], 1, Event())):
             pass
 
-    return fitting_batch_size(model.device, trial)
+    trial()  # loads the model
+    at_most = LARGEST_ON_CPU if model.device.type == "cpu" else LARGEST
+    fit = fitting_batch(model.device, trial, at_most)
+    return 1 if fit is None else fit.size
 
 
 def _denoised(
     model: StableDiffusion, pictures: Sequence[Picture], batch_size: int, stop: Event
 ) -> Iterator[tuple[list[Picture], torch.Tensor]]:
     """Batches with their finished latents, (B, 4, h, w)."""
-    embed = _Embeddings(model, [picture.prompt for picture in pictures])
+    with memory_errors(model.device, partial(sampling_advice, model.device, pictures[:1])):
+        embed = _Embeddings(model, [picture.prompt for picture in pictures])
     denoisers: list[Denoiser] = []  # one a share; they keep what they were asked last
     for batch in batches_of(pictures, batch_size):
-        with memory_errors(model.device, _advice(batch)):
+        with memory_errors(model.device, partial(sampling_advice, model.device, batch)):
             finished: list[torch.Tensor] = []
             for part in _split(model, batch, DENOISED_AT_ONCE):
                 shares = _shares(model, part)
@@ -149,7 +155,7 @@ def _decoded(
     model: StableDiffusion, denoised: Iterator[tuple[list[Picture], torch.Tensor]]
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     for batch, latents in denoised:
-        with memory_errors(model.device, _advice(batch)):
+        with memory_errors(model.device, partial(sampling_advice, model.device, batch)):
             few = len(_split(model, batch, DECODED_AT_ONCE)[0])
             pixels = [each for part in latents.split(few) for each in _decode(model, part)]
         yield list(zip(batch, pixels, strict=True))
@@ -204,10 +210,11 @@ def _split(
     return [batch[start : start + few] for start in range(0, len(batch), few)]
 
 
-def _advice(batch: Sequence[Picture]) -> list[str]:
+def sampling_advice(device: torch.device, batch: Sequence[Picture]) -> list[str]:
+    """What to change when the memory does not suffice for these pictures, the mildest first."""
     size = f"a smaller --image-size (now {batch[0].width} x {batch[0].height})"
     fewer = [f"use --batch-size 1 (now {len(batch)})"] if len(batch) > 1 else []
-    return [*fewer, f"use {size}", "use --device cpu"]
+    return [*fewer, f"use {size}", *(["use --device cpu"] if device.type != "cpu" else [])]
 
 
 def _denoiser(model: StableDiffusion) -> Denoiser:

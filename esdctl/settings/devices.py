@@ -3,7 +3,11 @@
 The first device holds the student, the second one the frozen copy; one device holds both.
 """
 
+import re
+
 from esdctl.errors import UsageError
+
+_CPU = re.compile(r"cpu(?::(\d*))?")
 
 
 def parse_devices(text: str) -> tuple[str, ...]:
@@ -17,14 +21,35 @@ def parse_devices(text: str) -> tuple[str, ...]:
         One or two names.
 
     Raises:
-        UsageError: a name is missing, or there are more than two.
+        UsageError: a name is missing or can be no device, or there are more than two.
     """
-    names = [part.strip().lower() for part in text.split(",")]
+    names = [part.strip() for part in text.split(",")]
     if not all(names) or len(names) > 2:
         raise UsageError(
             f"devices {text!r}: expected one device or two", 'write "0", "0,1", "cpu" or "cuda:1"'
         )
-    spelled = [f"cuda:{int(name)}" if name.isdecimal() else name for name in names]
+    spelled = [device_name(name) for name in names]
     if spelled[0] != "cpu":
         spelled = list(dict.fromkeys(spelled))
     return tuple(spelled)
+
+
+def device_name(text: str) -> str:
+    """A device in torch's name: ``cuda:1`` for ``1``, ``cpu`` for ``CPU`` and ``cpu:0``.
+
+    Raises:
+        UsageError: no machine has it: a second CPU, or ``meta``, whose tensors hold no numbers.
+    """
+    name = text.strip().lower()
+    if name.isdecimal():
+        return f"cuda:{int(name)}"
+    cpu = _CPU.fullmatch(name)
+    if cpu and cpu[1] not in (None, "0"):
+        raise UsageError(
+            f"device {text!r}: the CPU is one device with all its cores", 'write "cpu"'
+        )
+    if name.partition(":")[0] == "meta":
+        raise UsageError(
+            f"device {text!r}: torch's meta device holds no numbers", 'write "cpu", "cuda" or "mps"'
+        )
+    return "cpu" if cpu else name

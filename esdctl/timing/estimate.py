@@ -3,13 +3,14 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from esdctl.erasing.before_after import sheet_batch_size, sheet_pictures
-from esdctl.erasing.esd.batch_size import fitting_batch_size
+from esdctl.erasing.esd.batch_size import fitting_latents
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
@@ -25,7 +26,7 @@ from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter, Silent
 from esdctl.sampling.defaults import default_guidance
 from esdctl.sampling.plan import BatchSize, Picture
-from esdctl.sampling.sample import auto_batch_size
+from esdctl.sampling.sample import auto_batch_size, sampling_advice
 from esdctl.timing.sampling_cost import sampling_seconds
 from esdctl.timing.training_cost import measure_training
 
@@ -74,11 +75,16 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
     dtype = find_dtype(config.dtype, devices[0])
     model = load(plan.pipeline, devices[0], dtype)
     begun = run if run.record.exists() else None
-    with memory_errors(devices[0], memory_advice(config, begun, name_of(dtype), False)):
+    batch_size = config.batch_size
+
+    def advice() -> list[str]:
+        settings = config.model_copy(update={"batch_size": batch_size})
+        return memory_advice(settings, begun, name_of(dtype), False)
+
+    with memory_errors(devices[0], advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        batch_size = config.batch_size
         if batch_size == "auto":
-            batch_size = fitting_batch_size(
+            batch_size = fitting_latents(
                 ready.student, model.schedule, ready.embeddings, config, ready.latent, reporter
             )
         opening = time.perf_counter() - began
@@ -122,8 +128,9 @@ def estimate_sampling(
         DeviceError: the device's memory does not suffice for a batch.
     """
     model = load(pipeline, device)
-    for part in model.files.parts:
-        getattr(model, part)  # loads it
+    with memory_errors(device, partial(sampling_advice, device, pictures[:1])):
+        for part in model.files.parts:
+            getattr(model, part)  # loads it
     size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
     opening = time.perf_counter() - began
     parts = {"opening": opening, "sampling": sampling_seconds(model, pictures, size)}
@@ -146,12 +153,13 @@ def estimate_evaluation(
         IntegrityError: the classifier's file is damaged.
     """
     missing = missing_pictures(plan, folder)
-    classify = plan.classifier.load(device, Silent())  # beside the model, as in an evaluation
     side = plan.settings.image_size
-    for _ in range(2):  # the first call is slower than all others
-        start = time.perf_counter()
-        classify(np.zeros((1, side, side, 3), np.uint8))
-        verdict = time.perf_counter() - start
+    with memory_errors(device, lambda: ["use --device cpu"]):
+        classify = plan.classifier.load(device, Silent())  # beside the model, as in an evaluation
+        for _ in range(2):  # the first call is slower than all others
+            start = time.perf_counter()
+            classify(np.zeros((1, side, side, 3), np.uint8))
+            verdict = time.perf_counter() - start
     pictures = [picture_of(cell, plan.settings, "") for cell in plan.cells]
     one = estimate_sampling(plan.pipeline, pictures, batch_size, device, began)
     parts = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from esdctl.models.devices import find_device
-from esdctl.models.memory import peak_memory
+from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
@@ -55,8 +55,9 @@ def whole(model: str, root: Path, device: str | None) -> tuple[float, int]:
     place = find_device(device)
     began = time.perf_counter()
     opened = load(_pipeline(model, root), place)
-    for part in opened.files.parts:
-        getattr(opened, part)
+    with memory_errors(place, _advice):
+        for part in opened.files.parts:
+            getattr(opened, part)
     return _since(began, place)
 
 
@@ -65,9 +66,10 @@ def to_train(model: str, root: Path, device: str | None) -> tuple[float, int]:
     place = find_device(device)
     began = time.perf_counter()
     opened = load(_pipeline(model, root), place)
-    encode_prompts(opened, ["An image of Rust.", ""])
-    opened.drop("text_encoder", "text_encoder_2")
-    assert opened.unet is not None
+    with memory_errors(place, _advice):
+        encode_prompts(opened, ["An image of Rust.", ""])
+        opened.drop("text_encoder", "text_encoder_2")
+        assert opened.unet is not None
     return _since(began, place)
 
 
@@ -78,9 +80,14 @@ def with_diffusers(model: str, root: Path, device: str | None) -> tuple[float, i
 
     place = find_device(device)
     began = time.perf_counter()
-    pipe = DiffusionPipeline.from_pretrained(_pipeline(model, root).path, local_files_only=True)
-    pipe.to(place)
+    path = _pipeline(model, root).path
+    with memory_errors(place, _advice):
+        DiffusionPipeline.from_pretrained(path, local_files_only=True).to(place)
     return _since(began, place)
+
+
+def _advice() -> list[str]:
+    return ["use --device cpu"]
 
 
 def _pipeline(model: str, root: Path) -> Pipeline:

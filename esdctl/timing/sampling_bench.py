@@ -8,7 +8,7 @@ import torch
 
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_device
-from esdctl.models.memory import peak_memory
+from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
@@ -74,7 +74,8 @@ def our_figures(
     pipeline = resolve_model(name, Workspace(root))
     model = load(pipeline, place)
     pictures = some_pictures(model, batch_size, default_guidance(pipeline))
-    cost = measure_sampling(model, pictures)
+    with memory_errors(place, _advice):
+        cost = measure_sampling(model, pictures)
     return _figures(cost.seconds_a_picture(steps), place)
 
 
@@ -86,10 +87,17 @@ def diffusers_figures(
     pipeline = resolve_model(name, Workspace(root))
     model = load(pipeline, place)
     pictures = some_pictures(model, batch_size, default_guidance(pipeline))
-    pipe = diffusers_pipeline(model)
-    few, more = (seconds_of(place, partial(sample_with, pipe, pictures, count)) for count in (1, 4))
+    with memory_errors(place, _advice):
+        pipe = diffusers_pipeline(model)
+        few, more = (
+            seconds_of(place, partial(sample_with, pipe, pictures, count)) for count in (1, 4)
+        )
     step = max(0.0, more - few) / 3
     return _figures((few + step * (steps - 1)) / batch_size, place)
+
+
+def _advice() -> list[str]:
+    return ["measure smaller --batch-sizes", "use --device cpu"]
 
 
 def _figures(seconds: float, place: torch.device) -> dict[str, float | None]:

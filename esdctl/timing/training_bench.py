@@ -92,7 +92,7 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     config = plan.config
     devices = find_devices(config.devices)
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
-    with memory_errors(devices[0], ["measure a smaller --batch-size or --image-size"]):
+    with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
         ready, compiling = _compiled(ready, config, _batch_size(plan))
         cost = measure_training(ready, model.schedule, config, _batch_size(plan))
@@ -123,25 +123,30 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
     pictures = plan_probe(plan.pipeline, plan.concept.name, workspace.models)
     probe = new_probe(pictures, model)
-    ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-    ready, _ = _compiled(ready, config, _batch_size(plan))
-    shape = (_batch_size(plan), *ready.latent)
-    with TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder))
-        if config.warm_start:
-            start_warm(ready, config.negative_guidance, run.log, Silent())
-        nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
-        train(Training(
-            ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
-            run.log, nobody, Silent(), lambda: False, probe,
-        ))  # fmt: skip
-        rows = read_jsonl(run.log)
+    with memory_errors(devices[0], _advice):
+        ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
+        ready, _ = _compiled(ready, config, _batch_size(plan))
+        shape = (_batch_size(plan), *ready.latent)
+        with TemporaryDirectory() as folder:
+            run = RunFolder(Path(folder))
+            if config.warm_start:
+                start_warm(ready, config.negative_guidance, run.log, Silent())
+            nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
+            train(Training(
+                ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
+                run.log, nobody, Silent(), lambda: False, probe,
+            ))  # fmt: skip
+            rows = read_jsonl(run.log)
     is_reached = any(row.get("is_reached") for row in rows)
     seconds = [float(str(row["seconds"])) for row in rows if "probe" not in row]
     return {
         f"s to {until}": sum(seconds) if is_reached else None,
         f"steps to {until}": float(sum("loss" in row for row in rows)) if is_reached else None,
     }
+
+
+def _advice() -> list[str]:
+    return ["measure a smaller --batch-size or --image-size"]
 
 
 def _compiled(

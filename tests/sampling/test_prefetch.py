@@ -11,14 +11,12 @@ import pytest
 import torch
 
 from esdctl.errors import UsageError
+from esdctl.models import batch_size as fitting
 from esdctl.models.stable_diffusion import StableDiffusion
-from esdctl.sampling import batch_size as fitting
 from esdctl.sampling import sample as sampler
 from esdctl.sampling.plan import SamplePlan, parse_batch_size
 from esdctl.sampling.prefetch import prefetched
-from esdctl.sampling.sample import sample
-
-CPU = torch.device("cpu")
+from esdctl.sampling.sample import auto_batch_size, sample
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:
@@ -100,11 +98,16 @@ def test_a_cpu_makes_a_large_batch_in_parts(
     [(10, 1000, 16), (100, 1000, 8), (600, 1000, 1), (None, 1000, 1), (0, 1000, 16)],
 )
 def test_auto_is_the_largest_power_of_two_that_fits(
-    grown: int | None, free: int, size: int, monkeypatch: pytest.MonkeyPatch
+    grown: int | None,
+    free: int,
+    size: int,
+    model: StableDiffusion,
+    plan: SamplePlan,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fitting, "peak_growth", lambda device, work: grown)
     monkeypatch.setattr(fitting, "free_memory", lambda device: free)
-    assert fitting.fitting_batch_size(CPU, lambda: None) == size
+    assert auto_batch_size(model, plan.pictures) == size
 
 
 def test_auto_makes_the_same_pictures(model: StableDiffusion, plan: SamplePlan) -> None:

@@ -7,20 +7,15 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
-from esdctl.models.memory import (
-    SPARE,
-    fitting_number,
-    free_memory,
-    gigabytes,
-    peak_growth,
-)
+from esdctl.models.batch_size import fitting_batch
+from esdctl.models.memory import gigabytes
 from esdctl.progress import Reporter
 
 LARGEST = 8  # a larger batch averages noise that the next step averages anyway
 MOMENTS = 2  # of Adam, beside the gradient, as large as the selected parameters each
 
 
-def fitting_batch_size(
+def fitting_latents(
     student: Student,
     schedule: Schedule,
     embeddings: Embeddings,
@@ -38,19 +33,17 @@ def fitting_batch_size(
     Raises:
         DeviceError: by the caller's ``memory_errors``, where not even one latent fits.
     """
-    free = free_memory(student.device)
-    grown = peak_growth(student.device, _trial(student, schedule, embeddings, config, latent_shape))
-    if free is None or grown is None:
+    trial = _trial(student, schedule, embeddings, config, latent_shape)
+    size = sum(p.numel() * p.element_size() for p in student.selected.values())
+    # The trial's peak holds the gradient as well.
+    fit = fitting_batch(student.device, trial, LARGEST, in_trial=size, kept=(1 + MOMENTS) * size)
+    if fit is None:
         reporter.notice("batch size: 1 (this system does not tell its memory; see --batch-size)")
         return 1
-    size = sum(p.numel() * p.element_size() for p in student.selected.values())
-    a_latent = max(grown - size, 1)  # the trial's peak holds the gradient as well
-    room = free * SPARE - (1 + MOMENTS) * size
-    chosen = fitting_number(a_latent, room, LARGEST)
     reporter.notice(
-        f"batch size: {chosen} ({gigabytes(a_latent)} a latent, {gigabytes(free)} free)"
+        f"batch size: {fit.size} ({gigabytes(fit.a_piece)} a latent, {gigabytes(fit.free)} free)"
     )
-    return chosen
+    return fit.size
 
 
 def _trial(

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd import batch_size
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import DeviceError
+from esdctl.models import batch_size
 from esdctl.models.memory import free_memory, memory_errors, peak_growth
 from tests.erasing.conftest import Train
 
@@ -47,7 +47,7 @@ def test_an_automatic_batch_is_what_fits_and_is_kept_when_resumed(
     assert f"batch size: {expected}" in capsys.readouterr().err
     assert json.loads((tmp_path / "run/batch_size.json").read_bytes()) == {"batch_size": expected}
     (tmp_path / "run/contact_sheet.png").unlink()
-    monkeypatch.setattr(batch_size, "fitting_batch_size", None)  # it must not be asked again
+    monkeypatch.setattr(batch_size, "peak_growth", None)  # it must not be asked again
     assert train("--resume", "run") == 0
 
 
@@ -106,6 +106,28 @@ def test_the_advice_names_only_what_is_not_done_yet() -> None:
     ]
 
 
+@pytest.mark.parametrize("latents", [1, 8])  # in the trial of one, or in a step of those that fit
+def test_an_automatic_batch_that_does_not_fit_is_advised_by_its_number(
+    latents: int,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    denoise = Student.denoise
+
+    def failing(self: Student, x: torch.Tensor, *others: object) -> torch.Tensor:
+        if len(x) >= latents:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return denoise(self, x, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Student, "denoise", failing)
+    assert train("--batch-size", "auto", "--output", "run") == 6
+    told = capsys.readouterr().err
+    assert ("--batch-size 4 (auto chose 8)" in told) == (latents == 8)
+    assert told.count("--batch-size") == (latents == 8)
+    assert "--gradient-checkpointing" in told
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -118,21 +140,21 @@ def test_the_advice_names_only_what_is_not_done_yet() -> None:
 def test_every_kind_of_lack_is_a_device_error(error: Exception) -> None:
     with (
         pytest.raises(DeviceError) as caught,
-        memory_errors(CPU, ["use less", "buy more"]),
+        memory_errors(CPU, lambda: ["use less", "buy more"]),
     ):
         raise error
     assert caught.value.hint == "use less; or buy more"
 
 
 def test_another_error_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="sizes differ"), memory_errors(CPU, []):
+    with pytest.raises(RuntimeError, match="sizes differ"), memory_errors(CPU, list):
         raise RuntimeError("sizes differ")
 
 
 def test_a_real_lack_on_the_cpu_is_told() -> None:
     with (
         pytest.raises(DeviceError, match="memory of cpu"),
-        memory_errors(CPU, ["use less"]),
+        memory_errors(CPU, lambda: ["use less"]),
     ):
         torch.empty(2**60, dtype=torch.uint8)
 
