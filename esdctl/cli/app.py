@@ -16,6 +16,7 @@ import esdctl
 from esdctl.cli import bench, config, dataset, runs
 from esdctl.cli.apply import apply
 from esdctl.cli.command import CommandGroup
+from esdctl.cli.completion import check_completion
 from esdctl.cli.diff import diff
 from esdctl.cli.doctor import doctor
 from esdctl.cli.download import download
@@ -83,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         _check_current_folder()
+        check_completion(os.environ)
         status = _invoke(hyphenated(arguments), underscored(arguments))
         print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here
     except (Exception, KeyboardInterrupt) as error:

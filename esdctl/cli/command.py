@@ -1,5 +1,6 @@
 """A command of esdctl: an option is given once, and ``~`` in a path is the user's home."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from inspect import signature
@@ -12,7 +13,9 @@ from typer.exceptions import TyperException
 from typer.models import ParameterInfo
 
 from esdctl.cli.completion import completion_of
+from esdctl.cli.environment import unread_variables
 from esdctl.cli.help import write_help
+from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 from esdctl.storage.conversion_cache import copies_that_do_not_stay
 from esdctl.storage.user_path import user_path
@@ -39,6 +42,7 @@ class Command(TyperCommand):
         return rest
 
     def invoke(self, ctx: Any) -> Any:
+        tell_unread_variables(ctx)
         if not (ctx.params.get("dry_run") or ctx.params.get("show_config")):
             return super().invoke(ctx)
         with copies_that_do_not_stay():
@@ -67,6 +71,14 @@ class Command(TyperCommand):
         name = getattr(self.callback, "options_elsewhere", {}).get(written)
         if name is not None:
             raise UsageError(f"No such option: {written}", f"it is called {name} here") from error
+
+
+def tell_unread_variables(ctx: Any) -> None:
+    """Name variables of ours that nobody reads; commands do it by themselves, groups do not."""
+    reads_settings = ctx.command_path == "esdctl train" and ctx.params.get("resume") is None
+    with reporting(quiet=True) as reporter:
+        for sentence in unread_variables(os.environ, reads_settings):
+            reporter.warning(sentence)
 
 
 class _Group(TyperGroup):

@@ -3,13 +3,35 @@
 ``COMPLETIONS`` says it for each parameter by its name; ``esdctl.cli.command`` hands it to Typer.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-from esdctl.errors import EsdctlError
+from esdctl.errors import EsdctlError, UsageError
 from esdctl.storage.workspace import Workspace, find_workspace
+
+_VARIABLE = "_ESDCTL_COMPLETE"  # a shell's script sets it for the one call that asks
+_INSTRUCTION = re.compile(r"(complete|source)_(bash|zsh|fish|powershell|pwsh)")
+
+
+def check_completion(environment: Mapping[str, str]) -> None:
+    """What a shell must say beside the question what to offer; Typer takes it for granted.
+
+    Raises:
+        UsageError: somebody set the variable who is no shell's completion.
+    """
+    instruction = environment.get(_VARIABLE, "")
+    is_known = not instruction or _INSTRUCTION.fullmatch(instruction)
+    in_bash = instruction == "complete_bash"
+    has_words = "COMP_WORDS" in environment and environment.get("COMP_CWORD", "").isdecimal()
+    if not is_known or (in_bash and not has_words):
+        why = "COMP_WORDS and COMP_CWORD are not set" if in_bash else "no shell asks so"
+        raise UsageError(
+            f"{_VARIABLE}={instruction} asks for a shell's completion, but {why}",
+            f"unset {_VARIABLE}; `esdctl --install-completion` sets completion up",
+        )
 
 
 def complete_run(incomplete: str) -> list[str]:

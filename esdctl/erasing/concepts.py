@@ -77,12 +77,15 @@ def read_catalogue(folder: Path) -> Catalogue | None:
 
 def template_of(config: TrainConfig) -> str:
     """The template that is named, else the kind of the concept, else ``object``."""
-    if config.template is not None:
-        return config.template
-    known = find(config.concept) if config.concept else None
+    return config.template or (config.concept and kind_of(config.concept)) or "object"
+
+
+def kind_of(concept: str) -> str | None:
+    """The template that suits a concept, ``style``, ``object`` or ``i2p``; None if unknown."""
+    known = find(concept)
     if known is not None:
         return known.kind
-    return "i2p" if config.concept and find_unsafe(config.concept) else "object"
+    return "i2p" if find_unsafe(concept) else None
 
 
 def find_unsafe(name: str) -> str | None:

@@ -10,6 +10,7 @@ from esdctl.erasing.concepts import (
     Catalogue,
     Concept,
     describe_concept,
+    kind_of,
     read_catalogue,
     split_retained,
     template_of,
@@ -110,8 +111,8 @@ def _planned(
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
     default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
     return ErasePlan(
-        config, resolved.origins, preset, concept, catalogue, pipeline, base_digest, digest,
-        request.output or default, tuple(notes),
+        config, _origins(resolved, config), preset, concept, catalogue, pipeline, base_digest,
+        digest, request.output or default, tuple(notes),
     )  # fmt: skip
 
 
@@ -228,6 +229,16 @@ def _settled(
     if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
         changes["image_size"] = None  # the preset's is for a full-size model
     return config.model_copy(update=changes), notices
+
+
+def _origins(resolved: Resolved[TrainConfig], config: TrainConfig) -> dict[str, str]:
+    """Where each setting comes from, also where the concept or the model decides it."""
+    origins, found = dict(resolved.origins), resolved.value
+    if found.template is None and config.concept and kind_of(config.concept):
+        origins["template"] = f"concept {config.concept}"
+    if found.image_size is not None and config.image_size is None:
+        origins["image_size"] = f"model {config.model}"
+    return origins
 
 
 def _preset_of(said: Resolved[TrainConfig], pipeline: Pipeline) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
-from esdctl.settings.setting import fields_of, names_elsewhere, unknown_key_hint
+from esdctl.settings.setting import Field, fields_of, names_elsewhere, unknown_key_hint
 
 Model = TypeVar("Model", bound=BaseModel)
 _LONGEST = 100  # characters of a value that an error shows
@@ -75,21 +75,46 @@ def read_environment(
     Raises:
         UsageError: a variable of the section is none of its settings.
     """
-    prefix = f"ESDCTL_{section.upper()}_"
-    known = {f"{prefix}{key.upper()}": field for key, field in fields_of(model_class).items()}
+    known = variables_of(model_class, section)
     layers = []
     for name, text in sorted(environment.items()):
-        if not name.startswith(prefix) or not text:
+        if not name.startswith(_prefix(section)) or not text:
             continue
         if name not in known:
-            key = names_elsewhere(model_class).get(name.removeprefix(prefix).lower(), "")
-            near = did_you_mean(name, known)
-            hint = f"it is called {prefix}{key.upper()} here" if key else near
+            hint = unknown_variable_hint(name, model_class, section)
             raise UsageError(f"environment: unknown variable {name}", hint)
         field = known[name]
         value = [part.strip() for part in text.split(",")] if field.kind == "list" else text
         layers.append(Layer(f"environment {name}", {field.name: value}))
     return layers
+
+
+def variables_of(model_class: type[BaseModel], section: str) -> dict[str, Field]:
+    """The variable of each setting: ``ESDCTL_TRAIN_LR`` of ``lr`` in ``train``."""
+    prefix = _prefix(section)
+    return {f"{prefix}{key.upper()}": field for key, field in fields_of(model_class).items()}
+
+
+def unknown_variable_hint(
+    name: str, model_class: type[BaseModel], section: str, others: Sequence[str] = ()
+) -> str:
+    """What somebody may have meant who set a variable that is none of the section's.
+
+    Args:
+        name: as it is set.
+        model_class: its fields are the settings.
+        section: the command that reads them.
+        others: more variables that are read.
+    """
+    prefix = _prefix(section)
+    key = names_elsewhere(model_class).get(name.removeprefix(prefix).lower())
+    if key is not None:
+        return f"it is called {prefix}{key.upper()} here"
+    return did_you_mean(name, [*variables_of(model_class, section), *others])
+
+
+def _prefix(section: str) -> str:
+    return f"ESDCTL_{section.upper()}_"
 
 
 def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageError:

@@ -52,6 +52,33 @@ def test_a_shell_offers(
     assert capsys.readouterr().out.split() == offered
 
 
+@pytest.mark.parametrize(
+    ("instruction", "words"),
+    [
+        ("complete_bash", {}),
+        ("complete_bash", {"COMP_WORDS": "esdctl tr"}),
+        ("complete_bash", {"COMP_WORDS": "esdctl tr", "COMP_CWORD": "one"}),
+        ("complete_tcsh", {}),
+        ("1", {}),
+    ],
+)
+def test_a_completion_that_no_shell_asks_for_is_a_usage_error(
+    instruction: str,
+    words: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    for name in ("COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"_ESDCTL_COMPLETE": instruction, **words}.items():
+        monkeypatch.setenv(name, value)
+    assert run(["train", "--help"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"error: _ESDCTL_COMPLETE={instruction} asks" in told.err
+    assert "unset _ESDCTL_COMPLETE" in told.err
+
+
 def test_no_completion_loads_torch() -> None:
     code = (
         "from esdctl.cli import app, completion; "

@@ -237,6 +237,37 @@ def test_show_config_names_each_origin(
     assert rows["retain_all"]["origin"] in ("default", "preset reference")
 
 
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        (["--concept", "Rust"], "concept Rust"),
+        (["--concept", "Dogs"], "concept Dogs"),
+        (["--concept", "Dogs", "--template", "object"], "flag"),
+        (["--concept", "no such thing", "--prompt", "a thing"], "default"),
+    ],
+)
+def test_a_template_that_the_concept_decides_has_that_origin(
+    given: list[str], origin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "--model", "pocket", "--root", str(tmp_path), *given, "--show-config"]
+    assert run([*line, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["settings"]
+    assert rows["template"]["origin"] == origin
+    assert rows["image_size"] == {"value": None, "origin": "default"}
+    assert run(line) == 0
+    (shown,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("template ")]
+    assert shown.endswith(origin)
+
+
+def test_a_size_of_a_preset_that_the_model_replaces_is_the_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "--model", "pocket", "--root", str(tmp_path), "--concept", "Dogs"]
+    assert run([*line, "--preset", "unlearn-canvas", "--show-config", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["settings"]
+    assert rows["image_size"] == {"value": None, "origin": "model pocket"}
+
+
 def test_the_authors_preset_converts_eta_and_says_so(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
