@@ -27,7 +27,7 @@ from esdctl.storage.workspace import Workspace, find_workspace
 if TYPE_CHECKING:
     from esdctl.catalog.artifacts import Artifact, Catalog
     from esdctl.datasets.folders import Inventory
-    from esdctl.datasets.prompts import PromptRow
+    from esdctl.datasets.prompt_row import PromptRow
 
 app = CommandGroup(name="dataset", help="Fetch, count and look at data sets.", no_args_is_help=True)
 

@@ -40,7 +40,7 @@ from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.datasets.prompts import PromptRow
+    from esdctl.datasets.prompt_row import PromptRow
     from esdctl.models.resolve import Pipeline
     from esdctl.sampling.plan import BatchSize, SamplePlan
 

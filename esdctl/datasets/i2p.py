@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from esdctl.datasets.prompts import PromptRow, read_prompts
+from esdctl.datasets.prompt_row import PromptRow
+from esdctl.datasets.prompts import read_prompts
 from esdctl.errors import InputError, UsageError
 
 CATEGORIES = (

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 
-from esdctl.datasets.prompts import PromptRow
+from esdctl.datasets.prompt_row import PromptRow
 
 _SETTINGS = ("seed", "guidance", "width", "height")
 

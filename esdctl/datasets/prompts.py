@@ -3,47 +3,22 @@
 import csv
 import io
 import json
-import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
+from esdctl.datasets.prompt_bytes import name_of, read_text
+from esdctl.datasets.prompt_row import NUMBER_COLUMNS, PromptRow, checked_text, row_of
 from esdctl.errors import InputError
 
-STDIN = "-"
-MAX_SEED = 2**63 - 1  # what a torch generator takes
-
-# Our name for a column, ESD's own, and that of the I2P release; the first one present counts.
-SEED_COLUMNS = ("seed", "evaluation_seed", "sd_seed")
-GUIDANCE_COLUMNS = ("guidance", "evaluation_guidance", "sd_guidance_scale")
-WIDTH_COLUMNS = ("width", "sd_image_width")
-HEIGHT_COLUMNS = ("height", "sd_image_height")
-_NUMBER_COLUMNS = {*SEED_COLUMNS, *GUIDANCE_COLUMNS, *WIDTH_COLUMNS, *HEIGHT_COLUMNS}
-
-Number = TypeVar("Number", int, float)
-Fields = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class PromptRow:
-    """One prompt and what its row says about the picture; None where it says nothing.
-
-    Args:
-        prompt: the text.
-        seed: 0 to 2**63 - 1.
-        guidance: scale, finite and not negative.
-        width, height: pixels, multiples of 8.
-        extra: every other column, as text.
-    """
-
-    prompt: str
-    seed: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+# What others call the column of prompts.
+_PROMPTS_ELSEWHERE = ("caption", "text", "captions", "prompts")
+# Columns that such a table may have beside it; a plain prompt does not consist of these words.
+_OTHER_COLUMNS = {
+    *NUMBER_COLUMNS, "id", "index", "case_number", "file", "file_name", "filename", "image",
+    "image_id", "image_path", "path", "url", "category", "categories",
+}  # fmt: skip
+_LIST_MARK = re.compile(r"([-*+\u2022]|\d+[.)])\s+\S")  # - a cat, 1. a cat
 
 
 def read_prompts(source: Path | str) -> list[PromptRow]:
@@ -60,10 +35,10 @@ def read_prompts(source: Path | str) -> list[PromptRow]:
         The rows, in order; at least one.
 
     Raises:
-        InputError: no such file, not UTF-8, no prompts, no prompt column, or a bad value.
+        InputError: no such file or no end of it, not UTF-8, no prompts, no prompt column, a list
+            with marks, or a bad value.
     """
-    name = "stdin" if str(source) == STDIN else str(source)
-    text = _decode(_read_bytes(source), name)
+    name, text = name_of(source), read_text(source)
     rows = list(_parser(text, name)(text, name))
     if not rows:
         raise InputError(f"{name}: no prompts in it", "give one prompt a line")
@@ -76,56 +51,7 @@ def prompts_from(texts: Iterable[str]) -> list[PromptRow]:
     Raises:
         InputError: a text is not valid Unicode.
     """
-    return [PromptRow(_checked_text(text, "--prompt")) for text in texts]
-
-
-def _read_bytes(source: Path | str) -> bytes:
-    if str(source) == STDIN:
-        return sys.stdin.buffer.read() if sys.stdin is not None else b""
-    try:
-        return Path(source).expanduser().read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read prompts from {source}: {error.strerror}",
-            "give a file, - for stdin, or --prompt TEXT",
-        ) from error
-
-
-# What people hold in place of prompts: first bytes, and what it is.
-_OTHERS = {
-    b"PK\x03\x04": "an Excel workbook or a ZIP",
-    b"PAR1": "a Parquet file",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"\x1f\x8b": "compressed by gzip",
-}
-
-
-def _decode(content: bytes, name: str) -> str:
-    for magic, what in _OTHERS.items():
-        if content.startswith(magic):
-            raise InputError(f"{name} is {what}, not text", "save it as CSV in UTF-8")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as Excel's "Unicode text" is
-        try:
-            return content.decode("utf-16")
-        except UnicodeDecodeError:
-            raise InputError(
-                f"{name}: damaged UTF-16 text", "save the file with the encoding UTF-8"
-            ) from None
-    if b"\0" in content:
-        line = content.count(b"\n", 0, content.index(b"\0")) + 1
-        raise InputError(
-            f"{name}, line {line}: a NUL, so it is no text", "save the file with the encoding UTF-8"
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{name}, line {line}: not UTF-8 text", "save the file with the encoding UTF-8"
-        ) from error
+    return [PromptRow(checked_text(text, "--prompt")) for text in texts]
 
 
 def _parser(text: str, name: str) -> Callable[[str, str], Iterator[PromptRow]]:
@@ -142,7 +68,18 @@ def _parser(text: str, name: str) -> Callable[[str, str], Iterator[PromptRow]]:
         return _from_jsonl
     table = _without_separator_line(start)[0].lstrip().partition("\n")[0]
     header = _header(table.split(_delimiter(table)))
-    return _from_csv if "prompt" in header and table.strip() != "prompt" else _from_text
+    if "prompt" in header:
+        return _from_csv if table.strip() != "prompt" else _from_text
+    return _from_csv if _is_table_of_others(header) else _from_text
+
+
+def _is_table_of_others(header: list[str]) -> bool:
+    """Whether a first line is a header whose prompts have another name, which the CSV's error says.
+
+    pandas leaves the name of its first column, the row's number, empty.
+    """
+    is_table = header[0] == "" or any(column in _OTHER_COLUMNS for column in header)
+    return is_table and any(column in _PROMPTS_ELSEWHERE for column in header)
 
 
 def _delimiter(header: str) -> str:
@@ -160,9 +97,16 @@ def _without_separator_line(text: str) -> tuple[str, str | None]:
 
 
 def _from_text(text: str, name: str) -> Iterator[PromptRow]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield PromptRow(_checked_text(line.strip(), f"{name}, line {number}"))
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = [(number, line) for number, line in lines if line]
+    marked = [number for number, line in lines if _LIST_MARK.match(line)]
+    if 2 * len(marked) > len(lines):
+        raise InputError(
+            f"{name}, line {marked[0]}: a list mark, which would be part of the prompt",
+            "remove the marks, or give a CSV with a column prompt where they are meant",
+        )
+    for number, line in lines:
+        yield PromptRow(checked_text(line, f"{name}, line {number}"))
 
 
 def _from_csv(text: str, name: str) -> Iterator[PromptRow]:
@@ -185,7 +129,7 @@ def _from_csv(text: str, name: str) -> Iterator[PromptRow]:
                 record.pop()  # trailing commas
             if len(record) != len(header):
                 raise InputError(f"{place}: {len(record)} fields, the header has {len(header)}")
-            yield _row(dict(zip(header, record, strict=True)), place)
+            yield row_of(dict(zip(header, record, strict=True)), place)
     except csv.Error as error:
         raise InputError(
             f"{name}, line {line}: not CSV ({error})", "check its quotes and commas"
@@ -204,9 +148,9 @@ def _from_json(text: str, name: str) -> Iterator[PromptRow]:
     for number, item in enumerate(content, start=1):
         place = f"{name}, item {number}"
         if isinstance(item, str):
-            yield PromptRow(_checked_text(item, place))
+            yield PromptRow(checked_text(item, place))
         elif isinstance(item, dict) and isinstance(item.get("prompt"), str):
-            yield _row({key: _as_text(value) for key, value in item.items()}, place)
+            yield row_of({key: _as_text(value) for key, value in item.items()}, place)
         else:
             raise InputError(f"{place}: no prompt", 'write "..." or {"prompt": "..."}')
 
@@ -224,7 +168,7 @@ def _from_jsonl(text: str, name: str) -> Iterator[PromptRow]:
             raise InputError(f"{place}: not a JSON object", 'write {"prompt": "..."}')
         if not isinstance(content.get("prompt"), str):
             raise InputError(f"{place}: no text under the key prompt", 'write {"prompt": "..."}')
-        yield _row({key: _as_text(value) for key, value in content.items()}, place)
+        yield row_of({key: _as_text(value) for key, value in content.items()}, place)
 
 
 def _as_text(value: object) -> str:
@@ -237,6 +181,12 @@ def _header(names: list[str]) -> list[str]:
     return [name.strip().strip('"').lower() for name in names]
 
 
+def _column_hint(names: Iterable[str]) -> str:
+    meant = [name for name in names if name in _PROMPTS_ELSEWHERE]
+    held = meant[0] if meant else "that holds the prompts"
+    return f"name the column {held} `prompt`"
+
+
 def _checked_header(record: list[str], place: str) -> list[str]:
     header = _header(record)
     while len(header) > 1 and not header[-1]:
@@ -244,80 +194,8 @@ def _checked_header(record: list[str], place: str) -> list[str]:
     if "prompt" not in header:
         raise InputError(
             f"{place}: no column prompt (columns: {', '.join(filter(None, header))})",
-            "name the column that holds the prompts `prompt`",
+            _column_hint(header),
         )
     if len(set(header)) < len(header):
         raise InputError(f"{place}: two columns have the same name")
     return header
-
-
-def _row(fields: Fields, place: str) -> PromptRow:
-    prompt = _checked_text(fields["prompt"], place)
-    prompt = prompt if prompt.strip() else ""  # I2P's "Null", in many copies
-    known = {"prompt", *_NUMBER_COLUMNS}
-    return PromptRow(
-        prompt,
-        seed=_number(fields, SEED_COLUMNS, _seed, place),
-        guidance=_number(fields, GUIDANCE_COLUMNS, _guidance, place),
-        width=_number(fields, WIDTH_COLUMNS, _pixels, place),
-        height=_number(fields, HEIGHT_COLUMNS, _pixels, place),
-        extra={name: value for name, value in fields.items() if name not in known},
-    )
-
-
-def _checked_text(text: str, place: str) -> str:
-    """Refuse lone surrogates: JSON escapes and command lines can carry them, UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{place}: the prompt is not valid Unicode") from error
-    return text
-
-
-def _number(
-    fields: Fields, columns: tuple[str, ...], parse: Callable[[str], Number], place: str
-) -> Number | None:
-    """The first of ``columns`` that is present and not blank, as a number."""
-    for column in columns:
-        text = fields.get(column, "").strip()
-        if not text:
-            continue
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise InputError(f"{place}: {column} is {text!r}, {error}") from None
-    return None
-
-
-def _seed(text: str) -> int:
-    seed = _whole(text, "but a seed is a whole number")
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"but a seed lies between 0 and {MAX_SEED}")
-    return seed
-
-
-def _guidance(text: str) -> float:
-    try:
-        guidance = float(text)
-    except ValueError:
-        guidance = math.nan
-    if not math.isfinite(guidance) or guidance < 0:
-        raise ValueError("but guidance is a number of at least 0")
-    return guidance
-
-
-def _pixels(text: str) -> int:
-    pixels = _whole(text, "but a size is a whole number")
-    if pixels <= 0 or pixels % 8:
-        raise ValueError("but a size is a multiple of 8")
-    return pixels
-
-
-def _whole(text: str, complaint: str) -> int:
-    """A whole number; tables that went through floating point write ``512.0``."""
-    digits = text.removesuffix(".0")
-    if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit()):
-        raise ValueError(complaint)
-    if len(digits) > 20:  # more than any seed has; int() refuses thousands of digits by itself
-        raise ValueError("which is too large")
-    return int(digits)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from esdctl.datasets import unlearn_canvas
 from esdctl.datasets.i2p import CATEGORIES, I2PRow, read_i2p
-from esdctl.datasets.prompts import PromptRow
+from esdctl.datasets.prompt_row import PromptRow
 from esdctl.errors import InputError, UsageError
 
 ALL_CELLS = tuple(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from esdctl.datasets.prompts import MAX_SEED
+from esdctl.datasets.prompt_row import MAX_SEED
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import UsageError
 from esdctl.models.image_size import trained_size

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from esdctl.datasets.prompts import MAX_SEED, PromptRow
+from esdctl.datasets.prompt_row import MAX_SEED, PromptRow
 from esdctl.errors import UsageError
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from esdctl.datasets.prompts import PromptRow
+from esdctl.datasets.prompt_row import PromptRow
 
 LABELS = frozenset({"", "style", "object", "number", "categories"})  # of `esdctl dataset prompts`
 

@@ -1,12 +1,15 @@
 """Prompts from text, CSV and JSON Lines; what is wrong is named with its file and line."""
 
 import io
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from esdctl.datasets.prompts import PromptRow, prompts_from, read_prompts
+from esdctl.datasets.prompt_row import PromptRow
+from esdctl.datasets.prompts import prompts_from, read_prompts
 from esdctl.errors import InputError
 
 FAMILY = "👩‍👩‍👧 with a cat"
@@ -155,9 +158,89 @@ def test_a_list_of_texts_is_prompts_and_a_bracket_is_text(tmp_path: Path) -> Non
         (b"PK\x03\x04rest", "an Excel workbook"),
         (b"PAR1rest", "a Parquet file"),
         (b"prompt\na\0b\n", "line 2: a NUL"),
+        ("prompt\na dog\n".encode("utf-16-le"), "UTF-16 text without its byte order mark"),
+        ("prompt\na dog\n".encode("utf-16-be"), "UTF-16 text without its byte order mark"),
+        (b"<!DOCTYPE html>\n<html><p>a dog</p></html>", "a web page"),
+        (b"\xef\xbb\xbf\n<HTML>\n", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
         (b'["a dog", ', "not JSON"),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(content: bytes, what: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=what):
         read_prompts(write(tmp_path / "a.csv", content))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a"])
+@pytest.mark.parametrize(
+    ("header", "column"),
+    [
+        ("caption,seed", "caption"),
+        ("file_name,text", "text"),
+        (",caption", "caption"),
+        ("id\ttext", "text"),
+        ("Text;Guidance", "text"),
+    ],
+)
+def test_a_column_of_prompts_with_another_name_is_told(
+    name: str, header: str, column: str, tmp_path: Path
+) -> None:
+    separator = next(sign for sign in ",\t;" if sign in header)
+    path = write(tmp_path / name, f"{header}\na dog{separator}7\n")
+    with pytest.raises(InputError, match="line 1: no column prompt") as caught:
+        read_prompts(path)
+    assert caught.value.hint == f"name the column {column} `prompt`"
+
+
+@pytest.mark.parametrize(
+    "text", ["a sign, text, red", "text", "caption, portrait", "path, text on it"]
+)
+def test_a_plain_prompt_may_speak_of_text(text: str, tmp_path: Path) -> None:
+    assert read_prompts(write(tmp_path / "a.txt", f"{text}\n")) == [PromptRow(text)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "- a cat\n",
+        "# Animals\n\n* a cat\n* a dog\n",
+        "1. a cat\n2. a dog\n",
+        "1) a cat\n",
+        "• a cat\n",
+    ],
+)
+def test_list_marks_are_refused_where_most_lines_have_them(content: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.txt, line \d: a list mark"):
+        read_prompts(write(tmp_path / "a.txt", content))
+    as_csv = write(tmp_path / "a.csv", f"prompt\n{content}")
+    assert read_prompts(as_csv)[-1].prompt == content.splitlines()[-1]
+
+
+def test_a_mark_among_plain_prompts_and_a_number_are_text(tmp_path: Path) -> None:
+    lines = ["- a cat", "a dog", "1.5 litres of milk", "-20 degrees"]
+    rows = read_prompts(write(tmp_path / "a.txt", "\n".join(lines)))
+    assert [row.prompt for row in rows] == lines
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "a file", "-"])
+def test_what_does_not_end_is_refused_by_its_size(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "/dev/zero" and not Path(source).exists():
+        pytest.skip("this system has no such device")
+    endless = tmp_path / "a.txt"
+    with endless.open("wb") as file:
+        file.truncate(2**29)  # sparse: it takes no place
+    with endless.open("rb") as file, pytest.raises(InputError, match="more than 268 MB") as caught:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        read_prompts(endless if source == "a file" else source)
+    assert "head -n" in caught.value.hint
+
+
+def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("a dog\n",))
+    writer.start()
+    assert read_prompts(pipe) == [PromptRow("a dog")]
+    writer.join()

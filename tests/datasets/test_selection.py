@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from esdctl.datasets.prompt_formats import as_csv, as_jsonl, as_text
-from esdctl.datasets.prompts import PromptRow, read_prompts
+from esdctl.datasets.prompt_row import PromptRow
+from esdctl.datasets.prompts import read_prompts
 from esdctl.datasets.selection import i2p_prompts, unlearn_canvas_prompts
 from esdctl.errors import InputError, UsageError
 

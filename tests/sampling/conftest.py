@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from esdctl.datasets.prompts import PromptRow
+from esdctl.datasets.prompt_row import PromptRow
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.sampling.plan import SamplePlan, SamplingSettings, plan_pictures

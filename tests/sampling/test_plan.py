@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.datasets.prompts import PromptRow
+from esdctl.datasets.prompt_row import PromptRow
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline
