@@ -27,7 +27,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|PATH",
-        help="A model's name, its path, or a run.",
+        help="A model's name, its path, or a run; "
+        "else compvis if it is here, else diffuser, else pocket.",
         autocompletion=complete_model,
     ),
 ]

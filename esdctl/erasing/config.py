@@ -65,7 +65,7 @@ class TrainConfig(BaseModel):
         Setting(
             "The base model: a name, a checkpoint or a folder.",
             metavar="NAME|PATH",
-            unset="compvis if it is here, else pocket",
+            unset="compvis if it is here, else diffuser, else pocket",
             decides="content",
         ),
     ] = None

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from esdctl.checkpoints.changes.apply import add_changes, open_change
 from esdctl.checkpoints.changes.lora_reading import read_lora
 from esdctl.checkpoints.tensor_file import open_tensors
-from esdctl.errors import InputError
+from esdctl.errors import InputError, IntegrityError
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
 WEIGHT = f"{ATTENTION}.to_k.weight"
@@ -117,6 +117,31 @@ def test_what_has_no_use_beside_a_good_module_is_refused_by_name(
 def test_half_a_change_is_refused(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InputError, match="adapter"):
         changes_of(written(tmp_path, tensors))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        ({"lora_down.weight": (1, 4), "lora_up.weight": (6, 1, 3)}, "no common rank"),
+        ({"lora_down.weight": (1, 4), "lora_up.weight": (6,)}, "no common rank"),
+        ({"lora_down.weight": (1,), "lora_up.weight": (6, 1)}, "no common rank"),
+        ({"lora_down.weight": (), "lora_up.weight": (6, 1)}, "no common rank"),
+        ({"lora_down.weight": (0, 4), "lora_up.weight": (6, 0)}, "no common rank"),
+        ({"lora_down.weight": (1, 4), "lora_up.weight": (6, 1), "alpha": (2,)}, "not one number"),
+        ({"lora_down.weight": (1, 4), "lora_up.weight": (6, 1), "diff": (1,)}, "factors' shape"),
+        ({"lora_down.weight": (1, 5), "lora_up.weight": (6, 1)}, "does not fit the base"),
+        ({"lora_down.weight": (1, 1), "lora_up.weight": (6, 1)}, "does not fit the base"),
+        ({"lora_down.weight": (1, 4), "lora_up.weight": (1, 1)}, "does not fit the base"),
+        ({"diff": (1, 1)}, "does not fit the base"),
+    ],
+)
+def test_factors_that_do_not_fit_are_refused_and_not_spread(
+    shapes: dict[str, tuple[int, ...]], told: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, {f"{KOHYA}_to_k.{k}": torch.ones(s) for k, s in shapes.items()})
+    base = {name: torch.zeros(shape) for name, shape in NAMES.items()}
+    with pytest.raises((InputError, IntegrityError), match=told):
+        add_changes([open_change(path)], base)
 
 
 def test_many_unread_keys_are_counted_not_listed(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from esdctl.cli.app import run
 from tests.checkpoints.tiny_models import tiny_compvis, tiny_folder
@@ -220,3 +222,29 @@ def test_the_first_reading_of_a_pickle_is_told(
     model = str(tiny_compvis("sd1", tmp_path / "model.ckpt", "state_dict"))
     assert run([*line, model, "--root", str(tmp_path)]) == 0
     assert f"reading {model} for the first time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "status"), [((1, 3), (5, 1), 5), ((1, 4), (5, 1, 3), 3), ((0, 4), (5, 0), 3)]
+)
+def test_a_dry_run_finds_a_lora_that_does_not_fit(
+    down: tuple[int, ...],
+    up: tuple[int, ...],
+    status: int,
+    base: Path,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    lora = tmp_path / "lora.safetensors"
+    factors = {
+        f"{module}.lora_A.weight": torch.ones(down),
+        f"{module}.lora_B.weight": torch.ones(up),
+    }
+    save_file(factors, lora)
+    on = [str(lora), "--base", str(base), "--root", str(tmp_path), "--dry-run"]
+    assert run(["apply", *on]) == status
+    assert run(["export", *on, "--to", "compvis"]) == status
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count(f"error: {lora}") == 2

@@ -149,7 +149,9 @@ def test_an_estimate_of_sampling_is_near_what_sampling_takes(tiny_model: Path) -
     began = time.perf_counter()
     list(sampling.sample(model, pictures, 4))
     real = time.perf_counter() - began
-    assert 0.2 * real < estimated < 5 * real  # a shared machine; benchmarks/estimates.py says more
+    assert (
+        0.2 * real < estimated < 5 * real
+    )  # a shared machine; measurements/estimates.py says more
 
 
 def test_no_device_is_a_device_error_for_a_dry_run_too(tiny_model: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Read: kohya's form (``lora_unet_M.lora_down.weight``), diffusers' present one
 (``.diff_b``). M is a module of the U-Net, under diffusers' names or, in kohya's form, LDM's.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -65,7 +66,8 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
         Name of the parameter -> what is added to it, in its own shape.
 
     Raises:
-        InputError: it holds something beside changes of this U-Net, or a factor is missing.
+        InputError: it holds something beside changes of this U-Net, or a factor is missing or does
+            not fit the other.
     """
     parameters = set(names)
     changes: dict[str, torch.Tensor] = {}
@@ -76,10 +78,11 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
 
 
 def check_lora(file: TensorFile, names: Iterable[str]) -> None:
-    """Refuse, by names alone, what ``read_lora`` would refuse for them.
+    """Refuse, by names and shapes alone, what ``read_lora`` would refuse for them.
 
     Raises:
-        InputError: it holds something beside changes of this U-Net.
+        InputError: it holds something beside changes of this U-Net, or a factor is missing or does
+            not fit the other.
     """
     _parts_of(file, set(names))
 
@@ -97,7 +100,29 @@ def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str
             parts.setdefault(weights[part[0]], {})[part[1]] = key
     if unread:
         raise _refusal(file, unread)
+    for keys in parts.values():
+        _refuse_odd_shapes(file, keys)
     return parts
+
+
+def _refuse_odd_shapes(file: TensorFile, keys: Mapping[str, str]) -> None:
+    """Refuse parts of one module that do not belong together; no tensor is read for it."""
+    if ("down" in keys) != ("up" in keys) or ("alpha" in keys and "down" not in keys):
+        lone = ", ".join(keys.values())
+        raise InputError(f"{file.path}: {lone} stands alone; a factor is missing", _HINT)
+    shapes = {kind: file.infos[key].shape for kind, key in keys.items()}
+    if "alpha" in keys and math.prod(shapes["alpha"]) != 1:
+        raise InputError(f"{file.path}: {keys['alpha']} is not one number", _HINT)
+    if "down" not in keys:
+        return
+    down, up = shapes["down"], shapes["up"]
+    rank = down[0] if len(down) > 1 else 0
+    if rank == 0 or len(up) < 2 or up[1:] != (rank, *(1 for _ in up[2:])):
+        raise InputError(
+            f"{file.path}: {keys['up']} {up} and {keys['down']} {down} have no common rank", _HINT
+        )
+    if shapes.get("diff", (up[0], *down[1:])) != (up[0], *down[1:]):
+        raise InputError(f"{file.path}: {keys['diff']} is not of the factors' shape", _HINT)
 
 
 def _part_of(key: str) -> tuple[str, str] | None:
@@ -128,15 +153,8 @@ def _weights_of(parameters: set[str]) -> dict[str, str]:
 def _changes(file: TensorFile, weight: str, keys: Mapping[str, str]) -> dict[str, torch.Tensor]:
     """What the parts of one module add to its weight, and to its bias."""
     changes: dict[str, torch.Tensor] = {}
-    if ("down" in keys) != ("up" in keys) or ("alpha" in keys and "down" not in keys):
-        lone = ", ".join(keys.values())
-        raise InputError(f"{file.path}: {lone} stands alone; a factor is missing", _HINT)
     if "down" in keys:
         pair = Pair(file.read(keys["down"]), file.read(keys["up"]))
-        if pair.up.ndim < 2 or pair.up.shape[1] != pair.rank:
-            raise InputError(
-                f"{file.path}: {keys['up']} and {keys['down']} have no common rank", _HINT
-            )
         alpha = float(file.read(keys["alpha"])) if "alpha" in keys else pair.rank
         changes[weight] = (pair.change() * (alpha / pair.rank)).float()
     if "diff" in keys:

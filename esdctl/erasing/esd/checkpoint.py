@@ -78,9 +78,9 @@ def load_checkpoint(
             for name, value in state["selected"].items():
                 student.selected[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
-        if state.get("scaler"):  # empty but in fp16, and missing in version 0.1
+        if state["scaler"]:  # empty but in fp16
             scaler.load_state_dict(state["scaler"])
-        trajectory |= state.get("trajectory", {})  # missing in version 0.1
+        trajectory |= state["trajectory"]
         return Progress(state["steps"], state["seconds"])
     except Exception as error:
         raise InputError(
