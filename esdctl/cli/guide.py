@@ -78,7 +78,7 @@ def title(topic: str) -> str:
 def _settings_table() -> str:
     """All settings of train with types, defaults and meanings, as Markdown."""
     from esdctl.erasing.config import TrainConfig
-    from esdctl.settings.table import settings_table
+    from esdctl.settings.guide_table import settings_table
 
     return settings_table(TrainConfig).strip()
 

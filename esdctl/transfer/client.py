@@ -16,6 +16,7 @@ from esdctl.errors import NetworkError
 from esdctl.progress import Reporter, Silent
 from esdctl.redaction import redacted
 from esdctl.transfer.connections import ProxiedTransport
+from esdctl.transfer.hub_token import authorization
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.proxies import proxies_of_environment
 from esdctl.transfer.refused_request import refused_request
@@ -188,7 +189,7 @@ class Http:
     ) -> httpx.Response:
         headers = dict(headers)
         if self.options.token and _origin(address) == self._hub:
-            headers["Authorization"] = f"Bearer {self.options.token}"
+            headers |= authorization(self.options.token)
         response = stack.enter_context(self._client.stream("GET", address, headers=headers))
         network = response.extensions.get("network_stream")
         connection = network.get_extra_info("socket") if network else None

@@ -1,18 +1,17 @@
 """How a transfer behaves: connections, limits, the hub's address and the user's token."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
 from esdctl.errors import UsageError
+from esdctl.transfer.hub_token import check_token, token_of_environment
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONNECTIONS = 32  # more helps no line, and memory stays bounded
 
 LONGEST_TIMEOUT = 86_400.0  # seconds; a socket takes no endless one
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 Proof = Literal["members", "whole"]
 
@@ -57,7 +56,8 @@ class TransferOptions:
         if self.timeout > LONGEST_TIMEOUT:
             raise UsageError(f"the timeout must be at most {LONGEST_TIMEOUT:g} seconds")
         _check_endpoint(self.endpoint)
-        _check_token(self.token)
+        if self.token is not None:
+            check_token(self.token)
 
 
 def _check_endpoint(endpoint: str) -> None:
@@ -72,16 +72,6 @@ def _check_endpoint(endpoint: str) -> None:
         raise UsageError(
             f"the endpoint {endpoint} is no http or https address",
             "check HF_ENDPOINT or --endpoint; the hub's own is https://huggingface.co",
-        )
-
-
-def _check_token(token: str | None) -> None:
-    """Refuse, without showing it, what can be no token (RFC 6750)."""
-    if token is not None and not _TOKEN.fullmatch(token):
-        raise UsageError(
-            "HF_TOKEN holds a character that no token has, such as a quotation mark, a space or a "
-            "line break",
-            "copy the token again; it is one word of letters, digits and _",
         )
 
 
@@ -111,7 +101,7 @@ def options_from_environment(
         timeout=defaults.timeout if timeout is None else timeout,
         retries=defaults.retries if retries is None else retries,
         endpoint=(endpoint or environment.get("HF_ENDPOINT") or defaults.endpoint).rstrip("/"),
-        token=token or environment.get("HF_TOKEN", "").strip() or None,
+        token=token or token_of_environment(environment),
         offline=offline,
         proof=proof or defaults.proof,
     )

@@ -9,8 +9,8 @@ from esdctl.cli.app import run
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
 from esdctl.erasing.settings_digest import CHANGEABLE
+from esdctl.settings.guide_table import settings_table
 from esdctl.settings.setting import fields_of, setting_of
-from esdctl.settings.table import settings_table
 
 NAMES = list(TrainConfig.model_fields)
 

@@ -1,4 +1,4 @@
-"""The settings of a model as a Markdown table."""
+"""The table of the settings that `esdctl guide settings` shows, made of their fields."""
 
 from pydantic import BaseModel
 
