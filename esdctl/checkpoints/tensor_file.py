@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,37 @@ class TensorFile(Protocol):
     def read_unused(self, name: str) -> torch.Tensor:
         """The same for a tensor that no picture depends on: NaN does not matter in it."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class RenamedFile:
+    """A file whose tensors go by other names.
+
+    Args:
+        file: the file.
+        stored: the new names -> those in the file.
+    """
+
+    file: TensorFile
+    stored: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @cached_property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        return {name: self.file.infos[stored] for name, stored in self.stored.items()}
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.file.metadata
+
+    def read(self, name: str) -> torch.Tensor:
+        return self.file.read(self.stored[name])
+
+    def read_unused(self, name: str) -> torch.Tensor:
+        return self.file.read_unused(self.stored[name])
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ DTYPES: dict[str, torch.dtype] = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
+Shape = tuple[int, ...]
+
 MAX_NAME = 512  # characters; Stable Diffusion's longest name has about 110
 MAX_DIMENSIONS = 8  # a convolution has 4
 MAX_SIDE = 2**31 - 1  # elements along one dimension
@@ -47,7 +49,7 @@ class TensorInfo:
     """
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Shape
 
     @property
     def elements(self) -> int:
@@ -79,7 +81,7 @@ def check_name(name: str, path: Path) -> None:
         raise hostile(path, f"the tensor's name {shown(name)} holds a control character")
 
 
-def check_shape(name: str, shape: tuple[int, ...], path: Path) -> None:
+def check_shape(name: str, shape: Shape, path: Path) -> None:
     """Refuse a shape that no tensor of a model has.
 
     Raises:
@@ -95,7 +97,7 @@ def check_shape(name: str, shape: tuple[int, ...], path: Path) -> None:
 
 
 def refuse_not_finite(tensor: torch.Tensor, name: str, path: Path) -> None:
-    """Refuse a tensor with a NaN or an infinity in it; one pass, no memory of its own.
+    """Refuse a tensor with a NaN or an infinity in it.
 
     Args:
         tensor: any shape, any type; those without NaN pass.
@@ -104,8 +106,15 @@ def refuse_not_finite(tensor: torch.Tensor, name: str, path: Path) -> None:
     Raises:
         IntegrityError: a value is not finite.
     """
+    what = not_finite(tensor)
+    if what:
+        raise IntegrityError(f"{path}: {shown(name)} holds {what}", _BROKEN)
+
+
+def not_finite(tensor: torch.Tensor) -> str:
+    """``NaN``, ``an infinity``, or nothing where all is finite; one pass, no memory of its own."""
     if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
-        return
+        return ""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.element_size() == 1:  # torch compares no float8
@@ -114,5 +123,5 @@ def refuse_not_finite(tensor: torch.Tensor, name: str, path: Path) -> None:
     lowest, highest = torch.aminmax(tensor)
     for value in (float(lowest), float(highest)):
         if not math.isfinite(value):
-            what = "NaN" if math.isnan(value) else "an infinity"
-            raise IntegrityError(f"{path}: {shown(name)} holds {what}", _BROKEN)
+            return "NaN" if math.isnan(value) else "an infinity"
+    return ""

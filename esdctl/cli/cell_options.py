@@ -1,6 +1,5 @@
 """The options of UnlearnCanvas's cells, which sample and evaluate share, and how they are read."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ from esdctl.settings.choice import one_of
 
 if TYPE_CHECKING:
     from esdctl.models.resolve import Pipeline
-    from esdctl.sampling.plan import SamplePlan, Scheduler
+    from esdctl.sampling.plan import SamplePlan, SamplingSettings
 
 LAYOUT = "unlearn-canvas"
 
@@ -57,11 +56,7 @@ def plan_layout(
     pipeline: "Pipeline",
     styles: str | None,
     objects: str | None,
-    seeds: Sequence[int] | None,
-    steps: int | None,
-    guidance: float | None,
-    image_size: int | None,
-    scheduler: "Scheduler",
+    wanted: "SamplingSettings",
 ) -> "tuple[SamplePlan, str]":
     """The benchmark's pictures by one model, and the name of their folder.
 
@@ -90,10 +85,10 @@ def plan_layout(
             unlearn_canvas.BENCHMARK_STEPS, unlearn_canvas.BENCHMARK_GUIDANCE, min(side, largest)
         )  # fmt: skip
     settings = CellSettings(
-        usual[0] if steps is None else steps,
-        usual[1] if guidance is None else guidance,
-        usual[2] if image_size is None else image_size,
-        scheduler,
+        usual[0] if wanted.steps is None else wanted.steps,
+        usual[1] if wanted.guidance is None else wanted.guidance,
+        usual[2] if wanted.image_size is None else wanted.image_size,
+        wanted.scheduler,
     )
-    plan = plan_cells(pipeline, grid, seeds or (defaults.DEFAULT_SEED,), settings)
+    plan = plan_cells(pipeline, grid, wanted.seeds or (defaults.DEFAULT_SEED,), settings)
     return plan, folder_name(pipeline, erased_from(pipeline))

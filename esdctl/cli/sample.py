@@ -131,52 +131,37 @@ def sample(
     began = time.perf_counter()
     show_picture = _printer(json, jsonl)
     has_layout = is_layout(layout)
-    rows = _rows(prompts, prompt or [], has_layout, styles, objects)
-    if refuse_empty and not all(row.prompt for row in rows):
-        number = next(number for number, row in enumerate(rows, start=1) if not row.prompt)
-        raise InputError(f"row {number} has no prompt", "leave out --refuse-empty to sample it")
+    rows = _rows(prompts, prompt or [], refuse_empty, has_layout, styles, objects)
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.defaults import DEFAULT_STEPS
     from esdctl.sampling.plan import (
         SamplingSettings,
         parse_batch_size,
         parse_scheduler,
         plan_pictures,
-    )
+    )  # fmt: skip
 
     workspace = find_workspace(root)
     at_once = parse_batch_size(batch_size)
-    chosen = parse_scheduler(scheduler)
-    every_seed = _seeds(seeds, seed)
+    every_seed, solver = _seeds(seeds, seed), parse_scheduler(scheduler)
+    settings = SamplingSettings(every_seed, guidance, steps, image_size, solver)
     with reporting(quiet) as reporter:
         pipeline = resolve_model(
             _model(model, workspace, reporter), workspace, base=base,
             model_config=model_config_path, prediction_type=prediction_type, reporter=reporter,
         )  # fmt: skip
         if has_layout:
-            plan, name = plan_layout(
-                pipeline, styles, objects, every_seed, steps, guidance, image_size, chosen
-            )
+            plan, name = plan_layout(pipeline, styles, objects, settings)
             folder = (output or workspace.outputs / LAYOUT) / name
         else:
-            least = DEFAULT_STEPS if steps is None else steps
-            settings = SamplingSettings(every_seed, guidance, least, image_size, chosen)
             plan = plan_pictures(pipeline, rows, settings)
             folder = output or workspace.outputs / "samples" / plan.label
+        document = {"folder": str(folder), **plan.document()}
         for note in plan.notes:
             reporter.notice(note)
-    document = {"folder": str(folder), **plan.document()}
-    if dry_run:
-        if estimate:
-            document["estimate"] = _estimate(plan, pipeline, device, at_once, began, quiet)
-        return print_document(document, json)
-    from esdctl.models.cpu_cost import cpu_cost_note
-
-    passes = sum(picture.steps * 2 for picture in plan.pictures)  # with guidance
-    cost = cpu_cost_note(pipeline, device, passes, max(p.width for p in plan.pictures))
-    with reporting(quiet) as reporter:
-        for note in (*pipeline.files.architecture.notes, *([cost] if cost else [])):
-            reporter.notice(note)
+        if dry_run:
+            if estimate:
+                document["estimate"] = _estimate(plan, pipeline, device, at_once, began, reporter)
+            return print_document(document, json)
         made = _make(plan, pipeline, folder, device, at_once, reporter, show_picture)
         if grid:
             document["contact_sheet"] = _lay_out(plan, folder, reporter)
@@ -190,15 +175,14 @@ def _estimate(
     device: str | None,
     batch_size: "BatchSize",
     began: float,
-    quiet: bool,
+    reporter: Reporter,
 ) -> dict[str, object]:
     from esdctl.models.devices import find_device
     from esdctl.timing.estimate import estimate_sampling
 
     place = find_device(device)
-    with reporting(quiet) as reporter:
-        estimate = estimate_sampling(pipeline, plan.pictures, batch_size, place, began)
-        tell_estimate(estimate, reporter)
+    estimate = estimate_sampling(pipeline, plan.pictures, batch_size, place, began)
+    tell_estimate(estimate, reporter)
     return estimate.document()
 
 
@@ -211,10 +195,15 @@ def _make(
     reporter: Reporter,
     show_picture: Callable[[Path, Row], None],
 ) -> list[Row]:
+    from esdctl.models.cpu_cost import cpu_cost_note
     from esdctl.models.devices import find_device
     from esdctl.models.stable_diffusion import load
     from esdctl.sampling.pictures import make_pictures
 
+    passes = sum(picture.steps * 2 for picture in plan.pictures)  # with guidance
+    cost = cpu_cost_note(pipeline, device, passes, max(p.width for p in plan.pictures))
+    for note in (*pipeline.files.architecture.notes, *([cost] if cost else [])):
+        reporter.notice(note)
     place = find_device(device)
     return make_pictures(
         plan,
@@ -237,6 +226,7 @@ def _lay_out(plan: "SamplePlan", folder: Path, reporter: Reporter) -> str:
 def _rows(
     prompts: str | None,
     texts: list[str],
+    refuse_empty: bool,
     has_layout: bool,
     styles: str | None,
     objects: str | None,
@@ -252,7 +242,11 @@ def _rows(
         raise UsageError("--styles and --objects choose from a layout", f"add --layout {LAYOUT}")
     if prompts is None and not texts:
         raise UsageError("no prompts", "pass --prompt TEXT, or --prompts with a file or -")
-    return [*(read_prompts(prompts) if prompts is not None else []), *prompts_from(texts)]
+    rows = [*(read_prompts(prompts) if prompts is not None else []), *prompts_from(texts)]
+    empty = [number for number, row in enumerate(rows, start=1) if not row.prompt]
+    if refuse_empty and empty:
+        raise InputError(f"row {empty[0]} has no prompt", "leave out --refuse-empty to sample it")
+    return rows
 
 
 def _model(name: str | None, workspace: Workspace, reporter: Reporter) -> str:

@@ -27,7 +27,7 @@ from esdctl.erasing.run_folder import RunFolder, claim, open_run
 from esdctl.erasing.settings_digest import CHANGEABLE
 from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.until import Probe
-from esdctl.errors import UsageError
+from esdctl.errors import DeviceError, UsageError
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
@@ -208,7 +208,11 @@ def _write_contact_sheet(
 ) -> None:
     guidance = default_guidance(plan.pipeline)
     side = plan.config.image_size or model.image_size
-    sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, side, reporter)
+    try:
+        sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, side, reporter)
+    except DeviceError as error:
+        without = f"finish without the contact sheet: esdctl train --resume {run.path}"
+        raise DeviceError(error.message, f"{without} --no-contact-sheet") from error
     write_with(run.contact_sheet, lambda beside: sheet.save(beside))
 
 

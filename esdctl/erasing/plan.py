@@ -17,7 +17,7 @@ from esdctl.erasing.concepts import (
 )
 from esdctl.erasing.config import PLACE, TrainConfig
 from esdctl.erasing.preset import Preset, load_preset
-from esdctl.erasing.request import EraseRequest, Sources, read_sources
+from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.train_methods import moves_keys_and_values
@@ -27,7 +27,7 @@ from esdctl.models.cpu_cost import cpu_cost_note
 from esdctl.models.named import COMPVIS, default_model, run_path
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
-from esdctl.settings.resolve import Resolved
+from esdctl.settings.resolve import Resolved, variables_of
 from esdctl.settings.setting import has_effect, setting_of
 from esdctl.settings.settings_file import WORKSPACE_FILES
 from esdctl.settings.unlearn_diff.keys import Translated, translate
@@ -268,7 +268,7 @@ def plan_resume(
 
     Args:
         path: the run folder, or its name in the workspace.
-        asked: may give flags of ``CHANGEABLE``, and nothing else; the environment does not count.
+        asked: may give flags of ``CHANGEABLE``, and nothing else; variables do not count.
         workspace: where the model lies.
         reporter: told of a slow first reading of the model.
 
@@ -296,7 +296,13 @@ def plan_resume(
             f"{path} cannot go on: its base model or its settings are not what they were",
             "start another run",
         )
-    return replace(plan, notes=(f"going on with {path}",))
+    return replace(plan, notes=(f"going on with {path}", *_unused_variables(asked)))
+
+
+def _unused_variables(asked: EraseRequest) -> list[str]:
+    names = [name for name in variables_of(TrainConfig, SECTION) if asked.environment.get(name)]
+    kept = "a resumed run keeps its settings"
+    return [f"{', '.join(names)} (environment) is not used: {kept}"] if names else []
 
 
 def _mapping(value: object, path: Path) -> dict[str, object]:

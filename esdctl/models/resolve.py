@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
-from esdctl.checkpoints.changes.apply import add_changes, bare_names, check_names, open_change
+from esdctl.checkpoints.changes.apply import add_changes, bare_names, check_fits, open_change
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora_reading import is_lora
 from esdctl.checkpoints.changes.other_kinds import refuse_other_kinds
@@ -276,7 +276,7 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
             f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
         )
-    check_names(change, found.files.read("unet"))
+    check_fits(change, found.files.unet_shapes())
     return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 

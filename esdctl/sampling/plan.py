@@ -74,7 +74,7 @@ class SamplingSettings:
 
     seeds: tuple[int, ...] | None = None
     guidance: float | None = None
-    steps: int = DEFAULT_STEPS
+    steps: int | None = None
     image_size: int | None = None
     scheduler: Scheduler = DDIM
 
@@ -209,7 +209,7 @@ def _picture(
         prompt=row.prompt,
         seed=seed,
         guidance=default_guidance(pipeline) if guidance is None else guidance,
-        steps=settings.steps,
+        steps=DEFAULT_STEPS if settings.steps is None else settings.steps,
         width=settings.image_size or width,
         height=settings.image_size or height,
         scheduler=settings.scheduler,
@@ -235,7 +235,7 @@ def check_settings(settings: SamplingSettings) -> None:
         UsageError: names the flag.
     """
     most = most_steps(settings.scheduler)
-    if not 1 <= settings.steps <= most:
+    if settings.steps is not None and not 1 <= settings.steps <= most:
         raise UsageError(f"--steps is {settings.steps}", f"use 1 to {most}")
     if settings.guidance is not None and not 0 <= settings.guidance < math.inf:
         raise UsageError(f"--guidance is {settings.guidance}", "use a number of at least 0")

@@ -211,10 +211,13 @@ def _split(
 
 
 def sampling_advice(device: torch.device, batch: Sequence[Picture]) -> list[str]:
-    """What to change when the memory does not suffice for these pictures, the mildest first."""
-    size = f"a smaller --image-size (now {batch[0].width} x {batch[0].height})"
-    fewer = [f"use --batch-size 1 (now {len(batch)})"] if len(batch) > 1 else []
-    return [*fewer, f"use {size}", *(["use --device cpu"] if device.type != "cpu" else [])]
+    """What to change when the memory does not suffice for these pictures, the mildest first.
+
+    It names no option: the commands that sample do not have the same ones.
+    """
+    fewer = [f"make fewer pictures at once (now {len(batch)})"] if len(batch) > 1 else []
+    smaller = f"make smaller pictures (now {batch[0].width} x {batch[0].height})"
+    return [*fewer, smaller, *(["use the CPU"] if device.type != "cpu" else [])]
 
 
 def _denoiser(model: StableDiffusion) -> Denoiser:

@@ -245,6 +245,8 @@ def test_a_dry_run_finds_a_lora_that_does_not_fit(
     on = [str(lora), "--base", str(base), "--root", str(tmp_path), "--dry-run"]
     assert run(["apply", *on]) == status
     assert run(["export", *on, "--to", "compvis"]) == status
+    plan = ["--no-estimate", "--model", *on]
+    assert run(["sample", "--prompt", "a", *plan]) == status
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.count(f"error: {lora}") == 2
+    assert told.err.count(f"error: {lora}") == 3

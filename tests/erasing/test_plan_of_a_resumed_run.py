@@ -42,3 +42,6 @@ def test_neither_environment_nor_the_workspaces_file_changes_a_resumed_run(
     rows = json.loads(capsys.readouterr().out)["settings"]
     assert rows["iterations"] == {"value": 1, "origin": "file run/run.json"}
     assert rows["lr"]["value"] == 1e-3
+    assert run(["train", "--resume", "run"]) == 0
+    unused = "ESDCTL_TRAIN_LR (environment) is not used: a resumed run keeps its settings"
+    assert unused in capsys.readouterr().err

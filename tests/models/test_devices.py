@@ -123,7 +123,7 @@ def test_sampling_names_the_card_that_ran_out(
     assert run([*command, "--root", str(tmp_path), *flags]) == 6
     told = capsys.readouterr().err
     assert "the memory of cuda:1 does not suffice; 1.0 GB are free" in told
-    assert "a smaller --image-size (now 64 x 64)" in told
+    assert "make smaller pictures (now 64 x 64)" in told
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])

@@ -136,7 +136,9 @@ def test_a_delta_without_a_base_asks_for_one(folder: Path, tmp_path: Path) -> No
 def test_a_delta_opens_its_base_as_it_was_opened_in_training(tmp_path: Path) -> None:
     base = tiny_compvis("sd2", tmp_path / "m.safetensors")
     settings = json.dumps({"prediction_type": "epsilon", "model_config_path": "gone.yaml"})
-    write_delta(tmp_path / "d.safetensors", CHANGE, {"base": str(base), "settings": settings})
+    bias = find(base).files.read("unet")["conv_in.bias"]
+    about = {"base": str(base), "settings": settings}
+    write_delta(tmp_path / "d.safetensors", {"conv_in.bias": bias}, about)
     assert find(base).files.architecture.prediction_type == "v_prediction"
     found = find(tmp_path / "d.safetensors")
     assert found.files.architecture.prediction_type == "epsilon"

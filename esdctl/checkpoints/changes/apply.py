@@ -6,7 +6,6 @@ values are taken as they are; else a parameter becomes base + scale * (sum of va
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +13,11 @@ import torch
 
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
 from esdctl.checkpoints.changes.delta import FORMAT
-from esdctl.checkpoints.changes.lora_reading import check_lora, is_lora, read_lora
+from esdctl.checkpoints.changes.lora_reading import is_lora, lora_shapes, read_lora
 from esdctl.checkpoints.changes.other_kinds import listed, refuse_other_kinds
 from esdctl.checkpoints.safetensors.metadata import read_metadata
-from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo, open_tensors
+from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile, open_tensors
+from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError, IntegrityError
 from esdctl.models.families.tensor_names import LDM_UNET
 
@@ -75,7 +75,7 @@ def without_unet_prefix(file: TensorFile) -> TensorFile:
     """
     bare = bare_names(file.infos)
     names = dict(zip(bare, file.infos, strict=True))
-    return file if is_lora(file.infos) or bare == list(file.infos) else _Renamed(file, names)
+    return file if is_lora(file.infos) or bare == list(file.infos) else RenamedFile(file, names)
 
 
 def bare_names(names: Iterable[str]) -> list[str]:
@@ -83,37 +83,6 @@ def bare_names(names: Iterable[str]) -> list[str]:
     found = list(names)
     has_prefix = all(name.startswith(_UNET) for name in found)
     return [name.removeprefix(_UNET) for name in found] if has_prefix else found
-
-
-@dataclass(frozen=True)
-class _Renamed:
-    """A file whose tensors are asked for by other names.
-
-    Args:
-        file: the file.
-        names: the new names -> those in the file.
-    """
-
-    file: TensorFile
-    names: Mapping[str, str]
-
-    @property
-    def path(self) -> Path:
-        return self.file.path
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self.file.metadata
-
-    @cached_property
-    def infos(self) -> Mapping[str, TensorInfo]:
-        return {new: self.file.infos[old] for new, old in self.names.items()}
-
-    def read(self, name: str) -> torch.Tensor:
-        return self.file.read(self.names[name])
-
-    def read_unused(self, name: str) -> torch.Tensor:
-        return self.file.read_unused(self.names[name])
 
 
 def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) -> list[str]:
@@ -144,24 +113,30 @@ def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) 
     return silent
 
 
-def check_names(change: Change, parameters: Iterable[str]) -> None:
-    """Refuse a change of what the base's U-Net lacks, by names alone: no tensor is read.
+def check_fits(change: Change, shapes: Mapping[str, Shape]) -> None:
+    """Refuse a change that does not fit the base's U-Net, by names and shapes: no tensor is read.
+
+    Args:
+        change: one file.
+        shapes: of all parameters of the base's U-Net, under diffusers' names.
 
     Raises:
         InputError: a LoRA is of another kind, or changes modules that the U-Net lacks.
-        IntegrityError: a tensor's name is not the U-Net's.
+        IntegrityError: a tensor's name or shape is not the U-Net's.
     """
-    known = set(parameters)
     if change.form == "lora":
-        return check_lora(change.file, known)
-    strangers = [name for name in change.file.infos if name not in known]
+        changed: Mapping[str, Shape] = lora_shapes(change.file, shapes)
+    else:
+        changed = {name: info.shape for name, info in change.file.infos.items()}
+    strangers = [name for name in changed if name not in shapes]
     if strangers:
         raise IntegrityError(
             f"{change.file.path} does not fit the base model's U-Net, which lacks "
             f"{listed(strangers)}",
             _ITS_BASE,
         )
-    return None
+    for name, shape in changed.items():
+        _refuse_misfit(name, shape, shapes[name], change.file.path)
 
 
 def add_changes(
@@ -211,8 +186,12 @@ def _refuse_misfits(
     if not values:
         raise InputError(f"{source} holds no tensor", "give a run folder, a delta or a LoRA")
     for name, value in values.items():
-        if name not in base or base[name].shape != value.shape:
-            raise IntegrityError(
-                f"{source}: {name} {tuple(value.shape)} does not fit the base model's U-Net",
-                _ITS_BASE,
-            )
+        expected = base[name].shape if name in base else None
+        _refuse_misfit(name, value.shape, expected, source)
+
+
+def _refuse_misfit(name: str, shape: Shape, expected: Shape | None, source: Path) -> None:
+    if shape != expected:
+        raise IntegrityError(
+            f"{source}: {name} {tuple(shape)} does not fit the base model's U-Net", _ITS_BASE
+        )

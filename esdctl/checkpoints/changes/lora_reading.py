@@ -15,6 +15,7 @@ import torch
 from esdctl.checkpoints.changes.lora import Pair, kohya_modules
 from esdctl.checkpoints.changes.other_kinds import listed, other_kind
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo
+from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError
 from esdctl.models.families.tensor_names import LORA_UNET
 
@@ -77,14 +78,27 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
     return changes
 
 
-def check_lora(file: TensorFile, names: Iterable[str]) -> None:
-    """Refuse, by names and shapes alone, what ``read_lora`` would refuse for them.
+def lora_shapes(file: TensorFile, names: Iterable[str]) -> dict[str, Shape]:
+    """What ``read_lora`` would give, by names and shapes alone: no tensor is read.
+
+    Returns:
+        Name of the parameter -> the shape of what is added to it.
 
     Raises:
-        InputError: it holds something beside changes of this U-Net, or a factor is missing or does
-            not fit the other.
+        InputError: as ``read_lora``.
     """
-    _parts_of(file, set(names))
+    parameters = set(names)
+    changed: dict[str, Shape] = {}
+    for weight, keys in _parts_of(file, parameters).items():
+        shapes = {kind: file.infos[key].shape for kind, key in keys.items()}
+        if "down" in keys:
+            changed[weight] = (shapes["up"][0], *shapes["down"][1:])
+        elif "diff" in keys:
+            changed[weight] = shapes["diff"]
+        if "diff_b" in keys:
+            changed[_bias_of(weight)] = shapes["diff_b"]
+    _refuse_strangers(file, changed, parameters)
+    return changed
 
 
 def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
@@ -160,12 +174,16 @@ def _changes(file: TensorFile, weight: str, keys: Mapping[str, str]) -> dict[str
     if "diff" in keys:
         changes[weight] = changes.get(weight, 0.0) + file.read(keys["diff"]).float()
     if "diff_b" in keys:
-        changes[f"{weight.removesuffix('.weight')}.bias"] = file.read(keys["diff_b"]).float()
+        changes[_bias_of(weight)] = file.read(keys["diff_b"]).float()
     return changes
 
 
+def _bias_of(weight: str) -> str:
+    return f"{weight.removesuffix('.weight')}.bias"
+
+
 def _refuse_strangers(
-    file: TensorFile, changes: Mapping[str, torch.Tensor], parameters: set[str]
+    file: TensorFile, changes: Mapping[str, object], parameters: set[str]
 ) -> None:
     strangers = [name for name in changes if name not in parameters]
     if strangers or not changes:

@@ -9,8 +9,8 @@ from pathlib import Path
 from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
-from esdctl.checkpoints.layouts.skeleton import Shape, skeleton
-from esdctl.checkpoints.tensor_info import TensorInfo
+from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.tensor_info import Shape, TensorInfo
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.models.families.registry import titles

@@ -1,6 +1,7 @@
 """CompVis checkpoints: a whole model in one file, read as and written from diffusers' parts."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 
@@ -11,6 +12,7 @@ from esdctl.checkpoints.layouts.key_rows import Transform
 from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
 from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.tensor_file import TensorFile
+from esdctl.checkpoints.tensor_info import not_finite
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.models.families.tensor_names import V_PREDICTION_MARK
@@ -81,6 +83,16 @@ def read_compvis(file: TensorFile, architecture: Architecture) -> CompvisModel:
         InputError: a tensor is missing, unexpected or misshapen.
     """
     return CompvisModel(file, account(file.infos, architecture, file.path))
+
+
+def broken_tables(model: CompvisModel, path: Path) -> tuple[str, ...]:
+    """A sentence for each tensor that holds NaN or infinity, and that no picture depends on."""
+    found = {name: not_finite(tensor) for name, tensor in model.beside.items()}
+    return tuple(
+        f"{name} in {path} holds {what}; no picture depends on it"
+        for name, what in found.items()
+        if what
+    )
 
 
 def compvis_tensors(

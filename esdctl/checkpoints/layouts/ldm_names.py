@@ -7,15 +7,10 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
-from esdctl.checkpoints.tensor_file import TensorFile
-from esdctl.checkpoints.tensor_info import TensorInfo
+from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile
 from esdctl.errors import InputError
 from esdctl.models.families.registry import all_families
 from esdctl.models.families.tensor_names import LDM_EMA_UNET, LDM_UNET
@@ -38,39 +33,6 @@ _WORDS = re.compile(
     r"proj_in|proj_out|proj|norm[123]?|ff|net\d|conv|op|out\d|weight|bias|\d"
 )
 _SPLIT = re.compile(r"attn\d|norm\d?|[a-z_]+|\d+")
-
-
-@dataclass(frozen=True, eq=False)
-class RenamedFile:
-    """A checkpoint whose tensors go by LDM's names.
-
-    Args:
-        file: the checkpoint.
-        stored: LDM's name -> the name in the file.
-    """
-
-    file: TensorFile
-    stored: Mapping[str, str]
-
-    @property
-    def path(self) -> Path:
-        return self.file.path
-
-    @cached_property
-    def infos(self) -> Mapping[str, TensorInfo]:
-        return {name: self.file.infos[stored] for name, stored in self.stored.items()}
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return self.file.metadata
-
-    def read(self, name: str) -> torch.Tensor:
-        """One tensor by its LDM name."""
-        return self.file.read(self.stored.get(name, name))
-
-    def read_unused(self, name: str) -> torch.Tensor:
-        """The same for a tensor that no picture depends on."""
-        return self.file.read_unused(self.stored.get(name, name))
 
 
 def with_ldm_names(file: TensorFile) -> TensorFile:

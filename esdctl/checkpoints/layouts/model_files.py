@@ -13,17 +13,24 @@ from esdctl.checkpoints.layouts.architecture import (
     Architecture,
     architecture_of_folder,
 )
-from esdctl.checkpoints.layouts.compvis import read_compvis
+from esdctl.checkpoints.layouts.compvis import broken_tables, read_compvis
 from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_names import with_ldm_names
+from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.layouts.tokenizer_files import (
     TokenizerFiles,
     clip_tokenizers,
     folder_tokenizers,
 )
-from esdctl.checkpoints.layouts.weight_files import FolderTensors, find_weights, unread_weights
+from esdctl.checkpoints.layouts.weight_files import (
+    FolderTensors,
+    PartTensors,
+    find_weights,
+    unread_weights,
+)
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
 from esdctl.checkpoints.tensor_file import open_tensors
+from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
@@ -80,6 +87,13 @@ class ModelFiles:
         """
         return self.tensors[part]
 
+    def unet_shapes(self) -> Mapping[str, Shape]:
+        """The shape of each of the U-Net's tensors, under diffusers' names; none is read."""
+        tensors = self.tensors["unet"]
+        if isinstance(tensors, PartTensors):
+            return {name: info.shape for name, info in tensors.infos.items()}
+        return skeleton(self.architecture)["unet"]  # a CompVis checkpoint was held against it
+
     def digest(self) -> str:
         """sha256 of all weights, the same in both layouts; see ``model_digest``."""
         return self._digest
@@ -125,10 +139,11 @@ def open_model(
         file.infos, file.metadata, path, model_config, prediction_type
     )
     model = read_compvis(file, architecture)
+    notes = (*architecture.notes, *broken_tables(model, path))
     return ModelFiles(
         path=path,
         layout="compvis",
-        architecture=architecture,
+        architecture=replace(architecture, notes=notes),
         tokenizers=clip_tokenizers(architecture),
         files=(path,),
         tensors=model,

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from esdctl.checkpoints.layouts.architecture import Architecture
+from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError
 from esdctl.models.families.family import ModelPart, Part
-
-Shape = tuple[int, ...]
 
 
 def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:

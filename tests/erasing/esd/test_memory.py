@@ -16,6 +16,7 @@ from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import DeviceError
 from esdctl.models import batch_size
 from esdctl.models.memory import free_memory, memory_errors, peak_growth
+from esdctl.models.stable_diffusion import StableDiffusion
 from tests.erasing.conftest import Train
 
 CPU = torch.device("cpu")
@@ -89,6 +90,23 @@ def test_a_lack_of_memory_says_what_to_change_and_the_run_goes_on_from_its_last_
     assert train("--resume", "run", "--gradient-checkpointing") == 0
     same = [row["loss"] for row in log(tmp_path / "unbroken")]
     assert [row["loss"] for row in log(tmp_path / "run")] == pytest.approx(same, rel=1e-4)
+
+
+def test_a_contact_sheet_that_does_not_fit_leaves_a_run_that_ends_without_one(
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(StableDiffusion, "decode", full)
+    assert train("--output", "run") == 6
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "esdctl train --resume run --no-contact-sheet" in told.err
+    assert train("--resume", "run", "--no-contact-sheet") == 0
+    assert capsys.readouterr().out == "run\n"
 
 
 def test_the_advice_names_only_what_is_not_done_yet() -> None:
