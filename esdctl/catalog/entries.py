@@ -111,12 +111,12 @@ def _describe(finding: ErrorDetails, document: dict[str, object]) -> str:
     """The entry's name or number, the key, and what is wrong with it."""
     place = list(finding["loc"])
     words = finding["msg"].removeprefix("Value error, ")
-    said = words[:1].lower() + words[1:]
+    fault = words[:1].lower() + words[1:]
     if len(place) < 2:
-        return f"{place[0] if place else 'the file'}: {said}"
+        return f"{place[0] if place else 'the file'}: {fault}"
     entries = document["artifacts"]
     number = int(place[1])
     entry = entries[number] if isinstance(entries, list) else None
     name = entry.get("name") if isinstance(entry, dict) else None
     key = ".".join(str(part) for part in place[2:])
-    return f"{name or f'entry {number + 1}'}{f', {key}' if key else ''}: {said}"
+    return f"{name or f'entry {number + 1}'}{f', {key}' if key else ''}: {fault}"

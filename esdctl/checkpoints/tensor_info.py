@@ -62,7 +62,7 @@ class TensorInfo:
         return self.elements * DTYPES[self.dtype].itemsize
 
 
-_BROKEN = "its training went astray, or the file is damaged; get another version of it"
+_BROKEN = "its training diverged, or the file is damaged; get another version of it"
 
 
 def check_name(name: str, path: Path) -> None:
@@ -119,7 +119,7 @@ def not_finite(tensor: torch.Tensor) -> str:
         tensor = torch.view_as_real(tensor.resolve_conj())
     if tensor.element_size() == 1:  # torch compares no float8
         tensor = tensor.to(torch.float16)
-    # Minimum and maximum hand on a NaN and keep an infinity; fifty times faster than isfinite().
+    # Minimum and maximum carry a NaN on and keep an infinity; fifty times faster than isfinite().
     lowest, highest = torch.aminmax(tensor)
     for value in (float(lowest), float(highest)):
         if not math.isfinite(value):

@@ -147,13 +147,13 @@ def _invoke(arguments: list[str], unlearn_diff_flags: list[str]) -> int:
 
 def _report(error: BaseException, arguments: Sequence[str]) -> int:
     """Print what went wrong and what to do, without any secret; return the exit status."""
-    told = _as_esdctl_error(error, arguments)
-    if told is None:
+    known = _as_esdctl_error(error, arguments)
+    if known is None:
         status = UNEXPECTED
         message = f"unexpected {type(error).__name__}: {error}".partition("\n")[0]
         hint = "rerun with ESDCTL_DEBUG=1 for the traceback"
     else:
-        status, message, hint = exit_code(told), told.message, told.hint
+        status, message, hint = exit_code(known), known.message, known.hint
     lines = []
     if os.environ.get("ESDCTL_DEBUG") == "1":
         lines += traceback.format_exception(error)

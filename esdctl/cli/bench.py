@@ -14,7 +14,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.timing.report import Report
+    from esdctl.timing.measurements import Measurements
 
 app = CommandGroup(
     name="bench",
@@ -109,8 +109,8 @@ def load(
     _show(found, json)
 
 
-def _show(report: "Report", json: bool) -> None:
+def _show(measurements: "Measurements", json: bool) -> None:
     if json:
-        print_json(report.document())
+        print_json(measurements.document())
     else:
-        print_line(report.markdown().rstrip("\n"))
+        print_line(measurements.markdown().rstrip("\n"))

@@ -32,7 +32,7 @@ class Command(TyperCommand):
             try:
                 self._refuse_repeated(ctx, args)
             except TyperException as error:
-                self._tell_the_name_here(error)
+                self._raise_with_our_name(error)
                 raise
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
@@ -42,7 +42,7 @@ class Command(TyperCommand):
         return rest
 
     def invoke(self, ctx: Any) -> Any:
-        tell_unread_variables(ctx)
+        warn_of_unread_variables(ctx)
         if not (ctx.params.get("dry_run") or ctx.params.get("show_config")):
             return super().invoke(ctx)
         with copies_that_do_not_stay():
@@ -65,7 +65,7 @@ class Command(TyperCommand):
                     "keep one of them",
                 )
 
-    def _tell_the_name_here(self, error: TyperException) -> None:
+    def _raise_with_our_name(self, error: TyperException) -> None:
         """For an option that other programs have by another name."""
         written = str(getattr(error, "option_name", ""))
         name = getattr(self.callback, "options_elsewhere", {}).get(written)
@@ -73,7 +73,7 @@ class Command(TyperCommand):
             raise UsageError(f"No such option: {written}", f"it is called {name} here") from error
 
 
-def tell_unread_variables(ctx: Any) -> None:
+def warn_of_unread_variables(ctx: Any) -> None:
     """Name variables of ours that nobody reads; commands do it by themselves, groups do not."""
     reads_settings = ctx.command_path == "esdctl train" and ctx.params.get("resume") is None
     with reporting(quiet=True) as reporter:

@@ -241,5 +241,5 @@ def _write_sheet(artifact: "Artifact", workspace: Workspace) -> Path:
     sheet = data_set_sheet(workspace.root / artifact.folder)
     label = f"{artifact.name}-{artifact.variant}" if artifact.variant else artifact.name
     path = workspace.outputs / "datasets" / f"{label}.png"
-    write_with(path, lambda beside: sheet.save(beside, format="PNG"))
+    write_with(path, lambda temporary: sheet.save(temporary, format="PNG"))
     return path

@@ -51,13 +51,13 @@ def write_and_print(
             reporter.notice(note)
         lora = write_export(erased, plan)
         if lora is not None:
-            _tell(lora, reporter)
+            _warn_of_losses(lora, reporter)
     if json:
         return print_json({**plan.document(), **(_losses(lora) if lora else {})})
     return print_path(plan.path)
 
 
-def _tell(lora: "Lora", reporter: "Reporter") -> None:
+def _warn_of_losses(lora: "Lora", reporter: "Reporter") -> None:
     """The relative error of a LoRA, and what it could not hold."""
     ranks = [pair.rank for pair in lora.pairs.values()]
     reporter.notice(

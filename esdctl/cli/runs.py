@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli.command import CommandGroup, tell_unread_variables
+from esdctl.cli.command import CommandGroup, warn_of_unread_variables
 from esdctl.cli.completion import complete_run
 from esdctl.cli.options import (
     DryRunOption,
@@ -46,7 +46,7 @@ def runs(
     """
     if context.invoked_subcommand is not None:
         return None
-    tell_unread_variables(context)
+    warn_of_unread_variables(context)
     from esdctl.erasing.runs import list_runs
 
     if json and jsonl:

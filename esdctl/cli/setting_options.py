@@ -61,8 +61,8 @@ def _parameters(command: Command) -> Iterable[inspect.Parameter]:
 
 
 def _is_below_a_heading(parameter: inspect.Parameter) -> bool:
-    said = getattr(parameter.annotation, "__metadata__", ())
-    return any(getattr(option, "rich_help_panel", None) for option in said)
+    metadata = getattr(parameter.annotation, "__metadata__", ())
+    return any(getattr(option, "rich_help_panel", None) for option in metadata)
 
 
 def _option(field: Field) -> inspect.Parameter:

@@ -67,14 +67,14 @@ def nearest(name: str, n: int = 3) -> list[str]:
 
 def evaluation_prompt(style: str, object_name: str) -> str:
     """The benchmark's prompt for one style and one object."""
-    return f"A {_spoken(object_name)} image in {_spoken(style)} style."
+    return f"A {_with_spaces(object_name)} image in {_with_spaces(style)} style."
 
 
 def _key(name: str) -> str:
     return "_".join(name.replace("_", " ").split()).casefold()
 
 
-def _spoken(name: str) -> str:
+def _with_spaces(name: str) -> str:
     return name.replace("_", " ")
 
 

@@ -14,7 +14,7 @@ from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.before_after import before_after
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.editing.closed_form import start_warm
+from esdctl.erasing.editing.closed_form import edit_before_training
 from esdctl.erasing.esd.batch_size import fitting_latents
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
@@ -109,7 +109,7 @@ def _train(
     if config.compile:
         ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
     if config.warm_start:
-        start_warm(ready, config.negative_guidance, run.log, reporter)
+        edit_before_training(ready, config.negative_guidance, run.log, reporter)
     probe = None if prober is None else prober(model)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(Training(
@@ -213,7 +213,7 @@ def _write_contact_sheet(
     except DeviceError as error:
         without = f"finish without the contact sheet: esdctl train --resume {run.path}"
         raise DeviceError(error.message, f"{without} --no-contact-sheet") from error
-    write_with(run.contact_sheet, lambda beside: sheet.save(beside))
+    write_with(run.contact_sheet, lambda temporary: sheet.save(temporary))
 
 
 def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:

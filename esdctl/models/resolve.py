@@ -62,8 +62,8 @@ class Pipeline:
     @property
     def folder(self) -> Path:
         """Where the files that belong to the base lie: its concepts, its classifier."""
-        beside = self.path.parent if self.path.is_file() else self.path
-        return POCKET if self.is_pocket else beside
+        folder = self.path.parent if self.path.is_file() else self.path
+        return POCKET if self.is_pocket else folder
 
     @cached_property
     def is_pocket(self) -> bool:
@@ -127,7 +127,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _BaseOptions:
     """What the user says of a base beyond its name."""
 
     base: str | None
@@ -166,15 +166,15 @@ def resolve_model(
         UsageError: there is no such prediction type, several runs begin with the name, or a base is
             named for a whole model.
     """
-    wish = _Wish(base, model_config, prediction_type, reporter)
+    options = _BaseOptions(base, model_config, prediction_type, reporter)
     found = _named(name, workspace)
     if found is None:
         path = _path(name, workspace)
         found = Pipeline(str(path.resolve()), path)
         if path.is_dir() and (path / RECORD_NAME).is_file():
-            return _of_run(path, workspace, wish)
+            return _of_run(path, workspace, options)
         if path.is_file() and is_change(path):
-            return _on_base(path, workspace, wish)
+            return _on_base(path, workspace, options)
     if base is not None:
         raise UsageError(
             f"--base is {base}, but {found.name} is a whole model and stands on none",
@@ -228,13 +228,13 @@ def _path(name: str, workspace: Workspace) -> Path:
     return path
 
 
-def _of_run(run: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
+def _of_run(run: Path, workspace: Workspace, options: _BaseOptions) -> Pipeline:
     if not (run / DELTA_NAME).is_file():
         raise InputError(
             f"the run in {run} is not finished: it has no {DELTA_NAME}",
             f"finish it: esdctl train --resume {run}",
         )
-    return _on_base(run / DELTA_NAME, workspace, wish)
+    return _on_base(run / DELTA_NAME, workspace, options)
 
 
 def is_change(path: Path) -> bool:
@@ -252,11 +252,11 @@ def is_change(path: Path) -> bool:
     return True
 
 
-def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
+def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeline:
     check_sealed(delta)
     change = open_change(delta)
     about = change.about
-    name = wish.base or about.get("base")
+    name = options.base or about.get("base")
     if not name:
         raise InputError(
             f"{delta} does not say which model it changes",
@@ -266,9 +266,9 @@ def _on_base(delta: Path, workspace: Workspace, wish: _Wish) -> Pipeline:
     found = resolve_model(
         name,
         workspace,
-        model_config=wish.model_config or config,
-        prediction_type=wish.prediction_type or prediction,
-        reporter=wish.reporter,
+        model_config=options.model_config or config,
+        prediction_type=options.prediction_type or prediction,
+        reporter=options.reporter,
     )
     made_from = about.get("base_digest")
     if made_from is not None and made_from != found.digest():

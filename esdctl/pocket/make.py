@@ -137,9 +137,9 @@ def draw_canvas(work: Path, per_cell: int) -> Canvas:
 def _kept(path: Path, compute: Callable[[], npt.NDArray[Number]]) -> npt.NDArray[Number]:
     """An array that is computed once and then read from disk."""
     if not path.exists():
-        beside = path.with_suffix(".partial.npy")
-        np.save(beside, compute())
-        beside.replace(path)
+        temporary = path.with_suffix(".partial.npy")
+        np.save(temporary, compute())
+        temporary.replace(path)
     array: npt.NDArray[Number] = np.load(path, mmap_mode="r")
     return array
 

@@ -128,6 +128,6 @@ def _update(average: list[torch.Tensor], model: nn.Module, decay: float) -> None
 
 
 def _save(path: Path, state: dict[str, object]) -> None:
-    beside = path.with_suffix(".partial")
-    torch.save(state, beside)
-    beside.replace(path)
+    temporary = path.with_suffix(".partial")
+    torch.save(state, temporary)
+    temporary.replace(path)

@@ -87,14 +87,14 @@ class Model:
         }
         known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         plan = plan_pictures(self.files, prompts_from(prompts), SamplingSettings(**known))
-        with reporting(reporter) as telling:
+        with reporting(reporter) as events:
             if output is None:
                 model = self._load(device)
-                pixels = sample_in_memory(model, plan.pictures, telling, batch_size)
+                pixels = sample_in_memory(model, plan.pictures, events, batch_size)
                 return [Image.fromarray(picture) for picture in pixels]
             folder = user_path(Path(output))
             make_pictures(
-                plan, folder, lambda: self._load(device), batch_size, telling, lambda row: None
+                plan, folder, lambda: self._load(device), batch_size, events, lambda row: None
             )
         return [opened(folder / picture.file) for picture in plan.pictures]
 
@@ -150,8 +150,8 @@ class Model:
         }
         plan = plan_evaluation(self.files, Request(**chosen, **settings), self.workspace.models)
         folder = user_path(Path(output)) if output else self.workspace.outputs / "evaluations"
-        with reporting(reporter) as telling:
-            return run_evaluation(plan, folder, find_device(device), batch_size, telling)
+        with reporting(reporter) as events:
+            return run_evaluation(plan, folder, find_device(device), batch_size, events)
 
     def _load(self, device: str | None) -> StableDiffusion:
         place = find_device(device)

@@ -105,10 +105,10 @@ def erase(
         flags, os.environ, as_path(config), find_settings_file(workspace.root), preset,
         as_path(output),
     )  # fmt: skip
-    with reporting(reporter) as telling:
-        plan = plan_erase(request, workspace, telling)
+    with reporting(reporter) as events:
+        plan = plan_erase(request, workspace, events)
         shown = [f"{key}={value!r}" for key, value in flags.items()]
-        return _perform(plan, ["esdctl.erase", *shown], workspace, telling)
+        return _perform(plan, ["esdctl.erase", *shown], workspace, events)
 
 
 def resume(
@@ -131,9 +131,9 @@ def resume(
         Interrupted, DeviceError, CheckFailed, StorageError: as ``erase``.
     """
     workspace = find_workspace(as_path(root))
-    with reporting(reporter) as telling:
-        plan = plan_resume(Path(run), EraseRequest(settings), workspace, telling)
-        return _perform(plan, ["esdctl.resume", str(run)], workspace, telling)
+    with reporting(reporter) as events:
+        plan = plan_resume(Path(run), EraseRequest(settings), workspace, events)
+        return _perform(plan, ["esdctl.resume", str(run)], workspace, events)
 
 
 def open_run(path: str | Path, root: FolderName | None = None) -> Run:

@@ -1,4 +1,4 @@
-"""How a picture is made where nobody says it: steps, seed, guidance scale, pictures at once."""
+"""Defaults of sampling: steps, seed, guidance scale, pictures at once."""
 
 from esdctl.models.resolve import Pipeline
 

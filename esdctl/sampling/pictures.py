@@ -155,7 +155,7 @@ def write_contact_sheet(plan: SamplePlan, folder: Path) -> Path:
     """
     sheet = _sheet(plan, {p.file: _open(folder / p.file) for p in plan.pictures})
     path = folder / CONTACT_SHEET
-    write_with(path, lambda beside: sheet.save(beside, format="PNG"))
+    write_with(path, lambda temporary: sheet.save(temporary, format="PNG"))
     return path
 
 

@@ -187,8 +187,8 @@ class _Embeddings:
 def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:
     """Pictures of one kind, at most ``batch_size`` at once.
 
-    A batch's company and the number of torch's threads change the last bit of a picture. Some of
-    these batches, taken together, are divided in the same way again.
+    The other pictures of a batch and the number of torch's threads change a picture's last bit.
+    The same batches come of any selection of whole batches.
     """
     alike: dict[tuple[int, int, int, float, str], list[Picture]] = {}
     for picture in pictures:

@@ -1,5 +1,6 @@
-"""Setting: what is said once, beside a field's name, type, limits and default; the rest is made
-of it: option, environment variable, YAML key, explanation, digest rule, table.
+"""Setting: what stands beside a field's name, type, limits and default.
+
+Of both are made: option, environment variable, YAML key, explanation, digest rule, table.
 
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", "Training")] = 1e-5
 """
@@ -66,7 +67,7 @@ class Field:
 
     Args:
         name: the key in YAML.
-        setting: what is said beside the type.
+        setting: what stands beside the type.
         kind: ``flag``, ``list`` or ``value``.
         choices: the words that are allowed; empty where they are not listed.
         allowed: type and limits, such as ``integer, at least 1, or auto``.
@@ -84,15 +85,15 @@ class Field:
 
 
 def setting_of(model: type[BaseModel], name: str) -> Setting:
-    """What is said about a field.
+    """The Setting beside a field's type.
 
     Raises:
         KeyError: the model has no such field.
-        TypeError: nothing is said about it.
+        TypeError: there is none.
     """
-    for said in model.model_fields[name].metadata:
-        if isinstance(said, Setting):
-            return said
+    for entry in model.model_fields[name].metadata:
+        if isinstance(entry, Setting):
+            return entry
     raise TypeError(f"{model.__name__}.{name} has no Setting beside its type")
 
 

@@ -13,14 +13,14 @@ from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.isolated import isolated
+from esdctl.timing.measurements import Case, Measurements, measurements
 from esdctl.timing.quiet_libraries import quiet_libraries
-from esdctl.timing.report import Case, Report, report
 from esdctl.timing.stopwatch import synchronise
 
 TASK = "cases"
 
 
-def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter) -> Report:
+def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter) -> Measurements:
     """Open a model as diffusers does (a pipeline folder only) and as we do; a process each.
 
     Args:
@@ -47,7 +47,7 @@ def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter
         reporter.advanced(TASK, len(rows), name)
     reporter.finished(TASK)
     title = "Opening a model from the disk's cache, with the libraries loaded"
-    return report(title, rows, ("s", "peak memory, MB"))
+    return measurements(title, rows, ("s", "peak memory, MB"))
 
 
 def whole(model: str, root: Path, device: str | None) -> tuple[float, int]:

@@ -16,7 +16,7 @@ from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with
 from esdctl.timing.isolated import isolated
-from esdctl.timing.report import Case, Report, report
+from esdctl.timing.measurements import Case, Measurements, measurements
 from esdctl.timing.sampling_cost import measure_sampling, some_pictures
 from esdctl.timing.stopwatch import seconds_of
 
@@ -30,7 +30,7 @@ def bench_sampling(
     steps: int,
     device: str | None,
     reporter: Reporter,
-) -> Report:
+) -> Measurements:
     """Measure diffusers at the largest batch size, then ours at each; a process each.
 
     Args:
@@ -51,7 +51,9 @@ def bench_sampling(
         rows.append(Case(f"esdctl, batch {size}", ours))
         reporter.advanced(TASK, len(rows))
     reporter.finished(TASK)
-    return report(f"A picture of {steps} DDIM steps", rows, ("s a picture", "peak memory, MB"))
+    return measurements(
+        f"A picture of {steps} DDIM steps", rows, ("s a picture", "peak memory, MB")
+    )
 
 
 def parse_batch_sizes(text: str) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.editing.closed_form import start_warm
+from esdctl.erasing.editing.closed_form import edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
@@ -25,7 +25,7 @@ from esdctl.progress import Reporter, Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.isolated import isolated
-from esdctl.timing.report import Case, Report, report
+from esdctl.timing.measurements import Case, Measurements, measurements
 from esdctl.timing.training_cost import measure_training
 
 TASK = "cases"
@@ -58,7 +58,7 @@ class TrainingCase:
 
 def bench_training(
     cases: Sequence[TrainingCase], root: Path, until: str | None, reporter: Reporter
-) -> Report:
+) -> Measurements:
     """Measure each case in a process of its own.
 
     Args:
@@ -83,7 +83,7 @@ def bench_training(
         reporter.advanced(TASK, done, case.name)
     reporter.finished(TASK)
     compared = ["s a pair", "forwards a pair", "peak memory, MB"]
-    return report("A training pair", rows, [*compared, *([f"s to {until}"] if until else [])])
+    return measurements("A training pair", rows, [*compared, *([f"s to {until}"] if until else [])])
 
 
 def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
@@ -130,11 +130,13 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
         with TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))
             if config.warm_start:
-                start_warm(ready, config.negative_guidance, run.log, Silent())
-            nobody = open_tracker(config.model_copy(update={"tracker": None}), run.path, Silent())
+                edit_before_training(ready, config.negative_guidance, run.log, Silent())
+            no_tracker = open_tracker(
+                config.model_copy(update={"tracker": None}), run.path, Silent()
+            )
             train(Training(
                 ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
-                run.log, nobody, Silent(), lambda: False, probe,
+                run.log, no_tracker, Silent(), lambda: False, probe,
             ))  # fmt: skip
             rows = read_jsonl(run.log)
     is_reached = any(row.get("is_reached") for row in rows)

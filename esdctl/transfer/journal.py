@@ -199,8 +199,8 @@ class Journal:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            told = storage_error(self._failure, self._path)
-            raise told or StorageError(f"cannot write {self._path}: {self._failure}")
+            failure = storage_error(self._failure, self._path)
+            raise failure or StorageError(f"cannot write {self._path}: {self._failure}")
 
     def _commit_until_end(self) -> None:
         while (first := self._queue.get()) is not None:

@@ -30,7 +30,7 @@ class TransferPlan:
         free_disk: free bytes on the target's disk.
         peak_disk: bytes that the transfer occupies at most.
         is_finished: the folder is there and complete; nothing will be asked for.
-        found: what the server told; None when nothing was asked.
+        found: what the server has; None when nothing was asked.
     """
 
     artifact: Artifact

@@ -256,5 +256,5 @@ def _total(answer: Answer) -> int | None:
 
 def _lifetime(address: str) -> float:
     """How long a signed address lives, in seconds; it is resolved again before that."""
-    told = httpx.URL(address).params.get("X-Amz-Expires", "")
-    return float(told) if told.isascii() and told.isdigit() else 3000.0
+    seconds = httpx.URL(address).params.get("X-Amz-Expires", "")
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else 3000.0

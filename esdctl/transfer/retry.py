@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from esdctl.errors import NetworkError
 
 UNREACHABLE_RETRIES = 2  # of a server that never answered: a wrong name or no network, most often
-SECONDS_BETWEEN_WORDS = 3.0  # so that many connections do not tell the same
+SECONDS_BETWEEN_NOTICES = 3.0  # so that many connections do not tell the same
 LONGEST_WAIT = 30.0  # seconds between two tries of our own accord
 LONGEST_RETRY_AFTER = 600.0  # seconds; the hub's own window is 300
 
@@ -50,7 +50,7 @@ class RetryBudget:
         first_wait: seconds before the first retry.
         seed: of the jitter; None for a random one.
         stop: ends every wait.
-        tell: called with a line when it waits, every few seconds at most.
+        notify: called with a line when it waits, every few seconds at most.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class RetryBudget:
         first_wait: float,
         seed: int | None,
         stop: threading.Event,
-        tell: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._retries = retries
         self._first_wait = first_wait
         self._random = random.Random(seed)
         self._stop = stop
-        self._tell = tell
+        self._notify = notify
         self._lock = threading.Lock()
         self._spent = 0
         self._failures = 0
         self._was_reached = False
-        self._last_told = self._told_until = float("-inf")
+        self._last_notified = self._notified_until = float("-inf")
         self._last_counted = float("-inf")
         self._not_before = float("-inf")
 
@@ -95,7 +95,7 @@ class RetryBudget:
         """
         with self._lock:
             wait = self._count(failure, began)
-            self._tell_of(failure, max(wait, self._not_before - time.monotonic()))
+            self._notify_of_wait(failure, max(wait, self._not_before - time.monotonic()))
         self._sleep(wait)
         self.pace()
 
@@ -132,12 +132,12 @@ class RetryBudget:
         is_nowhere = isinstance(failure, Unreachable) and not self._was_reached
         return min(self._retries, UNREACHABLE_RETRIES) if is_nowhere else self._retries
 
-    def _tell_of(self, failure: Transient, wait: float) -> None:
+    def _notify_of_wait(self, failure: Transient, wait: float) -> None:
         now = time.monotonic()
-        is_news = now + wait > self._told_until + SECONDS_BETWEEN_WORDS
-        if now - self._last_told < SECONDS_BETWEEN_WORDS and not is_news:
+        is_news = now + wait > self._notified_until + SECONDS_BETWEEN_NOTICES
+        if now - self._last_notified < SECONDS_BETWEEN_NOTICES and not is_news:
             return
-        self._last_told, self._told_until = now, now + wait
+        self._last_notified, self._notified_until = now, now + wait
         asks = ""
         if failure.retry_after:
             asks = (
@@ -146,7 +146,7 @@ class RetryBudget:
             )
         count = f"{self._spent} of {self._allowed(failure)}"
         when = f"in {wait:.0f} s" if wait >= 1 else "at once"
-        self._tell(
+        self._notify(
             f"{failure.address}: {failure.reason}{asks}; trying again {when} (retry {count})"
         )
 

@@ -140,25 +140,25 @@ def _hub(environment: Mapping[str, str]) -> Iterator[Finding]:
     except UsageError as error:
         yield Finding("hub", "address", error.message, error.hint or "mend HF_ENDPOINT")
         return
-    yield _answer(options)
+    yield _hub_answer(options)
     has_token = options.token is not None
     advice = "" if has_token else "only gated models need one; set HF_TOKEN"
     yield Finding("hub", "token", "set (never shown)" if has_token else "none", advice)
 
 
-def _answer(options: TransferOptions) -> Finding:
+def _hub_answer(options: TransferOptions) -> Finding:
     """The hub's, in a thread of its own: looking a name up knows no time limit."""
     if options.offline:
         return Finding("hub", options.endpoint, "not asked: HF_HUB_OFFLINE is set")
     answers: list[Finding] = []
-    asking = Thread(target=lambda: answers.append(_asked(options)), daemon=True)
+    asking = Thread(target=lambda: answers.append(_probe_hub(options)), daemon=True)
     asking.start()
     asking.join(2 * HUB_SECONDS)
     late = Finding("hub", options.endpoint, f"no answer within {2 * HUB_SECONDS:.0f} s", _OFFLINE)
     return answers[0] if answers else late
 
 
-def _asked(options: TransferOptions) -> Finding:
+def _probe_hub(options: TransferOptions) -> Finding:
     import httpx
 
     try:

@@ -48,7 +48,7 @@ def test_a_complete_checkpoint_is_used_to_the_last_tensor(
     infos = compvis_infos(architectures[family])
     found = account(infos, architectures[family])
     used = {place.name for part in found.places.values() for place in part.values()}
-    assert used | set(found.beside) == set(infos)
+    assert used | set(found.unused) == set(infos)
 
 
 # Per family: U-Net, VAE, text encoders (with position numbers and logit scales), schedule.
@@ -95,12 +95,12 @@ def test_averages_and_losses_never_reach_what_is_written_again(sd1: Architecture
         **BESIDE["an average of the weights"](infos),
         **BESIDE["the loss's discriminator"](infos),
     }
-    assert not stale.keys() & set(account({**infos, **stale}, sd1).beside)
+    assert not stale.keys() & set(account({**infos, **stale}, sd1).unused)
 
 
 def test_a_checkpoint_without_schedule_or_position_ids_is_complete(sd1: Architecture) -> None:
     infos = compvis_infos(sd1)
-    for name in account(infos, sd1).beside:
+    for name in account(infos, sd1).unused:
         del infos[name]
     account(infos, sd1)
 

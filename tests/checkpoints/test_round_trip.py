@@ -76,7 +76,7 @@ def test_a_checkpoint_comes_back_from_its_parts_bit_for_bit(
         for name, tensor in made.items()  # the schedule, the last layer of OpenCLIP and all else
     }
     found = reread(original, architecture)
-    assert_same(compvis_tensors(found, architecture, found.beside), original)
+    assert_same(compvis_tensors(found, architecture, found.unused), original)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,7 +12,7 @@ from esdctl.models.memory import resident_peak
 from esdctl.settings.devices import parse_devices
 from esdctl.timing import stopwatch
 from esdctl.timing.isolated import isolated
-from esdctl.timing.report import Case, report
+from esdctl.timing.measurements import Case, measurements
 from esdctl.timing.stopwatch import seconds_of
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_a_report_compares_each_case_with_the_first() -> None:
         Case("theirs", {"s a pair": 1.0, "pairs": 1.0, "MB": None}),
         Case("ours", {"s a pair": 0.1, "pairs": 4.0, "MB": 10.0}),
     ]
-    found = report("A pair", cases, ["s a pair", "MB"])
+    found = measurements("A pair", cases, ["s a pair", "MB"])
     document = json.loads(json.dumps(found.document()))
     assert document["ratios"] == [{"name": "ours", "s a pair": 10.0}]
     assert document["cases"][1] == {"name": "ours", "s a pair": 0.1, "pairs": 4.0, "MB": 10.0}
@@ -69,7 +69,7 @@ def test_a_report_compares_each_case_with_the_first() -> None:
 
 
 def test_a_report_names_the_machine_but_neither_its_host_nor_its_user() -> None:
-    machine = report("A pair", [Case("one", {})], []).machine
+    machine = measurements("A pair", [Case("one", {})], []).machine
     assert machine["processor"]
     assert isinstance(machine["versions"], dict)
     assert machine["versions"]["torch"] == torch.__version__

@@ -78,4 +78,4 @@ def write_authors_delta(path: Path, tensors: Mapping[str, torch.Tensor]) -> None
         StorageError: the disk is full or not writable.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_with(path, lambda beside: save_file(content, beside))
+    write_with(path, lambda temporary: save_file(content, temporary))

@@ -43,7 +43,7 @@ def write_delta(
     """
     content = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     about = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
-    write_with(path, lambda beside: save_file(content, beside, {METADATA_KEY: about}))
+    write_with(path, lambda temporary: save_file(content, temporary, {METADATA_KEY: about}))
 
 
 def read_delta_metadata(path: Path) -> dict[str, str]:

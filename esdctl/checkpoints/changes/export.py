@@ -32,7 +32,7 @@ def write_compvis(
     architecture: Architecture,
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
-    beside: Mapping[str, torch.Tensor] | None = None,
+    unused: Mapping[str, torch.Tensor] | None = None,
     global_step: int = 0,
 ) -> None:
     """Write a complete checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
@@ -47,7 +47,7 @@ def write_compvis(
         dtype: of all floating tensors but the schedule's; None keeps each part's own.
         about: provenance: for the metadata of safetensors, or under ``esdctl`` in a pickle.
         global_step: of the training that made the base; 0 where it is not known.
-        beside: what lay beside the parts in the checkpoint that they were read from.
+        unused: what lay beside the parts in the checkpoint that they were read from.
 
     Raises:
         UsageError: the file's name has another suffix.
@@ -55,7 +55,7 @@ def write_compvis(
     """
     check_compvis_name(path)
     tensors = compvis_tensors(
-        {part: converted(content, dtype) for part, content in parts.items()}, architecture, beside
+        {part: converted(content, dtype) for part, content in parts.items()}, architecture, unused
     )
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
     write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document), global_step))
@@ -87,8 +87,8 @@ def _compvis_writer(
         return lambda beside: save_file(content, beside, dict(metadata))
     alone = {name: _with_its_own_storage(tensor) for name, tensor in tensors.items()}
 
-    def write(beside: Path) -> None:
-        with beside.open("wb") as file:  # given a path, torch would write its name into the file
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, torch would write its name into the file
             torch.save({"state_dict": alone, "global_step": global_step, **metadata}, file)
 
     return write
@@ -114,8 +114,8 @@ def write_unet(
     check_unet_name(path)
     alone = {name: _with_its_own_storage(tensor) for name, tensor in converted(unet, dtype).items()}
 
-    def write(beside: Path) -> None:
-        with beside.open("wb") as file:  # given a path, torch would write its name into the file
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, torch would write its name into the file
             torch.save(alone, file)
 
     write_with(path, write)

@@ -199,7 +199,7 @@ def write_lora(
         content[module + UP] = (pair.up * share).to(dtype)
         content[module + ALPHA] = torch.tensor(alpha)
     metadata = written_metadata({**about, "format": FORMAT})
-    write_with(path, lambda beside: save_file(content, beside, metadata))
+    write_with(path, lambda temporary: save_file(content, temporary, metadata))
 
 
 def kohya_modules(names: Iterable[str], layout: UNetNames) -> dict[str, str]:

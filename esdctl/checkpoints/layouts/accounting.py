@@ -29,7 +29,7 @@ _COMPARED = 40  # missing names that are compared with all unexpected ones
 _FLOATING = ("F64", "F32", "F16", "BF16")
 
 # Tensors beside the model that no picture depends on. All others have to find a place.
-_BESIDE = (
+_UNUSED = (
     re.compile(rf"(?:{'|'.join(sorted(SCHEDULE_BUFFERS))})"),
     re.compile(r"logvar|lvlb_weights|scale_factor|denoiser\.sigmas"),  # LDM's and SGM's tables
     re.compile(r".*\bposition_ids"),  # 0, 1, 2, ... in CLIP
@@ -51,11 +51,11 @@ class Account:
 
     Args:
         places: part -> canonical diffusers name -> where it lies in the file.
-        beside: tensors that belong to a complete checkpoint though no picture depends on them.
+        unused: tensors that belong to a complete checkpoint though no picture depends on them.
     """
 
     places: Mapping[Part, Mapping[str, Place]]
-    beside: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def account(
@@ -86,8 +86,8 @@ def account(
         for name, place in found[part].items():
             allowed[place.name] = _stored_shapes(shapes[name], place)
     rest = [name for name in infos if name not in allowed]
-    beside = [name for name in rest if is_beside(name, architecture)]
-    known = {*beside, *(name for name in rest if _matches(_TRAINING, name))}
+    unused = [name for name in rest if is_unused(name, architecture)]
+    known = {*unused, *(name for name in rest if _matches(_TRAINING, name))}
     missing = [name for name in allowed if name not in infos]
     unexpected = [name for name in rest if name not in known]
     misfits = [
@@ -97,10 +97,10 @@ def account(
     ]
     if missing or unexpected or misfits:
         raise _refusal(missing, unexpected, misfits, architecture, source)
-    return Account(found, tuple(beside))
+    return Account(found, tuple(unused))
 
 
-def is_beside(name: str, architecture: Architecture) -> bool:
+def is_unused(name: str, architecture: Architecture) -> bool:
     """Whether a tensor belongs to a complete checkpoint, but no picture depends on it."""
     family = architecture.family
     for encoder in family.encoders:
@@ -108,7 +108,7 @@ def is_beside(name: str, architecture: Architecture) -> bool:
         unused = f"{family.parts[encoder.part].prefix}transformer.resblocks.{layers}."
         if encoder.full_layers is not None and name.startswith(unused):
             return True
-    return name == V_PREDICTION_MARK or _matches(_BESIDE, name)
+    return name == V_PREDICTION_MARK or _matches(_UNUSED, name)
 
 
 def _matches(rules: Iterable[re.Pattern[str]], name: str) -> bool:

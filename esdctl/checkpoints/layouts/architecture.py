@@ -56,8 +56,8 @@ class Architecture:
     @property
     def noise(self) -> Config:
         """The scheduler's config, with the family's own values where it is silent."""
-        said = {**self.scheduler, "prediction_type": self.prediction_type}
-        return {**self.family.process.scheduler, **said}
+        own = {**self.scheduler, "prediction_type": self.prediction_type}
+        return {**self.family.process.scheduler, **own}
 
     def document(self) -> dict[str, object]:
         """As a JSON document; ``architecture_from_document`` reads it."""

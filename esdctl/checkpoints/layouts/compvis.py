@@ -53,8 +53,8 @@ class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
 
     def __init__(self, file: TensorFile, found: Account) -> None:
         self._parts = {part: LazyTensors(file.read, rows) for part, rows in found.places.items()}
-        beside = {name: Place(name) for name in found.beside}
-        self.beside: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, beside)
+        unused = {name: Place(name) for name in found.unused}
+        self.unused: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, unused)
         step = file.metadata.get("global_step", "")
         self.global_step = int(step) if step.isdecimal() else 0  # of the training that made it
 
@@ -76,7 +76,7 @@ def read_compvis(file: TensorFile, architecture: Architecture) -> CompvisModel:
         architecture: what it is.
 
     Returns:
-        Part -> canonical diffusers name -> tensor, mostly views into the file. ``beside`` holds
+        Part -> canonical diffusers name -> tensor, mostly views into the file. ``unused`` holds
         what diffusers has no place for, for ``compvis_tensors``.
 
     Raises:
@@ -87,7 +87,7 @@ def read_compvis(file: TensorFile, architecture: Architecture) -> CompvisModel:
 
 def broken_tables(model: CompvisModel, path: Path) -> tuple[str, ...]:
     """A sentence for each tensor that holds NaN or infinity, and that no picture depends on."""
-    found = {name: not_finite(tensor) for name, tensor in model.beside.items()}
+    found = {name: not_finite(tensor) for name, tensor in model.unused.items()}
     return tuple(
         f"{name} in {path} holds {what}; no picture depends on it"
         for name, what in found.items()
@@ -98,7 +98,7 @@ def broken_tables(model: CompvisModel, path: Path) -> tuple[str, ...]:
 def compvis_tensors(
     parts: Mapping[Part, Mapping[str, torch.Tensor]],
     architecture: Architecture,
-    beside: Mapping[str, torch.Tensor] | None = None,
+    unused: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
     """A complete checkpoint under CompVis names.
 
@@ -109,7 +109,7 @@ def compvis_tensors(
     Args:
         parts: every part under canonical diffusers names.
         architecture: what they are.
-        beside: as ``CompvisModel.beside``; kept as it is, in place of what would be made.
+        unused: as ``CompvisModel.unused``; kept as it is, in place of what would be made.
 
     Raises:
         InputError: a part is missing, or a tensor of it.
@@ -119,7 +119,7 @@ def compvis_tensors(
         _check_part(part, parts, architecture)
         tensors |= _part_tensors(part, parts[part], architecture)
     tensors |= _made(tensors, architecture)
-    return tensors | dict(beside or {})
+    return tensors | dict(unused or {})
 
 
 def from_compvis(tensor: torch.Tensor, transform: Transform) -> torch.Tensor:

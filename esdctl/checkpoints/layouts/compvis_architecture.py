@@ -1,4 +1,4 @@
-"""The architecture of a CompVis checkpoint, which nobody wrote down: from shapes and from hints.
+"""The architecture of a CompVis checkpoint, worked out from shapes and metadata.
 
 What decides, first to last: the user's prediction type; the user's LDM config file; the
 architecture that esdctl wrote beside the weights; ``NAME.yaml`` beside ``NAME.ckpt``; the file's
@@ -56,8 +56,8 @@ def architecture_of_compvis(
         InputError: the tensors are no Stable Diffusion's, or the config file contradicts them.
         UsageError: there is no such prediction type.
     """
-    beside = source.with_suffix(".yaml")
-    file = model_config or (beside if beside.is_file() else None)
+    yaml_file = source.with_suffix(".yaml")
+    file = model_config or (yaml_file if yaml_file.is_file() else None)
     ldm = read_ldm_config(file) if file is not None else LdmConfig()
     document = _own_document(metadata, source)
     if model_config is not None or document is None:
@@ -90,7 +90,7 @@ def _from_shapes(
     spec = read_model_spec(metadata, family, source)
     prediction, notes = named, spec.notes
     if prediction is None:
-        prediction, guesses = _said_prediction(family, infos, metadata, ldm, spec, source)
+        prediction, guesses = _declared_prediction(family, infos, metadata, ldm, spec, source)
         notes += guesses
     texts = {
         encoder.part: text_config(infos, source, family, encoder, ldm.layer)
@@ -116,7 +116,7 @@ def _from_shapes(
     )
 
 
-def _said_prediction(
+def _declared_prediction(
     family: Family,
     infos: Shapes,
     metadata: Mapping[str, str],
@@ -125,19 +125,19 @@ def _said_prediction(
     source: Path,
 ) -> tuple[PredictionType, tuple[str, ...]]:
     """What the files say that the model predicts, or else what to assume and to tell the user."""
-    said = dict(spec.predictions)
+    declared = dict(spec.predictions)
     if V_PREDICTION_MARK in infos:
-        said[f"its tensor {V_PREDICTION_MARK}"] = "v_prediction"
+        declared[f"its tensor {V_PREDICTION_MARK}"] = "v_prediction"
     if ldm.prediction_type is not None:
-        said[str(ldm.source)] = known_prediction_type(ldm.prediction_type, str(ldm.source))
-    if len(set(said.values())) > 1:
-        listed = ", ".join(f"{kind} by {where}" for where, kind in said.items())
+        declared[str(ldm.source)] = known_prediction_type(ldm.prediction_type, str(ldm.source))
+    if len(set(declared.values())) > 1:
+        listed = ", ".join(f"{kind} by {where}" for where, kind in declared.items())
         raise InputError(
             f"{source}: contradictions on what the model predicts: {listed}",
             "say what is true with --prediction-type",
         )
-    if said:
-        return next(iter(said.values())), ()
+    if declared:
+        return next(iter(declared.values())), ()
     return family.process.prediction(metadata)
 
 

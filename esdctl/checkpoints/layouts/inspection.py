@@ -36,7 +36,7 @@ SMALL = 256 * 2**20  # bytes that are hashed in a fraction of a second
 _NAMES = {
     "F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"
 }  # fmt: skip
-_BESIDE = "beside"  # the schedule's tables, averages, counters
+_UNUSED = "beside"  # the schedule's tables, averages, counters
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _inspect_compvis(file: PeekedFile, sizes: dict[str, Any]) -> Inspection:
     parts: dict[str, list[TensorInfo]] = {}
     for name, info in infos.items():
         found = (part for part, kind in kinds if name.startswith(kind.prefix))
-        parts.setdefault(next(found, _BESIDE), []).append(info)
+        parts.setdefault(next(found, _UNUSED), []).append(info)
     sizes |= _sizes(parts, (file.path,))
     return _model(file.path, "compvis", architecture, (file.path,), sizes)
 
@@ -274,7 +274,7 @@ def _sizes(parts: Mapping[str, Iterable[TensorInfo]], files: Iterable[Path]) -> 
     for part, infos in parts.items():
         for info in infos:
             count += 1
-            if info.dtype in _NAMES and part != _BESIDE:
+            if info.dtype in _NAMES and part != _UNUSED:
                 dtypes[_NAMES[info.dtype]] += info.elements
                 parameters[part] += info.elements
     size = sum(path.stat().st_size for path in files)

@@ -1,4 +1,4 @@
-"""An LDM config file (``v1-inference.yaml`` and its kin): what it says beyond the shapes."""
+"""An LDM config file (``v1-inference.yaml`` and others): what it says beyond the shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,14 +55,14 @@ class LdmConfig:
         if self.unet is None:
             return
         width, mult = self.unet.get("model_channels"), self.unet.get("channel_mult")
-        said = {
+        sizes = {
             "cross_attention_dim": self.unet.get("context_dim"),
             "in_channels": self.unet.get("in_channels"),
             "layers_per_block": self.unet.get("num_res_blocks"),
         }
         if isinstance(width, int) and isinstance(mult, list):
-            said["block_out_channels"] = [round(width * factor) for factor in mult]
-        for key, value in said.items():
+            sizes["block_out_channels"] = [round(width * factor) for factor in mult]
+        for key, value in sizes.items():
             if value is not None and value != unet[key]:
                 raise InputError(
                     f"{self.source} and {checkpoint} disagree: {key} is {value} in the config "
@@ -93,9 +93,9 @@ def read_ldm_config(path: Path) -> LdmConfig:
             prediction_type=_prediction(params, path),
             scale_factor=float(params.get("scale_factor") or 0) or None,
             noise={
-                name: kind(params[said])
-                for said, (name, kind) in _NOISE.items()
-                if params.get(said) is not None
+                name: kind(params[key])
+                for key, (name, kind) in _NOISE.items()
+                if params.get(key) is not None
             },
             unet=unet,
             layer=_layer(params, path),
@@ -127,23 +127,23 @@ def _section(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 def _prediction(params: Mapping[str, Any], path: Path) -> str:
     """LDM says ``parameterization: v``, and eps by silence; SDXL's files name the scaling."""
-    said = params.get("parameterization")
-    if said is None:
+    value = params.get("parameterization")
+    if value is None:
         scaling = _section(params, "denoiser_config", "params", "scaling_config").get("target", "")
         return "v_prediction" if str(scaling).endswith("VScaling") else "epsilon"
     names = {"v": "v_prediction", "eps": "epsilon"}
-    if said not in names:
+    if value not in names:
         raise InputError(
-            f"{path}: cannot use parameterization {said!r}", "only eps and v can be trained"
+            f"{path}: cannot use parameterization {value!r}", "only eps and v can be trained"
         )
-    return names[said]
+    return names[value]
 
 
 def _layer(params: Mapping[str, Any], path: Path) -> str | None:
-    said = _section(params, "cond_stage_config", "params").get("layer")
-    if said is None or said in ("last", "penultimate"):
-        return None if said is None else str(said)
-    raise InputError(f"{path}: cannot use the text encoder's layer {said!r}", "use last")
+    value = _section(params, "cond_stage_config", "params").get("layer")
+    if value is None or value in ("last", "penultimate"):
+        return None if value is None else str(value)
+    raise InputError(f"{path}: cannot use the text encoder's layer {value!r}", "use last")
 
 
 def _refuse_others(params: Mapping[str, Any], path: Path) -> None:

@@ -49,7 +49,7 @@ class ModelFiles:
         tokenizers: one for each text encoder.
         files: every file that holds weights.
         tensors: part -> canonical name -> tensor, mapped from the files.
-        beside: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
+        unused: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class ModelFiles:
     tokenizers: tuple[TokenizerFiles, ...]
     files: tuple[Path, ...]
     tensors: Mapping[Part, Mapping[str, torch.Tensor]] = field(repr=False)
-    beside: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
+    unused: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -147,7 +147,7 @@ def open_model(
         tokenizers=clip_tokenizers(architecture),
         files=(path,),
         tensors=model,
-        beside=model.beside,
+        unused=model.unused,
     )
 
 

@@ -29,7 +29,7 @@ class ModelSpec:
     """What the metadata says; None where it is silent.
 
     Args:
-        predictions: where the prediction type is said -> which.
+        predictions: metadata key -> the prediction type there.
         side: of the pictures that the model was trained for, in pixels.
         notes: what it says and nothing uses; for the user.
     """
@@ -68,15 +68,15 @@ def read_model_spec(metadata: Mapping[str, str], family: Family, source: Path) -
         notes.append(f"its metadata calls its architecture {architecture!r}; its tensors are those "
                      f"of {family.title}")  # fmt: skip
     for key in _PREDICTION_KEYS:
-        said = metadata.get(key, "").strip().lower()
-        if said and said not in _PREDICTION_NAMES:
+        named = metadata.get(key, "").strip().lower()
+        if named and named not in _PREDICTION_NAMES:
             raise InputError(
-                f"{source} predicts {said!r} by its metadata ({key})",
+                f"{source} predicts {named!r} by its metadata ({key})",
                 "use a model that predicts epsilon or v, or name what it predicts with "
                 "--prediction-type",
             )
-        if said:
-            predictions[key] = _PREDICTION_NAMES[said]
+        if named:
+            predictions[key] = _PREDICTION_NAMES[named]
     side = _side(metadata.get("modelspec.resolution", ""), notes)
     layer = metadata.get("modelspec.encoder_layer", "").strip()
     if layer and layer != family.modelspec_layer:

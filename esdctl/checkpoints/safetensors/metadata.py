@@ -32,7 +32,7 @@ class ErasedName:
 
     Args:
         name: such as ``Van_Gogh``.
-        kind: ``style``, ``object`` or ``i2p``; empty where nobody said it.
+        kind: ``style``, ``object`` or ``i2p``; empty where unknown.
     """
 
     name: str

@@ -36,7 +36,7 @@ LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/measurements/
 AT_ONCE = 64  # prompts; 64 of SD's are 15 MB
 
 
-def start_warm(ready: Prepared, eta: float, log: Path, reporter: Reporter) -> None:
+def edit_before_training(ready: Prepared, eta: float, log: Path, reporter: Reporter) -> None:
     """Edit the student before its first step; a resumed checkpoint replaces what this gives.
 
     Args:
@@ -46,14 +46,14 @@ def start_warm(ready: Prepared, eta: float, log: Path, reporter: Reporter) -> No
         reporter: told what was edited.
     """
     began = time.perf_counter()
-    count = warm_start(ready.student, ready.embeddings, min(LARGEST_ETA, eta))
+    count = edit_keys_and_values(ready.student, ready.embeddings, min(LARGEST_ETA, eta))
     seconds = round(time.perf_counter() - began, 4)
     reporter.notice(f"warm start: {count} matrices edited in {seconds:.2f} s")
     if not log.exists():
         append_jsonl(log, {"step": 0, "warm_start": count, "seconds": seconds})
 
 
-def warm_start(student: Student, embeddings: Embeddings, eta: float) -> int:
+def edit_keys_and_values(student: Student, embeddings: Embeddings, eta: float) -> int:
     """Edit the selected keys and values; the frozen copy stays.
 
     Args:

@@ -50,7 +50,7 @@ def save_checkpoint(
         "scaler": scaler.state_dict(),
         "trajectory": trajectory,
     }
-    write_with(folder / _name(progress.steps), lambda beside: torch.save(state, beside))
+    write_with(folder / _name(progress.steps), lambda temporary: torch.save(state, temporary))
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 

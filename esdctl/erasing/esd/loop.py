@@ -88,7 +88,7 @@ def train(training: Training) -> Progress:
             raise _not_finite(progress.steps, folder)
         seconds = time.perf_counter() - began
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        _tell(training, _row(progress, loss, training, pairs, seconds))
+        _report_step(training, _row(progress, loss, training, pairs, seconds))
         stopping = training.stop()
         last = progress.steps == config.iterations
         if stopping or last or progress.steps % config.save_every == 0:
@@ -99,7 +99,7 @@ def train(training: Training) -> Progress:
     return progress
 
 
-def _tell(training: Training, row: dict[str, object]) -> None:
+def _report_step(training: Training, row: dict[str, object]) -> None:
     step = int(str(row["step"]))
     append_jsonl(training.log, row)
     training.tracker.log(step, row)

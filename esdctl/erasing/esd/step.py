@@ -118,9 +118,9 @@ def step_loss(student: Student, pairs: Pairs, eta: float) -> Loss:
         asked.append(conditions.retained)
 
     def ask_student() -> tuple[torch.Tensor, ...]:
-        return _at_once(student.denoise, pairs.x_t, pairs.t, asked)
+        return _in_one_pass(student.denoise, pairs.x_t, pairs.t, asked)
 
-    frozen, (prediction, *of_retained) = student.together(pairs.frozen, ask_student)
+    frozen, (prediction, *of_retained) = student.predict_both(pairs.frozen, ask_student)
     erase = esd_loss(prediction, frozen.target(eta))
     retain = retain_loss(of_retained[0], frozen.retained) if frozen.retained is not None else None
     return Loss(erase, retain, prediction.detach())
@@ -140,12 +140,12 @@ def ask_frozen(
     named = {"empty": conditions.empty, "concept": conditions.concept}
     named |= {} if conditions.source is None else {"source": conditions.source}
     named |= {} if conditions.retained is None else {"retained": conditions.retained}
-    answers = _at_once(student.denoise_frozen, x_t, t, list(named.values()))
+    answers = _in_one_pass(student.denoise_frozen, x_t, t, list(named.values()))
     found = dict(zip(named, answers, strict=True))
     return Frozen(found["empty"], found["concept"], found.get("source"), found.get("retained"))
 
 
-def _at_once(
+def _in_one_pass(
     denoise: Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor],
     x_t: torch.Tensor,
     t: torch.Tensor,

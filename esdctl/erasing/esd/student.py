@@ -76,7 +76,7 @@ class Student:
                 prediction = functional_call(self.unet, self.frozen, arguments, named)[0]
         return prediction.to(here).float()
 
-    def together(
+    def predict_both(
         self, of_frozen: Callable[[], Answer], of_student: Callable[[], Other]
     ) -> tuple[Answer, Other]:
         """Both answers; at the same time where each has its own U-Net, else one by one."""

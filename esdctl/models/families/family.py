@@ -77,7 +77,7 @@ class Process:
             refused.
         unused: key of scheduler_config.json that says how to sample -> what our samplers do; any
             other value is named to the user.
-        prediction: what a checkpoint of one file predicts where nobody says so, from its metadata.
+        prediction: what a checkpoint of one file predicts where its metadata do not say so.
             The second result tells the user what was guessed.
         latents_side: prediction type -> side of the latents of the published models.
         has_tables: whether a checkpoint of one file holds the noise schedule's tables.

@@ -89,8 +89,8 @@ def check_descriptor(member: Member, trailer: bytes) -> None:
         return
     if len(trailer) in (16, 24) and not trailer.startswith(_DESCRIPTOR_SIGNATURE):
         raise refusal(f"{title} has a data descriptor without its signature")
-    told = struct.unpack(_DESCRIPTORS[len(trailer)], trailer)
-    if told != (member.crc32, member.compressed, member.size):
+    described = struct.unpack(_DESCRIPTORS[len(trailer)], trailer)
+    if described != (member.crc32, member.compressed, member.size):
         raise refusal(f"{title} has a data descriptor that disagrees with the directory")
 
 
@@ -124,9 +124,9 @@ def _check_content(member: Member, header: bytes, title: str) -> None:
     if read_name(name, member.flags, fields, title).removesuffix("/") != member.name:
         raise refusal(f"{title} has another Unicode path field in its local header")
     compressed, size = local_sizes(fields, compressed, size, title)
-    told = {"CRC32": crc32, "packed size": compressed, "size": size}
+    claimed = {"CRC32": crc32, "packed size": compressed, "size": size}
     listed = {"CRC32": member.crc32, "packed size": member.compressed, "size": member.size}
     later = bool(member.flags & DESCRIPTOR_FOLLOWS)  # then zero stands for "see the descriptor"
-    for what, value in told.items():
+    for what, value in claimed.items():
         if value != listed[what] and (value or not later):
             raise refusal(f"{title} has the {what} {value} in its local header, not {listed[what]}")

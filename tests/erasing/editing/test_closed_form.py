@@ -12,7 +12,7 @@ from esdctl.diffusion.conditioning import Conditioning
 from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing import closed_form as module
-from esdctl.erasing.editing.closed_form import warm_start
+from esdctl.erasing.editing.closed_form import edit_keys_and_values
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.student import Student
@@ -66,7 +66,7 @@ def objective(new: torch.Tensor, old: torch.Tensor, given: Embeddings, eta: floa
 @pytest.mark.parametrize("erase_from", [False, True])
 def test_no_other_matrix_is_better(erase_from: bool) -> None:
     given, one = embeddings(erase_from=erase_from), student()
-    assert warm_start(one, given, eta=1.0) == 1
+    assert edit_keys_and_values(one, given, eta=1.0) == 1
     new = one.selected[NAME].detach().double().requires_grad_()
     old = one.frozen[NAME].double()
     (gradient,) = torch.autograd.grad(objective(new, old, given, 1.0), new)
@@ -76,7 +76,7 @@ def test_no_other_matrix_is_better(erase_from: bool) -> None:
 
 def test_tokens_of_the_concept_become_what_is_wanted_and_kept_ones_stay() -> None:
     given, one = embeddings(), student()
-    warm_start(one, given, eta=0.0)
+    edit_keys_and_values(one, given, eta=0.0)
     new, old = one.selected[NAME], one.frozen[NAME]
 
     def moved(rows: Conditioning) -> float:
@@ -93,7 +93,7 @@ def test_tokens_of_the_concept_become_what_is_wanted_and_kept_ones_stay() -> Non
 def test_keys_and_values_alone_move_and_the_frozen_copy_stays() -> None:
     one = student()
     before = {name: value.clone() for name, value in one.frozen.items()}
-    warm_start(one, embeddings(), 1.0)
+    edit_keys_and_values(one, embeddings(), 1.0)
     assert torch.equal(one.selected["block.attn2.to_q.weight"], torch.ones(5, D))
     assert all(torch.equal(one.frozen[name], value) for name, value in before.items())
 
@@ -103,7 +103,7 @@ def test_tokens_that_a_kept_prompt_shares_are_not_erased() -> None:
     given = embeddings(retained=0)
     shared = Embeddings(given.prompts, None, given.prompts, given.empty)
     one = student()
-    warm_start(one, shared, 1.0)
+    edit_keys_and_values(one, shared, 1.0)
     torch.testing.assert_close(one.selected[NAME].detach(), one.frozen[NAME])
 
 
@@ -113,7 +113,7 @@ def test_each_block_with_a_prompt_is_edited_in_every_family(family: Family, tmp_
     concept = Concept("Rust", "style", ("rust style",), None, ("a dog",))
     model = load(pipeline, torch.device("cpu"))
     ready = prepare(model, pipeline, concept, TrainConfig(train_method="esd-x-strict"))
-    assert warm_start(ready.student, ready.embeddings, 1.0) == len(ready.student.selected)
+    assert edit_keys_and_values(ready.student, ready.embeddings, 1.0) == len(ready.student.selected)
     changed = {
         name
         for name, value in ready.student.selected.items()

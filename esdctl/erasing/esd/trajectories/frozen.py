@@ -124,9 +124,9 @@ class FrozenTrajectory:
         at_once = max(1, min(fitting, size // PARTS))
         groups = [drawn[start : start + at_once] for start in range(0, size, at_once)]
         self.reporter.started(TASK, size * config.ddim_steps, "pairs")
-        return PoolInSampling(groups, self._follow, self._told)
+        return PoolInSampling(groups, self._follow, self._report_pairs)
 
-    def _told(self, pairs: int) -> None:
+    def _report_pairs(self, pairs: int) -> None:
         self.reporter.advanced(TASK, pairs)
         if pairs == self.config.pool_size * self.config.ddim_steps:
             self.reporter.finished(TASK)

@@ -61,21 +61,21 @@ class PoolInSampling:
         groups: the choices of the trajectories that are sampled side by side, N in all.
         follow: samples a group of M: x_t and the frozen predictions there, (M, 4, h, w) each, one
             step after another.
-        told: is given the number of pairs that there are, whenever it grows.
+        report: is given the number of pairs that there are, whenever it grows.
     """
 
     def __init__(
         self,
         groups: Sequence[Sequence[PooledDraw]],
         follow: Callable[[Sequence[PooledDraw]], Iterator[tuple[torch.Tensor, Frozen]]],
-        told: Callable[[int], None],
+        report: Callable[[int], None],
     ) -> None:
         drawn = [one for group in groups for one in group]
         self._sizes = [len(group) for group in groups]
         self._group_of = [index for index, group in enumerate(groups) for _ in group]
         self._samplers = [follow(group) for group in groups]
         self._done = [0] * len(groups)  # steps of each group
-        self._told = told
+        self._report = report
         self._tensors: dict[str, torch.Tensor] = {
             "timesteps": torch.tensor([one.timesteps for one in drawn]),
             "prompts": torch.tensor([one.prompt for one in drawn]),
@@ -116,4 +116,4 @@ class PoolInSampling:
                 self._tensors[name] = torch.empty(shape, dtype=values.dtype)
             self._tensors[name][rows, self._done[group]] = values.cpu()
         self._done[group] += 1
-        self._told(sum(size * done for size, done in zip(self._sizes, self._done, strict=True)))
+        self._report(sum(size * done for size, done in zip(self._sizes, self._done, strict=True)))

@@ -1,4 +1,4 @@
-"""What a benchmark prints: the machine, a row of figures each case, and the ratios to the first."""
+"""What ``esdctl bench`` prints: the machine, a row of figures a case, and ratios to the first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Report:
+class Measurements:
     """Cases side by side; the first one is what the others are compared with.
 
     Args:
@@ -72,7 +72,7 @@ class Report:
         about = self.machine
         versions = about["versions"]
         assert isinstance(versions, dict)
-        said = ", ".join(f"{name} {version}" for name, version in versions.items())
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items())
         accelerators = about["accelerators"]
         assert isinstance(accelerators, list)
         extra = "".join(f", {each['name']}" for each in accelerators)
@@ -80,13 +80,13 @@ class Report:
             f"{self.title}\n\n{table}\n"
             f"In brackets: how many times less it is than in the first row.\n"
             f"{about['processor']}, {about['cores']} cores, {about['threads']} threads, "
-            f"{about['instructions']}{extra}; {said}; {about['time']}.\n"
+            f"{about['instructions']}{extra}; {listed}; {about['time']}.\n"
         )
 
 
-def report(title: str, cases: Sequence[Case], compared: Sequence[str]) -> Report:
+def measurements(title: str, cases: Sequence[Case], compared: Sequence[str]) -> Measurements:
     """What was measured, on this machine."""
-    return Report(title, tuple(cases), tuple(compared), this_machine())
+    return Measurements(title, tuple(cases), tuple(compared), this_machine())
 
 
 def _cell(figure: float | None, ratio: float | None) -> str:
