@@ -48,11 +48,6 @@ class KnownConcept:
     kind: Literal["style", "object"]
     name: str
 
-    @property
-    def spoken(self) -> str:
-        """The name as prompts have it, with spaces."""
-        return self.name.replace("_", " ")
-
 
 def find(name: str) -> KnownConcept | None:
     """The concept that a name means; ``Neon Lines`` and ``neon_lines`` mean ``Neon_Lines``."""

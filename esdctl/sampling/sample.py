@@ -188,7 +188,8 @@ def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Pi
     """Pictures of one kind, at most ``batch_size`` at once.
 
     The other pictures of a batch and the number of torch's threads change a picture's last bit.
-    The same batches come of any selection of whole batches.
+    Pictures of whole batches alone are divided into the same
+    batches again.
     """
     alike: dict[tuple[int, int, int, float, str], list[Picture]] = {}
     for picture in pictures:

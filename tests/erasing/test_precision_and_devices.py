@@ -137,7 +137,7 @@ def test_with_two_devices_student_and_frozen_copy_compute_at_the_same_time() -> 
     barrier = threading.Barrier(2)
     student = new_student(Meeting(barrier), ["gain"], copy=Meeting(barrier))
     x, t, context = torch.ones(SHAPE), torch.tensor([3]), Conditioning(torch.zeros(1, 77, 4))
-    of_frozen, of_student = student.together(
+    of_frozen, of_student = student.predict_both(
         lambda: student.denoise_frozen(x, t, context), lambda: student.denoise(x, t, context)
     )
     assert torch.equal(of_frozen, of_student)
@@ -153,7 +153,7 @@ def test_a_failure_of_either_one_is_told(model: Path) -> None:
 
     for pair in ((fail, lambda: None), (lambda: None, fail)):
         with pytest.raises(torch.OutOfMemoryError):
-            student.together(*pair)
+            student.predict_both(*pair)
 
 
 def test_what_does_not_move_exists_once_on_one_device_and_stays_in_the_file(model: Path) -> None:

@@ -174,14 +174,12 @@ def read_name(raw: bytes, flags: int, extra: Fields, member: str) -> str:
         name = raw.decode("utf-8" if flags & _UTF8 else "cp437", "strict")
     except UnicodeDecodeError as error:
         raise refusal(f"{member} has a name that is not UTF-8, though its flags say so") from error
-    name_in_extra = unicode_name(extra, raw, member)
-    if name_in_extra is None or name_in_extra == name:
+    in_extra = unicode_name(extra, raw, member)
+    if in_extra is None or in_extra == name:
         return name
-    if flags & _UTF8 or name_in_extra.encode() != raw:
-        raise refusal(
-            f"{member} has a Unicode path field with another name: {shown(name_in_extra)}"
-        )
-    return name_in_extra
+    if flags & _UTF8 or in_extra.encode() != raw:
+        raise refusal(f"{member} has a Unicode path field with another name: {shown(in_extra)}")
+    return in_extra
 
 
 def _check_form(flags: int, method: int, version: int, title: str) -> None:
