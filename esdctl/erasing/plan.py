@@ -15,7 +15,8 @@ from esdctl.erasing.concepts import (
     split_retained,
     template_of,
 )
-from esdctl.erasing.config import PLACE, TrainConfig
+from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.config_checks import PLACE
 from esdctl.erasing.preset import Preset, load_preset
 from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run

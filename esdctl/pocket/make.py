@@ -25,13 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.evaluation.judges.pocket import PocketClassifier
-from esdctl.pocket.autoencoder import (
-    decode,
-    encode,
-    to_tensor,
-    train_autoencoder,
-    train_decoder,
-)
+from esdctl.pocket.autoencoder import decode, encode, to_tensor, train_autoencoder, train_decoder
 from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw
 from esdctl.pocket.captions import all_captions
 from esdctl.pocket.classifier import train_classifier

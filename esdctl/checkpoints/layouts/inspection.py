@@ -17,10 +17,7 @@ from esdctl.checkpoints.changes.apply import bare_names
 from esdctl.checkpoints.changes.authors_delta import parse_authors_name
 from esdctl.checkpoints.changes.lora_reading import is_lora, ranks_of
 from esdctl.checkpoints.changes.other_kinds import other_kind
-from esdctl.checkpoints.layouts.architecture import (
-    Architecture,
-    architecture_of_folder,
-)
+from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
 from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_names import ldm_names
 from esdctl.checkpoints.layouts.weight_files import find_weights, unread_weights

@@ -9,10 +9,7 @@ from typing import Literal
 
 import torch
 
-from esdctl.checkpoints.layouts.architecture import (
-    Architecture,
-    architecture_of_folder,
-)
+from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
 from esdctl.checkpoints.layouts.compvis import broken_tables, read_compvis
 from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_names import with_ldm_names

@@ -8,12 +8,7 @@ Section numbers are those of PKWARE's APPNOTE 6.3.10.
 import struct
 
 from esdctl.transfer.refusal import refusal
-from esdctl.transfer.zip.directory import (
-    DESCRIPTOR_FOLLOWS,
-    LOCAL_HEADER_SIZE,
-    Member,
-    read_name,
-)
+from esdctl.transfer.zip.directory import DESCRIPTOR_FOLLOWS, LOCAL_HEADER_SIZE, Member, read_name
 from esdctl.transfer.zip.extra import local_sizes, read_extra
 from esdctl.untrusted_text import shown
 

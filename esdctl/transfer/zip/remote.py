@@ -11,13 +11,7 @@ from esdctl.storage.disk_errors import guard_disk
 from esdctl.transfer.byte_progress import ByteProgress
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Journal
-from esdctl.transfer.segments import (
-    LARGEST_SEGMENT,
-    ByteSource,
-    Interval,
-    Sink,
-    stream_intervals,
-)
+from esdctl.transfer.segments import LARGEST_SEGMENT, ByteSource, Interval, Sink, stream_intervals
 from esdctl.transfer.zip.member_sink import MemberSink
 from esdctl.transfer.zip.rules import TAIL_SIZE, Member, check_names, find_directory, read_directory
 from esdctl.transfer.zip.unpacking import ZipContents, ZipUnpacking
