@@ -13,30 +13,20 @@ import typer
 from typer.exceptions import TyperException
 
 import esdctl
-from esdctl.cli import bench, config, dataset, runs
-from esdctl.cli.apply import apply
 from esdctl.cli.command import CommandGroup
+from esdctl.cli.command_list import Root
 from esdctl.cli.completion import check_completion
-from esdctl.cli.diff import diff
-from esdctl.cli.doctor import doctor
-from esdctl.cli.download import download
-from esdctl.cli.evaluate import evaluate
 from esdctl.cli.exit_codes import DONE, INTERRUPTED, UNEXPECTED, exit_code
-from esdctl.cli.export import export
-from esdctl.cli.guide import guide
-from esdctl.cli.inspect import inspect
 from esdctl.cli.output import print_line
-from esdctl.cli.sample import sample
 from esdctl.cli.streams import prepare_streams
 from esdctl.cli.terminal import printable
-from esdctl.cli.train import train
-from esdctl.cli.verify import verify
 from esdctl.errors import DeviceError, EsdctlError, InputError, Interrupted, UsageError
 from esdctl.redaction import redacted
 from esdctl.storage.disk_errors import storage_error
 
 app = CommandGroup(
     name="esdctl",
+    cls=Root,
     help="Erase a concept from a Stable Diffusion model, and measure that it is gone.",
     epilog="Exit status: 0 done, 1 a check failed, 2 usage, 3 input, 4 network, 5 integrity, "
     "6 device or memory, 7 disk, 130 interrupted.",
@@ -44,25 +34,6 @@ app = CommandGroup(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-
-_ERASE, _MODELS = "Erase and measure", "Models and data on disk"
-_MORE = "Settings, this machine, help"
-
-app.command(rich_help_panel=_ERASE)(train)
-app.command(rich_help_panel=_ERASE)(sample)
-app.command(rich_help_panel=_ERASE)(evaluate)
-app.add_typer(runs.app, rich_help_panel=_ERASE)
-app.command(rich_help_panel=_MODELS)(download)
-app.add_typer(dataset.app, rich_help_panel=_MODELS)
-app.command(rich_help_panel=_MODELS)(verify)
-app.command(rich_help_panel=_MODELS)(inspect)
-app.command(rich_help_panel=_MODELS)(diff)
-app.command(rich_help_panel=_MODELS)(apply)
-app.command(rich_help_panel=_MODELS)(export)
-app.command(rich_help_panel=_MORE)(guide)
-app.command(rich_help_panel=_MORE)(doctor)
-app.add_typer(config.app, rich_help_panel=_MORE)
-app.add_typer(bench.app, rich_help_panel=_MORE)
 
 _FLAG = re.compile(r"^--[A-Za-z][A-Za-z0-9_-]*(?==|$)")
 _LONGEST_MESSAGE = 2000  # characters

@@ -81,7 +81,9 @@ def warn_of_unread_variables(ctx: Any) -> None:
             reporter.warning(sentence)
 
 
-class _Group(TyperGroup):
+class Group(TyperGroup):
+    """A group whose help is ours."""
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         write_help(self, ctx, formatter)
 
@@ -90,7 +92,7 @@ class CommandGroup(typer.Typer):
     """A group whose commands are of the class above; its help is theirs."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"cls": _Group, "rich_markup_mode": None, **options})
+        super().__init__(**{"cls": Group, "rich_markup_mode": None, **options})
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
         register = super().command(name, **{"cls": Command, **options})

@@ -57,6 +57,10 @@ def _rows_of_parameters(command: Command, context: typer.Context) -> Iterator[tu
 
 
 def _rows_of_commands(command: Command, context: typer.Context) -> Iterator[tuple[str, Row]]:
+    entries = getattr(command, "entries", None)
+    if entries is not None:  # the root's: no command is imported for its line
+        yield from ((entry.panel, (name, entry.line)) for name, entry in entries.items())
+        return
     for name, below in getattr(command, "commands", {}).items():
         if not below.hidden:
             first = next(_paragraphs(below.help or ""), "")

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from esdctl.cli.app import app, run
+from esdctl.cli.command_list import ENTRIES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -36,6 +37,16 @@ def test_no_option_is_cut(
         if parameter.param_type_name == "option" and not parameter.hidden:
             assert set(parameter.opts) <= set(words)
     assert max(map(len, shown.splitlines())) <= {"60": 80, "80": 80}.get(columns, 100)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_list_of_commands_says_what_the_commands_help_says_first(
+    name: str, capsys: Capture
+) -> None:
+    assert run([name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"esdctl {name} " in shown
+    assert ENTRIES[name].line in shown
 
 
 def test_the_first_page_groups_the_commands(capsys: Capture) -> None:
