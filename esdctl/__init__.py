@@ -1,4 +1,4 @@
-"""esdctl erases a concept from a Stable Diffusion model and measures that it is gone.
+"""esdctl erases a concept from a Stable Diffusion model and measures what is left.
 
 The house, from the top down; imports go down only:
 

@@ -27,7 +27,7 @@ from esdctl.storage.disk_errors import storage_error
 app = CommandGroup(
     name="esdctl",
     cls=Root,
-    help="Erase a concept from a Stable Diffusion model, and measure that it is gone.",
+    help="Erase a concept from a Stable Diffusion model, and measure what is left of it.",
     epilog="Exit status: 0 done, 1 a check failed, 2 usage, 3 input, 4 network, 5 integrity, "
     "6 device or memory, 7 disk, 130 interrupted.",
     no_args_is_help=True,

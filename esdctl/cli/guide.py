@@ -52,7 +52,9 @@ def guide(
 
         return print_json({"topic": topic, "markdown": text})
     if sys.stdout.isatty():
-        return _render(text)
+        from esdctl.cli.markdown import print_markdown
+
+        return print_markdown(_PAGE_LINK.sub(r"`esdctl guide \1`", text))
     return print_line(text.rstrip("\n"))
 
 
@@ -92,11 +94,3 @@ def _list(json: bool) -> None:
     for topic in topics():
         print_line(f"{topic:<{width}}  {title(topic)}")
     return None
-
-
-def _render(text: str) -> None:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    linked = _PAGE_LINK.sub(r"`esdctl guide \1`", text)
-    Console().print(Markdown(linked, hyperlinks=False))

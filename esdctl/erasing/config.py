@@ -100,7 +100,7 @@ class TrainConfig(BaseModel):
         tuple[str, ...],
         BeforeValidator(one_is_a_list),
         AfterValidator(plain_texts),
-        Setting("A concept or prompt to keep, repeatable.", metavar="NAME"),
+        Setting("A concept or prompt to keep, repeatable.", metavar="NAME", unset="nothing"),
     ] = ()
     retain_all: Annotated[bool, Setting("Keep all other concepts that the model knows.")] = False
     until: Annotated[

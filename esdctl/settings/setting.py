@@ -171,8 +171,14 @@ def _words(part: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _limits(part: Mapping[str, Any]) -> str:
     """Type and limits, such as ``integer, at least 1, at most 1000``."""
-    limits = [form.format(part[key]) for key, form in _LIMITS.items() if key in part]
+    limits = [form.format(_number(part[key])) for key, form in _LIMITS.items() if key in part]
     return ", ".join([_TYPES.get(_type(part), _type(part)), *limits])
+
+
+def _number(limit: float) -> str:
+    """A limit; a large power of two as one."""
+    power = int(limit).bit_length() - 1
+    return f"2^{power}" if power > 30 and limit == 2**power else str(limit)
 
 
 def _shown(default: object) -> str:
