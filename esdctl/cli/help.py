@@ -2,9 +2,9 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -91,10 +91,14 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _width() -> int:
-    """The terminal's width within reason; wide enough in a pipe, where nobody folds lines."""
-    if not (sys.stdout and sys.stdout.isatty()) and not os.environ.get("COLUMNS", "").isdigit():
-        return IN_A_PIPE
-    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
+    """The terminal's width within reason, also for a pager; wide enough where there is none."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return max(NARROWEST, min(WIDEST, int(columns)))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # no terminal, closed, or not there
+            return max(NARROWEST, min(WIDEST, os.get_terminal_size(stream.fileno()).columns))
+    return IN_A_PIPE
 
 
 def _heading(title: str) -> str:

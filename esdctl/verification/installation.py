@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import esdctl
+from esdctl.counting import counted
 from esdctl.errors import UsageError
 from esdctl.models.named import POCKET, known_models
 from esdctl.redaction import redacted
@@ -114,7 +115,9 @@ def _devices() -> Iterator[Finding]:
         return
     for name in existing_devices():
         device = torch.device(name)
-        shown = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+        shown = (
+            f"{counted(os.cpu_count() or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}"
+        )
         if device.type == "cuda":
             shown = torch.cuda.get_device_name(device)
         free = free_memory(device)
