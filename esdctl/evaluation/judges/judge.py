@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from esdctl.errors import InputError
 from esdctl.models.resolve import Pipeline
@@ -30,6 +31,21 @@ class Verdict(NamedTuple):
 
 # RGB pictures, (B, H, W, 3), of any size, to one verdict each.
 Classify = Callable[[npt.NDArray[np.uint8]], list[Verdict]]
+
+
+class Network(Protocol):
+    """A classifier as a differentiable function of its pictures; its own weights are frozen.
+
+    Pictures are (B, 3, H, W) in 0..1, of any size.
+    """
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What the heads see: (B, F)."""
+        ...
+
+    def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Style logits (B, S) and object logits (B, O)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,14 @@ class Classifier(Protocol):
         """
         ...
 
+    def network(self, device: torch.device, reporter: Reporter) -> Network:
+        """Read the weights as a differentiable function, for features and for gradients.
+
+        Raises:
+            InputError, IntegrityError: a file is damaged.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -118,3 +142,28 @@ def verdicts(
             strict=True,
         )
     ]
+
+
+@torch.inference_mode()
+def features_of(
+    network: Network, pictures: npt.NDArray[np.uint8], device: torch.device
+) -> torch.Tensor:
+    """Features (B, F), on the CPU, of RGB pictures (B, H, W, 3) of any size."""
+    batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
+    return network.features(batch.to(device)).cpu()
+
+
+def resized(pictures: torch.Tensor, side: int, mode: str) -> torch.Tensor:
+    """Pictures (B, 3, H, W) in 0..1 to (B, 3, side, side), differentiably, without a crop.
+
+    Antialiased as Pillow does it, so that it differs from what a judge sees by rounding alone.
+
+    Args:
+        pictures: the pictures.
+        side: in pixels; pictures of this size are left as they are.
+        mode: ``bilinear`` or ``bicubic``.
+    """
+    if pictures.shape[2:] == (side, side):
+        return pictures
+    sized = F.interpolate(pictures, (side, side), mode=mode, antialias=True)
+    return sized.clamp(0, 1)  # bicubic overshoots

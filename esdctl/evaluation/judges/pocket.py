@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, Judge, SamplingRecipe, Verdict, verdicts
+from esdctl.evaluation.judges.judge import (
+    Classify,
+    Judge,
+    SamplingRecipe,
+    Verdict,
+    resized,
+    verdicts,
+)
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import DEFAULT_STEPS, POCKET_GUIDANCE
@@ -108,6 +115,33 @@ class PocketFile:
             InputError: the file is damaged.
         """
         return load_classifier(self.path).to(device).classify
+
+    def network(self, device: torch.device, reporter: Reporter) -> "PocketNetwork":
+        """Read the weights.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return PocketNetwork(load_classifier(self.path).to(device).requires_grad_(False))
+
+
+@dataclass(frozen=True)
+class PocketNetwork:
+    """The classifier as a differentiable function of pictures (B, 3, H, W) in 0..1."""
+
+    model: PocketClassifier
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Means and maxima of the last maps, (B, 320)."""
+        return self.model.features(self._sized(pictures))
+
+    def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Style logits (B, S) and object logits (B, O)."""
+        style_logits, object_logits = self.model(self._sized(pictures))
+        return style_logits, object_logits
+
+    def _sized(self, pictures: torch.Tensor) -> torch.Tensor:
+        return resized(pictures, SIDE, "bicubic") * 2 - 1  # (B, 3, 128, 128) in -1..1
 
 
 def open_pocket(path: Path) -> PocketFile:

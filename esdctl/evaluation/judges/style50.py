@@ -24,7 +24,14 @@ from esdctl.datasets.unlearn_canvas import (
     STYLES,
 )
 from esdctl.errors import InputError
-from esdctl.evaluation.judges.judge import Classify, Judge, SamplingRecipe, Verdict, verdicts
+from esdctl.evaluation.judges.judge import (
+    Classify,
+    Judge,
+    SamplingRecipe,
+    Verdict,
+    resized,
+    verdicts,
+)
 from esdctl.evaluation.judges.vision_transformer import HEAD, Sizes, VisionTransformer
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
@@ -85,6 +92,41 @@ class Style50:
             return verdicts(style_logits, object_logits, self.styles, self.objects)
 
         return classify
+
+    def network(self, device: torch.device, reporter: Reporter) -> "Style50Network":
+        """Read both transformers, in fp32.
+
+        Raises:
+            InputError, IntegrityError, StorageError: as ``load``.
+        """
+        files = ((self.style_file, len(self.styles)), (self.object_file, len(self.objects)))
+        see_style, see_object = (
+            load_transformer(path, classes, device, reporter).requires_grad_(False)
+            for path, classes in files
+        )
+        return Style50Network(see_style, see_object)
+
+
+@dataclass(frozen=True)
+class Style50Network:
+    """Both transformers as a differentiable function of pictures (B, 3, H, W) in 0..1."""
+
+    see_style: VisionTransformer
+    see_object: VisionTransformer
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The normalised class tokens of both, (B, 2 x width): style's, then object's."""
+        both = [see.features(_sized(pictures, see.side)) for see in self._both]
+        return torch.cat(both, dim=1)
+
+    def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Style logits (B, 51) and object logits (B, 20)."""
+        style_logits, object_logits = (see(_sized(pictures, see.side)) for see in self._both)
+        return style_logits, object_logits
+
+    @property
+    def _both(self) -> tuple[VisionTransformer, VisionTransformer]:
+        return self.see_style, self.see_object
 
 
 def open_style50(folder: Path) -> Style50 | None:
@@ -212,6 +254,11 @@ def _as_input(pictures: npt.NDArray[np.uint8], side: int) -> torch.Tensor:
         for picture in pictures
     ]
     return torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _sized(pictures: torch.Tensor, side: int) -> torch.Tensor:
+    """Pictures (B, 3, H, W) in 0..1 to what ``_as_input`` gives, differentiably."""
+    return resized(pictures, side, "bilinear") * 2 - 1
 
 
 def _shown(shape: Sequence[int]) -> str:

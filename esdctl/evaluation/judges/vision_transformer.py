@@ -47,13 +47,18 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, side, side) in -1..1 to logits (B, classes)."""
+        logits: torch.Tensor = self.head(self.features(pictures))
+        return logits
+
+    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, side, side) in -1..1 to normalised class tokens (B, width)."""
         patches = self.patch_embed["proj"](pictures).flatten(2).transpose(1, 2)  # (B, N, width)
         first = self.cls_token.expand(len(pictures), -1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.pos_embed  # (B, 1 + N, width)
         for block in self.blocks:
             tokens = block(tokens)
-        logits: torch.Tensor = self.head(self.norm(tokens[:, 0]))
-        return logits
+        normalised: torch.Tensor = self.norm(tokens[:, 0])
+        return normalised
 
 
 class _Block(nn.Module):
