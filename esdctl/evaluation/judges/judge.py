@@ -156,7 +156,8 @@ def features_of(
 def resized(pictures: torch.Tensor, side: int, mode: str) -> torch.Tensor:
     """Pictures (B, 3, H, W) in 0..1 to (B, 3, side, side), differentiably, without a crop.
 
-    Antialiased as Pillow does it, so that it differs from what a judge sees by rounding alone.
+    Antialiased as Pillow does it, so that it differs from what a judge sees by rounding, and where
+    bicubic overshoots black or white.
 
     Args:
         pictures: the pictures.
@@ -166,4 +167,4 @@ def resized(pictures: torch.Tensor, side: int, mode: str) -> torch.Tensor:
     if pictures.shape[2:] == (side, side):
         return pictures
     sized = F.interpolate(pictures, (side, side), mode=mode, antialias=True)
-    return sized.clamp(0, 1)  # bicubic overshoots
+    return sized.clamp(0, 1)
