@@ -85,7 +85,8 @@ def remove(
     Asks on a terminal; elsewhere --yes is needed. Only run folders are removed, and links in them
     are not followed.
     """
-    from esdctl.erasing.runs import find_removable, remove_run, size_of_folder
+    from esdctl.erasing.runs import find_removable, remove_run
+    from esdctl.storage.disk_space import size_of_folder
 
     paths = find_removable(names, find_workspace(root))
     if dry_run:

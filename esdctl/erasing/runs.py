@@ -1,6 +1,5 @@
 """The runs of a workspace: what was erased here, and removing one. Loads no torch."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from esdctl.errors import InputError, UsageError
 from esdctl.models.named import RECORD_NAME, run_folders, run_path
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import remove_folder
+from esdctl.storage.disk_space import size_of_folder
 from esdctl.storage.lock import target_lock
 from esdctl.storage.workspace import Workspace
 
@@ -119,18 +119,6 @@ def remove_run(path: Path, reporter: Reporter) -> None:
     with target_lock(path, reporter):
         remove_folder(path)
     path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
-
-
-def size_of_folder(path: Path) -> int:
-    """Bytes of all files in a folder; links are not followed, files that vanish count nothing."""
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += Path(folder, name).lstat().st_size
-            except OSError:
-                continue
-    return total
 
 
 def _base_of(run: Path) -> Path | None:

@@ -76,12 +76,12 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> None:
         try:
             writer(partial)
             _give_usual_mode(partial)
-            _fsync(partial)
+            fsync_file(partial)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
 
 
 @contextmanager
@@ -106,13 +106,13 @@ def publishing_folder(target: Path) -> Iterator[Path]:
             for folder, _, files in os.walk(staging, topdown=False):
                 for name in files:
                     _give_usual_mode(Path(folder, name))
-                    _fsync(Path(folder, name))
-                _fsync_folder(Path(folder))
+                    fsync_file(Path(folder, name))
+                fsync_folder(Path(folder))
             staging.rename(target)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
 
 
 def remove_folder(path: Path) -> None:
@@ -124,7 +124,7 @@ def remove_folder(path: Path) -> None:
     with guard_disk(path):
         going = _partial(path, "")
         path.rename(going)
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
         shutil.rmtree(going)
 
 
@@ -229,12 +229,13 @@ def _give_usual_mode(file: Path) -> None:
         file.chmod(0o666 & ~_UMASK)
 
 
-def _fsync(file: Path) -> None:
+def fsync_file(file: Path) -> None:
+    """Make a file's bytes durable."""
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make a rename durable where the file system can; some network disks sync no folders."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esdctl.catalog.artifacts import Artifact, ZipSource
@@ -30,6 +30,19 @@ from esdctl.transfer.whole_archive import fetch_archive
 from esdctl.transfer.zip.remote import unpack, unpack_and_prove
 
 
+@dataclass(frozen=True)
+class _Transfer:
+    """One transfer: what, from where, by way of which folder."""
+
+    artifact: Artifact
+    staging: Staging
+    options: TransferOptions
+    reporter: Reporter
+
+    def survey(self, revision: str = "") -> Found:
+        return survey_settled(self.artifact, self.options, self.reporter, revision)
+
+
 def fetch(
     plan: TransferPlan, options: TransferOptions, reporter: Reporter, *, refresh: bool = False
 ) -> Path:
@@ -52,23 +65,25 @@ def fetch(
     """
     artifact, target = plan.artifact, plan.target
     staging = Staging(target)
+    transfer = _Transfer(artifact, staging, options, reporter)
     with target_lock(target, reporter), guard_disk(target):
         staging.recover()
         manifest = own_manifest(artifact, target)
         if manifest is not None and not refresh:
             missing = [entry.path for entry in missing_files(target, manifest)]
             if missing:
-                _repair(artifact, target, manifest, missing, options, reporter, plan.found)
+                transfer = replace(transfer, staging=Staging(target, "repair"))
+                _repair(transfer, manifest, missing, plan.found)
             else:
                 staging.discard()
                 reporter.notice(f"{artifact.title}: already complete in {target}")
             return target
-        found = plan.found or survey_settled(artifact, options, reporter)
+        found = plan.found or transfer.survey()
         if manifest is not None and manifest.revision == found.revision:
             reporter.notice(f"{artifact.title}: the server has nothing newer than {target}")
             return target
         check_replaceable(target)
-        _fetch_all(artifact, found, staging, options, reporter)
+        _fetch_all(transfer, found)
         return target
 
 
@@ -97,22 +112,22 @@ def repair(
                 f"{target} has no sound manifest of {artifact.title}",
                 "move the folder away and download it again",
             )
-        _repair(artifact, target, manifest, damaged, options, reporter)
+        staging = Staging(target, "repair")
+        _repair(_Transfer(artifact, staging, options, reporter), manifest, damaged, None)
 
 
-def _fetch_all(
-    artifact: Artifact, found: Found, staging: Staging, options: TransferOptions, reporter: Reporter
-) -> None:
+def _fetch_all(transfer: _Transfer, found: Found) -> None:
     """Transfer and publish; begin again when the source changes meanwhile."""
+    artifact, staging = transfer.artifact, transfer.staging
     for _ in range(MAX_CHANGES):
         try:
-            entries = _transfer(artifact, found, staging, options, reporter)
+            entries = _transfer(transfer, found)
         except SourceChanged:
-            reporter.warning(
+            transfer.reporter.warning(
                 f"{artifact.title} changed at the server while it was fetched; starting again"
             )
             staging.discard()
-            found = survey_settled(artifact, options, reporter)
+            found = transfer.survey()
         else:
             staging.publish(
                 Manifest(artifact.title, source_of(artifact), found.revision, tuple(entries))
@@ -122,26 +137,21 @@ def _fetch_all(
 
 
 def _repair(
-    artifact: Artifact,
-    target: Path,
-    manifest: Manifest,
-    damaged: Sequence[str],
-    options: TransferOptions,
-    reporter: Reporter,
-    found: Found | None = None,
+    transfer: _Transfer, manifest: Manifest, damaged: Sequence[str], found: Found | None
 ) -> None:
+    artifact, staging = transfer.artifact, transfer.staging
+    target = staging.target
     listed = {entry.path: entry for entry in manifest.files}
     for name in damaged:
         if name not in listed:
             raise InputError(f"{target} should not hold {name}", "move it away")
     if not damaged:
         return
-    staging = Staging(target, "repair")
     revision = "" if isinstance(artifact.source, ZipSource) else manifest.revision
     if found is None or revision not in ("", found.revision):
-        found = survey_settled(artifact, options, reporter, revision)
+        found = transfer.survey(revision)
     try:
-        entries = _transfer(artifact, found, staging, options, reporter, only=set(damaged))
+        entries = _transfer(transfer, found, set(damaged))
     except SourceChanged as error:
         staging.discard()
         raise NetworkError(f"{artifact.address} changed at the server", "try again") from error
@@ -157,52 +167,40 @@ def _repair(
 
 
 def _transfer(
-    artifact: Artifact,
-    found: Found,
-    staging: Staging,
-    options: TransferOptions,
-    reporter: Reporter,
-    only: Collection[str] | None = None,
+    transfer: _Transfer, found: Found, only: Collection[str] | None = None
 ) -> list[FileEntry]:
     """Bring every wanted file into the staging folder; returns what is there then."""
-    with _keeping(staging):
+    with _keeping(transfer.staging):
         if isinstance(found, FoundTree):
-            return _transfer_tree(artifact, found, staging, options, reporter, only)
+            return _transfer_tree(transfer, found, only)
         try:
-            return _transfer_zip(artifact, found, staging, options, reporter, only)
+            return _transfer_zip(transfer, found, only)
         except NoRanges:
-            reporter.warning(f"{artifact.address}: no byte ranges; reading it from its beginning")
-            on_disk = replace(found, contents=None)
-            return _transfer_zip(artifact, on_disk, staging, options, reporter, only)
+            address = transfer.artifact.address
+            transfer.reporter.warning(f"{address}: no byte ranges; reading it from its beginning")
+            return _transfer_zip(transfer, replace(found, contents=None), only)
 
 
 def _transfer_tree(
-    artifact: Artifact,
-    found: FoundTree,
-    staging: Staging,
-    options: TransferOptions,
-    reporter: Reporter,
-    only: Collection[str] | None,
+    transfer: _Transfer, found: FoundTree, only: Collection[str] | None
 ) -> list[FileEntry]:
+    staging = transfer.staging
     wanted = [file for file in found.files if only is None or file.path in only]
     total = sum(file.facts.size for file in wanted)
     check_space(staging.target, total - staging.size())
-    with _working(artifact, found, staging, total, options, reporter) as (http, journal, progress):
+    with _working(transfer, found, total) as (http, journal, progress):
         fetch_files(http, wanted, staging.folder, journal, progress)
         return [journal.files[file.path] for file in wanted]
 
 
 def _transfer_zip(
-    artifact: Artifact,
-    found: FoundZip,
-    staging: Staging,
-    options: TransferOptions,
-    reporter: Reporter,
-    only: Collection[str] | None,
+    transfer: _Transfer, found: FoundZip, only: Collection[str] | None
 ) -> list[FileEntry]:
-    on_disk = None
+    staging, options, on_disk = transfer.staging, transfer.options, None
     if found.contents is None:
-        on_disk, found = fetch_archive(artifact, found, staging, options, reporter)
+        on_disk, found = fetch_archive(
+            transfer.artifact, found, staging, options, transfer.reporter
+        )
     contents = found.contents
     assert contents is not None  # an archive on the disk is read whole
     places = {name for name in contents.places.values() if only is None or name in only}
@@ -210,7 +208,7 @@ def _transfer_zip(
     unpacked = sum(member.size for member in wanted)
     total = sum(member.end - member.header_offset for member in wanted)
     check_space(staging.target, unpacked - staging.size())
-    with _working(artifact, found, staging, total, options, reporter) as (http, journal, progress):
+    with _working(transfer, found, total) as (http, journal, progress):
         source = on_disk or RemoteFile(http, found.url, found.facts)
         if options.proof == "whole" and only is None and on_disk is None:
             unpack_and_prove(
@@ -223,17 +221,13 @@ def _transfer_zip(
 
 @contextmanager
 def _working(
-    artifact: Artifact,
-    found: Found,
-    staging: Staging,
-    total: int,
-    options: TransferOptions,
-    reporter: Reporter,
+    transfer: _Transfer, found: Found, total: int
 ) -> Iterator[tuple[Http, Journal, ByteProgress]]:
     """Client, journal and progress of one transfer; the journal is durable afterwards."""
+    artifact, staging, reporter = transfer.artifact, transfer.staging, transfer.reporter
     staging.folder.mkdir(parents=True, exist_ok=True)
     progress = ByteProgress(reporter, artifact.title, total)
-    with Http(options, reporter) as http, closing(progress):
+    with Http(transfer.options, reporter) as http, closing(progress):
         journal = Journal(staging.journal, journal_source(artifact, found))
         if kept := journal.size:
             reporter.notice(f"{artifact.title}: checking {kept:,} bytes that an earlier try kept")

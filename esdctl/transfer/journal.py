@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from esdctl.errors import StorageError
+from esdctl.storage.atomic import fsync_file
 from esdctl.storage.disk_errors import storage_error
 from esdctl.storage.manifest import FileEntry
 
@@ -224,7 +225,7 @@ class Journal:
         gone: set[Path] = set()  # voided and removed since
         for path in dict.fromkeys(commit.path for commit in batch if commit.path is not None):
             try:
-                _sync(path)
+                fsync_file(path)
             except FileNotFoundError:
                 gone.add(path)
         lines = b"".join(commit.line for commit in batch if commit.path not in gone)
@@ -269,14 +270,6 @@ def holds(path: Path, place: DurableRange) -> bool:
     except OSError:
         return False
     return crc32 == place.crc32
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _line(record: dict[str, object]) -> bytes:

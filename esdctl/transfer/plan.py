@@ -7,12 +7,13 @@ from pathlib import Path
 from esdctl.catalog.artifacts import Artifact
 from esdctl.errors import NetworkError
 from esdctl.progress import Reporter
+from esdctl.storage.disk_space import free_disk
 from esdctl.storage.manifest import FileEntry, Manifest
 from esdctl.transfer.client import Http
 from esdctl.transfer.journal import Known, read_journal
 from esdctl.transfer.options import TransferOptions
 from esdctl.transfer.remote_file import SourceChanged
-from esdctl.transfer.staging import Staging, free_disk, read_manifest_or_none
+from esdctl.transfer.staging import Staging, read_manifest_or_none
 from esdctl.transfer.survey import Found, FoundZip, journal_source, source_of, survey
 
 MAX_CHANGES = 3  # of the source while one transfer looks at it

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from esdctl.errors import InputError, StorageError
+from esdctl.storage.atomic import fsync_folder
 from esdctl.storage.disk_errors import guard_disk
+from esdctl.storage.disk_space import free_disk
 from esdctl.storage.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 
 
@@ -55,12 +57,12 @@ class Staging:
             _remove_strays(self.folder, {entry.path for entry in manifest.files})
             write_manifest(self.folder, manifest)
             for folder, _, _ in os.walk(self.folder, topdown=False):
-                sync_folder(Path(folder))
+                fsync_folder(Path(folder))
             shutil.rmtree(self._old, ignore_errors=True)
             if read_manifest_or_none(self.target) is not None:
                 self.target.rename(self._old)
             self.folder.rename(self.target)
-            sync_folder(self.target.parent)
+            fsync_folder(self.target.parent)
             self.discard()
 
     def replace_in_target(self, names: Collection[str]) -> None:
@@ -70,7 +72,7 @@ class Staging:
                 place = self.target / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / name).replace(place)
-                sync_folder(place.parent)
+                fsync_folder(place.parent)
             self.discard()
 
 
@@ -86,14 +88,6 @@ def check_space(target: Path, needed: int) -> None:
             f"{target} needs {needed:,} bytes of disk, {free:,} are free",
             "free some space or choose a folder on another disk with --root",
         )
-
-
-def free_disk(target: Path) -> int:
-    """Free bytes on the disk where ``target`` is or will be."""
-    place = target.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def check_replaceable(target: Path) -> None:
@@ -125,17 +119,6 @@ def read_manifest_or_none(target: Path) -> Manifest | None:
         return read_manifest(target)
     except InputError:
         return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names durable where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some network disks sync no folders
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _remove_strays(staging: Path, listed: Collection[str]) -> None:

@@ -5,11 +5,9 @@ Nothing here fails: what is missing is a finding. Only what every command needs 
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from threading import Thread
 
 import esdctl
@@ -17,6 +15,7 @@ from esdctl.counting import counted
 from esdctl.errors import UsageError
 from esdctl.models.named import POCKET, known_models
 from esdctl.redaction import redacted
+from esdctl.storage.disk_space import existing_folder, free_disk, size_of_folder
 from esdctl.storage.user_cache import cache_folder
 from esdctl.storage.workspace import Workspace
 from esdctl.transfer.options import TransferOptions, options_from_environment
@@ -129,8 +128,7 @@ def _devices() -> Iterator[Finding]:
 
 def _disks(workspace: Workspace) -> Iterator[Finding]:
     for name, folder in (("workspace", workspace.root), ("cache", cache_folder())):
-        place = _existing(folder.absolute())
-        free = shutil.disk_usage(place).free
+        place, free = existing_folder(folder), free_disk(folder)
         advice = "" if free >= _LEAST_FREE else "too little for a full-size model; free some space"
         if not os.access(place, os.W_OK):
             advice = f"{place} is not writable; choose another folder"
@@ -175,7 +173,7 @@ def _probe_hub(options: TransferOptions) -> Finding:
 
 def _caches(workspace: Workspace) -> Iterator[Finding]:
     folder = cache_folder()
-    yield Finding("caches", str(folder), _size(_folder_size(folder)))
+    yield Finding("caches", str(folder), _size(size_of_folder(folder)))
     copies = sorted(workspace.models.glob("**/.*.safetensors"))
     if copies:
         size = sum(copy.lstat().st_size for copy in copies)
@@ -212,16 +210,6 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder that is there."""
-    return next(place for place in (path, *path.parents) if place.is_dir())
-
-
-def _folder_size(folder: Path) -> int:
-    files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
-    return sum(file.lstat().st_size for file in files if file.exists())
 
 
 def _size(count: float) -> str:

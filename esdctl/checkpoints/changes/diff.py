@@ -70,11 +70,6 @@ class Difference:
     only_in_second: tuple[str, ...]
     misshapen: tuple[str, ...]
 
-    @property
-    def is_none(self) -> bool:
-        """Whether the two hold the same values."""
-        return not (self.tensors or self.only_in_first or self.only_in_second or self.misshapen)
-
     def document(self) -> dict[str, object]:
         """As a JSON document; what is not finite is null, since JSON has no such numbers."""
         return {

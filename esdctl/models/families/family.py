@@ -14,6 +14,8 @@ Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "vae", "text_encoder", "text_encoder_2"]
 NameTable = Literal["unet", "vae", "clip", "open_clip"]  # of checkpoints.layouts.key_rows
 UNetNames = Literal["diffusers", "compvis"]
+# A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
+Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Process:
     samplers: frozenset[str]
     only: Mapping[str, tuple[object, ...]]
     unused: Mapping[str, tuple[object, ...]]
-    prediction: Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
+    prediction: Prediction
     latents_side: Mapping[PredictionType, int]
     has_tables: bool
     has_prediction_mark: bool

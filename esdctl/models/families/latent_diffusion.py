@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from esdctl.models.families.family import Config, ModelPart
+from esdctl.models.families.family import Config, ModelPart, Prediction, Process
 from esdctl.models.families.tensor_names import LDM_UNET, LDM_VAE
-from esdctl.settings.prediction import PREDICTION_TYPES
+from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
 
 UNET = ModelPart(
     "diffusers",
@@ -145,6 +145,20 @@ SCHEDULER_UNUSED: Mapping[str, tuple[object, ...]] = {
     "thresholding": (False,),
     "set_alpha_to_one": (False,),
 }
+
+
+def discrete_process(
+    scheduler: Config,
+    prediction: Prediction,
+    latents_side: Mapping[PredictionType, int],
+    has_tables: bool,
+    has_prediction_mark: bool,
+) -> Process:
+    """A variance-preserving process of 1,000 steps; the rest as ``Process`` has it."""
+    return Process(
+        {**scheduler, **NOISE}, SAMPLERS, SCHEDULER_ONLY, SCHEDULER_UNUSED, prediction,
+        latents_side, has_tables, has_prediction_mark,
+    )  # fmt: skip
 
 
 def same_pipelines(pipeline: str) -> frozenset[str]:

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 
-from esdctl.models.families.family import Config, Family, ModelPart, Process, TextEncoder
+from esdctl.models.families.family import Config, Family, ModelPart, TextEncoder
 from esdctl.models.families.latent_diffusion import (
     LATENTS_SCALE,
     NO_SAFETY_CHECKER,
-    NOISE,
-    SAMPLERS,
-    SCHEDULER_ONLY,
-    SCHEDULER_UNUSED,
     TEXT_ONLY,
     UNET,
     VAE,
+    discrete_process,
     same_pipelines,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
@@ -45,17 +42,13 @@ FAMILY = Family(
             "text_encoder", "tokenizer", None, activation="quick_gelu", hidden_state="last"
         ),
     ),
-    process=Process(
+    process=discrete_process(
         scheduler={
             "_class_name": "PNDMScheduler",
-            **NOISE,
             "clip_sample": False,
             "set_alpha_to_one": False,
             "skip_prk_steps": True,
         },
-        samplers=SAMPLERS,
-        only=SCHEDULER_ONLY,
-        unused=SCHEDULER_UNUSED,
         prediction=_prediction,
         latents_side={"epsilon": 64, "v_prediction": 64},
         has_tables=True,

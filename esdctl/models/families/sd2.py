@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 
-from esdctl.models.families.family import Config, Family, ModelPart, Process, TextEncoder
+from esdctl.models.families.family import Config, Family, ModelPart, TextEncoder
 from esdctl.models.families.latent_diffusion import (
     LATENTS_SCALE,
     NO_SAFETY_CHECKER,
-    NOISE,
-    SAMPLERS,
-    SCHEDULER_ONLY,
-    SCHEDULER_UNUSED,
     TEXT_ONLY,
     UNET,
     VAE,
+    discrete_process,
     same_pipelines,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
@@ -60,16 +57,12 @@ FAMILY = Family(
             full_layers={1024: 24},  # ViT-H/14
         ),
     ),
-    process=Process(
+    process=discrete_process(
         scheduler={
             "_class_name": "DDIMScheduler",
-            **NOISE,
             "clip_sample": False,
             "set_alpha_to_one": False,
         },
-        samplers=SAMPLERS,
-        only=SCHEDULER_ONLY,
-        unused=SCHEDULER_UNUSED,
         prediction=_prediction,
         latents_side={"epsilon": 64, "v_prediction": 96},
         has_tables=True,

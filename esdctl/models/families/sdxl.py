@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 
-from esdctl.models.families.family import Config, Family, ModelPart, Process, TextEncoder
+from esdctl.models.families.family import Config, Family, ModelPart, TextEncoder
 from esdctl.models.families.latent_diffusion import (
-    NOISE,
-    SAMPLERS,
-    SCHEDULER_ONLY,
-    SCHEDULER_UNUSED,
     TEXT_ONLY,
     UNET,
     VAE,
+    discrete_process,
     same_pipelines,
 )
 from esdctl.models.families.tensor_names import LDM_BLOCKS, SGM_TEXT_1, SGM_TEXT_2
@@ -62,11 +59,8 @@ FAMILY = Family(
             is_pooled=True,
         ),
     ),
-    process=Process(
-        scheduler={"_class_name": "EulerDiscreteScheduler", **NOISE},
-        samplers=SAMPLERS,
-        only=SCHEDULER_ONLY,
-        unused=SCHEDULER_UNUSED,
+    process=discrete_process(
+        scheduler={"_class_name": "EulerDiscreteScheduler"},
         prediction=_prediction,
         latents_side={"epsilon": 128, "v_prediction": 128},
         has_tables=False,
