@@ -271,7 +271,7 @@ def _unless_stopped(predict: Predict, stop: Event) -> Predict:
 
 
 class _Stopped(Exception):
-    """Nobody waits for the batch any more."""
+    """The batch is no longer wanted."""
 
 
 @torch.inference_mode()

@@ -27,7 +27,7 @@ class HubFile:
     """One file of a repository.
 
     Args:
-        path: below the repository's root, checked by ``zip_rules.check_names``.
+        path: below the repository's root, checked by ``zip.names.check_names``.
         size: in bytes.
         sha256: of a large file; "" when the hub tells none.
         git_sha1: of git's blob, which checks small files; "" when the hub tells none.

@@ -102,7 +102,7 @@ def lora_shapes(file: TensorFile, names: Iterable[str]) -> dict[str, Shape]:
 
 
 def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
-    """Weight of the U-Net -> what of its change (down, up, alpha, diff, diff_b) -> key."""
+    """U-Net weight -> kind of tensor (down, up, alpha, diff, diff_b) -> its key."""
     weights = _weights_of(parameters)
     parts: dict[str, dict[str, str]] = {}
     unread: list[str] = []
@@ -140,7 +140,7 @@ def _refuse_odd_shapes(file: TensorFile, keys: Mapping[str, str]) -> None:
 
 
 def _part_of(key: str) -> tuple[str, str] | None:
-    """The module of a key and what of it: down, up, alpha, diff or diff_b."""
+    """The module that a key names, and the kind of tensor: down, up, alpha, diff or diff_b."""
     processor = _PROCESSOR.fullmatch(key)
     if processor is not None:
         which = {"out": "to_out.0"}.get(processor["which"], f"to_{processor['which']}")

@@ -27,7 +27,7 @@ def read_contents(source: ByteSource, strip: str) -> ZipContents:
         strip: its top folder that is not kept; members outside of it stay where they are.
 
     Raises:
-        IntegrityError: see ``zip_rules``.
+        IntegrityError: see ``zip.rules``.
     """
     total = source.size
     start = max(0, total - TAIL_SIZE)

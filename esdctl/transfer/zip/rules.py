@@ -12,11 +12,11 @@ that, nothing else. Each account of a fact (local header, data descriptor, direc
 Unicode path, both end records) says the same.
 
 **One place.** A name is a relative path that means the same file on every system
-(``zip_names``), and an entry is a plain file or folder: no link, device or label, by whichever of
+(``names``), and an entry is a plain file or folder: no link, device or label, by whichever of
 its attributes or extra fields.
 
 **One cost.** Caps on members (with the folders they imply), on the directory, on unpacked bytes
-and on ratios (``zip_limits``), before a byte is unpacked. Reading takes linear time, and memory
+and on ratios (``limits``), before a byte is unpacked. Reading takes linear time, and memory
 in proportion to the directory.
 
 **Tolerated**, since real writers do it and no reader is misled:
