@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from esdctl.erasing.base_model import find_base
 from esdctl.erasing.concepts import (
     EVERY_NAME,
     FULL_SIZE,
@@ -25,8 +26,8 @@ from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.cpu_cost import cpu_cost_note
-from esdctl.models.named import COMPVIS, default_model, run_path
-from esdctl.models.resolve import Pipeline, resolve_model
+from esdctl.models.named import run_path
+from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter, Silent
 from esdctl.settings.resolve import Resolved, variables_of
 from esdctl.settings.setting import has_effect, setting_of
@@ -92,7 +93,7 @@ def _planned(
     is_unlearn_diff = sources.is_unlearn_diff or (request.is_unlearn_diff_line and is_bare)
     named = request.preset or ("unlearn-diff" if is_unlearn_diff else None)
     _check_words(sources, named)  # before a model is opened, which may take minutes
-    pipeline, notes = _find_model(first, is_unlearn_diff, workspace, reporter)
+    pipeline, notes = find_base(first, is_unlearn_diff, workspace, reporter)
     chosen = named or _preset_of(without_preset, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
@@ -170,42 +171,6 @@ def _more_notes(
             needs = setting_of(TrainConfig, name).needs
             notes.append(f"{name} ({origin}) is not used: it needs {needs}")
     return notes
-
-
-def _find_model(
-    config: TrainConfig, is_unlearn_diff: bool, workspace: Workspace, reporter: Reporter
-) -> tuple[Pipeline, list[str]]:
-    """The base model, and what the user should know about the choice."""
-    notes = []
-    name = _located(config.model, workspace) if config.model else default_model(workspace)
-    if config.model is None:
-        notes.append(f"model: {name} (choose another with --model)")
-    architecture = config.model_config_path
-    if architecture is not None:
-        architecture = Path(_located(str(architecture), workspace))
-        if not architecture.is_file() and not is_unlearn_diff:
-            raise InputError(
-                f"model_config_path {architecture} does not exist",
-                "leave it out; the checkpoint's own tensors say what it is",
-            )
-        if not architecture.is_file():  # unlearn_diff's lies in its own package
-            notes.append(f"{architecture} is not here; the checkpoint's tensors say what it is")
-            architecture = None
-    pipeline = resolve_model(
-        name, workspace, model_config=architecture, prediction_type=config.prediction_type,
-        reporter=reporter,
-    )  # fmt: skip
-    return pipeline, notes
-
-
-def _located(path: str, workspace: Workspace) -> str:
-    """A relative path that is not here is meant below the workspace's root."""
-    if Path(path).exists():
-        return path
-    if Path(path) == Path("models") / COMPVIS:
-        return "compvis"  # unlearn_diff's default; its name knows where to get it
-    below = workspace.root / path
-    return str(below) if "/" in path and below.exists() else path
 
 
 def _settled(
