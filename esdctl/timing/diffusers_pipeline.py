@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 
 from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
+from esdctl.models.quiet_libraries import quiet_libraries
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import Picture
-from esdctl.timing.quiet_libraries import quiet_libraries
 
 
 def diffusers_pipeline(model: StableDiffusion) -> Any:

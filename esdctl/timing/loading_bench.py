@@ -7,6 +7,7 @@ import torch
 
 from esdctl.models.devices import find_device
 from esdctl.models.memory import memory_errors, peak_memory
+from esdctl.models.quiet_libraries import quiet_libraries
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
@@ -14,7 +15,6 @@ from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.isolated import isolated
 from esdctl.timing.measurements import Case, Measurements, measurements
-from esdctl.timing.quiet_libraries import quiet_libraries
 from esdctl.timing.stopwatch import synchronise
 
 TASK = "cases"
