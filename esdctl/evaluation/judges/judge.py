@@ -8,7 +8,7 @@ guidance and what size the pictures are made that it sees.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,24 @@ class Verdict(NamedTuple):
 Classify = Callable[[npt.NDArray[np.uint8]], list[Verdict]]
 
 
+ResizeMode = Literal["bilinear", "bicubic"]
+
+
 class Network(Protocol):
     """A classifier as a differentiable function of its pictures; its own weights are frozen.
 
     Pictures are (B, 3, H, W) in 0..1, of any size.
     """
+
+    @property
+    def side(self) -> int:
+        """Of the square that pictures are resized to, in pixels."""
+        ...
+
+    @property
+    def mode(self) -> ResizeMode:
+        """How they are resized, where they have another size."""
+        ...
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
         """What the heads see: (B, F)."""
@@ -153,7 +166,7 @@ def features_of(
     return network.features(batch.to(device)).cpu()
 
 
-def resized(pictures: torch.Tensor, side: int, mode: str) -> torch.Tensor:
+def resized(pictures: torch.Tensor, side: int, mode: ResizeMode) -> torch.Tensor:
     """Pictures (B, 3, H, W) in 0..1 to (B, 3, side, side), differentiably, without a crop.
 
     Antialiased as Pillow does it, so that it differs from what a judge sees by rounding, and where
@@ -162,7 +175,7 @@ def resized(pictures: torch.Tensor, side: int, mode: str) -> torch.Tensor:
     Args:
         pictures: the pictures.
         side: in pixels; pictures of this size are left as they are.
-        mode: ``bilinear`` or ``bicubic``.
+        mode: the filter.
     """
     if pictures.shape[2:] == (side, side):
         return pictures

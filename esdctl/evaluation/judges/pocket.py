@@ -16,6 +16,7 @@ from esdctl.errors import InputError
 from esdctl.evaluation.judges.judge import (
     Classify,
     Judge,
+    ResizeMode,
     SamplingRecipe,
     Verdict,
     resized,
@@ -130,6 +131,8 @@ class PocketNetwork:
     """The classifier as a differentiable function of pictures (B, 3, H, W) in 0..1."""
 
     model: PocketClassifier
+    side: int = SIDE
+    mode: ResizeMode = "bicubic"
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
         """Means and maxima of the last maps, (B, 320)."""
@@ -141,7 +144,7 @@ class PocketNetwork:
         return style_logits, object_logits
 
     def _sized(self, pictures: torch.Tensor) -> torch.Tensor:
-        return resized(pictures, SIDE, "bicubic") * 2 - 1  # (B, 3, 128, 128) in -1..1
+        return resized(pictures, self.side, self.mode) * 2 - 1  # (B, 3, 128, 128) in -1..1
 
 
 def open_pocket(path: Path) -> PocketFile:

@@ -27,6 +27,7 @@ from esdctl.errors import InputError
 from esdctl.evaluation.judges.judge import (
     Classify,
     Judge,
+    ResizeMode,
     SamplingRecipe,
     Verdict,
     resized,
@@ -113,16 +114,26 @@ class Style50Network:
 
     see_style: VisionTransformer
     see_object: VisionTransformer
+    mode: ResizeMode = "bilinear"
+
+    @property
+    def side(self) -> int:
+        """Of what the style transformer sees; 224 in the benchmark, for both."""
+        return self.see_style.side
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
         """The normalised class tokens of both, (B, 2 x width): style's, then object's."""
-        both = [see.features(_sized(pictures, see.side)) for see in self._both]
+        both = [see.features(self._sized(pictures, see.side)) for see in self._both]
         return torch.cat(both, dim=1)
 
     def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Style logits (B, 51) and object logits (B, 20)."""
-        style_logits, object_logits = (see(_sized(pictures, see.side)) for see in self._both)
+        style_logits, object_logits = (see(self._sized(pictures, see.side)) for see in self._both)
         return style_logits, object_logits
+
+    def _sized(self, pictures: torch.Tensor, side: int) -> torch.Tensor:
+        """What ``_as_input`` gives, differentiably."""
+        return resized(pictures, side, self.mode) * 2 - 1
 
     @property
     def _both(self) -> tuple[VisionTransformer, VisionTransformer]:
@@ -254,11 +265,6 @@ def _as_input(pictures: npt.NDArray[np.uint8], side: int) -> torch.Tensor:
         for picture in pictures
     ]
     return torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _sized(pictures: torch.Tensor, side: int) -> torch.Tensor:
-    """Pictures (B, 3, H, W) in 0..1 to what ``_as_input`` gives, differentiably."""
-    return resized(pictures, side, "bilinear") * 2 - 1
 
 
 def _shown(shape: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from esdctl.evaluation.judges.judge import Classifier, Network, features_of, resized
+from esdctl.evaluation.judges.judge import Classifier, Network, ResizeMode, features_of, resized
 from esdctl.evaluation.judges.pocket import PocketClassifier, open_pocket, save_classifier
 from esdctl.evaluation.judges.style50 import open_style50
 from esdctl.progress import Silent
@@ -79,7 +79,7 @@ def test_pictures_of_another_size_get_the_same_names(judge: tuple[Classifier, in
 )
 @pytest.mark.parametrize("shape", [(200, 131), (40, 90)], ids=["smaller", "larger"])
 def test_pictures_are_resized_as_pillow_does_but_for_rounding(
-    mode: str, pillows: Image.Resampling, shape: tuple[int, int]
+    mode: ResizeMode, pillows: Image.Resampling, shape: tuple[int, int]
 ) -> None:
     # Not up to black and white, which Pillow clips what overshoots to, in each direction.
     noise = np.random.default_rng(0).integers(64, 192, (2, *shape, 3), dtype=np.uint8)

@@ -55,8 +55,9 @@ class ImageClassifier:
 
         quiet_libraries()
         try:
+            # Pillow's backend everywhere: torchvision's resizes a little otherwise.
             prepare = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-                self.folder, local_files_only=True, trust_remote_code=False
+                self.folder, local_files_only=True, trust_remote_code=False, backend="pil"
             )
             model, report = AutoModelForImageClassification.from_pretrained(
                 self.folder,
