@@ -61,7 +61,7 @@ def prepared(pictures: np.ndarray) -> torch.Tensor:
     for picture in pictures:
         image = Image.fromarray(picture)
         shorter = min(image.size)
-        width, height = (round(side * SIDE / shorter) for side in image.size)
+        width, height = (side * SIDE // shorter for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - SIDE) // 2, (height - SIDE) // 2
         rows.append(np.asarray(image.crop((left, top, left + SIDE, top + SIDE))))

@@ -30,8 +30,9 @@ def gaussian(count: int, mean: torch.Tensor, covariance: torch.Tensor) -> torch.
     rows = torch.randn(count, len(mean), generator=random, dtype=torch.float64)
     rows = rows - rows.mean(0)
     factor = torch.linalg.cholesky(torch.cov(rows.T))
-    white: torch.Tensor = torch.linalg.solve_triangular(factor, rows.T, upper=False).T
-    return white @ torch.linalg.cholesky(covariance).T + mean
+    white = torch.linalg.solve_triangular(factor, rows.T, upper=False).T
+    shaped: torch.Tensor = white @ torch.linalg.cholesky(covariance).T + mean
+    return shaped
 
 
 def test_fid_of_two_gaussians_is_the_closed_form() -> None:
