@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from esdctl.catalog.entries import Entry, read_entries
 from esdctl.errors import InputError, UsageError
@@ -41,6 +42,19 @@ class ZipSource:
 
 
 @dataclass(frozen=True)
+class FileSource:
+    """One file; its ``sha256``, or "" where only the server's first answer is known."""
+
+    url: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """Under which it is kept: the last part of its address."""
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class TreeSource:
     """The files of a hub repository; ``include`` holds globs, none means every file."""
 
@@ -48,6 +62,9 @@ class TreeSource:
     repo_type: Literal["model", "dataset"]
     revision: str = "main"
     include: tuple[str, ...] = ()
+
+
+Source = ZipSource | FileSource | TreeSource
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Artifact:
     name: str
     kind: Literal["model", "dataset"]
     variant: Literal["sample", "full", ""]
-    source: ZipSource | TreeSource
+    source: Source
     folder: str
     must_contain: tuple[str, ...]
     about: str
@@ -82,7 +99,7 @@ class Artifact:
     @property
     def address(self) -> str:
         """Where it comes from, in one word."""
-        if isinstance(self.source, ZipSource):
+        if not isinstance(self.source, TreeSource):
             return self.source.url
         return f"{self.source.repo} ({self.source.repo_type})"
 
@@ -186,10 +203,12 @@ def _read(path: Path) -> tuple[Artifact, ...]:
     )
 
 
-def _source(entry: Entry) -> ZipSource | TreeSource:
+def _source(entry: Entry) -> Source:
     if entry.tree is not None:
         return TreeSource(**entry.tree.model_dump())
-    assert entry.zip is not None  # an entry has one of the two
+    if entry.file is not None:
+        return FileSource(entry.file.url, entry.file.sha256)
+    assert entry.zip is not None  # an entry has one of the three
     return ZipSource(entry.zip.url, entry.zip.strip)
 
 

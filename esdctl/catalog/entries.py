@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from esdctl.errors import InputError
@@ -15,6 +15,12 @@ def _address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address that begins with https:// or http://")
+    return url
+
+
+def _file_address(url: str) -> str:
+    if not urlsplit(_address(url)).path.rpartition("/")[2]:
+        raise ValueError("must end with a file's name")
     return url
 
 
@@ -56,6 +62,13 @@ class ZipEntry(_Strict):
     strip: RelativePath | Literal[""] = ""
 
 
+class FileEntry(_Strict):
+    """One file's address; it keeps the address's last name."""
+
+    url: Annotated[str, AfterValidator(_file_address)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+
 class TreeEntry(_Strict):
     """A hub repository."""
 
@@ -66,7 +79,7 @@ class TreeEntry(_Strict):
 
 
 class Entry(_Strict):
-    """One artifact; exactly one of ``zip`` and ``tree``."""
+    """One artifact; exactly one of ``zip``, ``file`` and ``tree``."""
 
     name: Name
     kind: Literal["model", "dataset"]
@@ -74,14 +87,15 @@ class Entry(_Strict):
     variant: Literal["sample", "full", ""] = ""
     aliases: tuple[Name, ...] = ()
     zip: ZipEntry | None = None
+    file: FileEntry | None = None
     tree: TreeEntry | None = None
     must_contain: tuple[RelativePath, ...] = ()
     about: str = ""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Entry":
-        if (self.zip is None) == (self.tree is None):
-            raise ValueError("must have one source, either zip or tree")
+        if sum(source is not None for source in (self.zip, self.file, self.tree)) != 1:
+            raise ValueError("must have one source, either zip, file or tree")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from esdctl.catalog.artifacts import Artifact, TreeSource, ZipSource
+from esdctl.catalog.artifacts import Artifact, FileSource, TreeSource, ZipSource
 from esdctl.errors import IntegrityError, NetworkError
 from esdctl.redaction import redacted
 from esdctl.storage.manifest import MANIFEST_NAME
@@ -30,7 +30,7 @@ class FoundZip:
 
 @dataclass(frozen=True)
 class FoundTree:
-    """Files of a repository at one commit."""
+    """Files of a repository at one commit, or a single file."""
 
     revision: str
     files: tuple[WantedFile, ...]
@@ -53,6 +53,8 @@ def survey(http: Http, artifact: Artifact, revision: str = "") -> Found:
     """
     if isinstance(artifact.source, ZipSource):
         return _survey_zip(http, artifact, artifact.source)
+    if isinstance(artifact.source, FileSource):
+        return _survey_file(http, artifact, artifact.source)
     source = replace(artifact.source, revision=revision) if revision else artifact.source
     return _survey_tree(http, artifact, source)
 
@@ -69,7 +71,7 @@ def check_contents(artifact: Artifact, contents: ZipContents) -> None:
 def source_of(artifact: Artifact) -> str:
     """What is fetched, in words that differ when another thing would be; without its secrets."""
     source = artifact.source
-    if isinstance(source, ZipSource):
+    if not isinstance(source, TreeSource):
         return redacted(source.url, {})
     words = [artifact.address]
     if source.revision != "main":
@@ -109,6 +111,19 @@ def _survey_zip(http: Http, artifact: Artifact, source: ZipSource) -> FoundZip:
         return FoundZip(url, replace(facts, has_ranges=False), None)
     check_contents(artifact, contents)
     return FoundZip(url, facts, contents)
+
+
+def _survey_file(http: Http, artifact: Artifact, source: FileSource) -> FoundTree:
+    url = at_endpoint(http.options.endpoint, source.url)
+    facts = probe_file(http, url)
+    if source.sha256 and facts.sha256 not in ("", source.sha256):
+        raise IntegrityError(
+            f"{shown_address(source.url)} has the sha256 {facts.sha256}, not {source.sha256}",
+            "its publisher changed it, or something between did; nothing was kept",
+        )
+    known = replace(facts, sha256=source.sha256 or facts.sha256)
+    _check_names(artifact, {source.name})
+    return FoundTree(known.sha256 or known.revision, (WantedFile(source.name, url, known),))
 
 
 def _survey_tree(http: Http, artifact: Artifact, source: TreeSource) -> FoundTree:

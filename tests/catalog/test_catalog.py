@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.catalog.artifacts import TreeSource, ZipSource, hub_artifact, load_catalog
+from esdctl.catalog.artifacts import (
+    FileSource,
+    TreeSource,
+    ZipSource,
+    hub_artifact,
+    load_catalog,
+)
 from esdctl.errors import InputError, UsageError
+from esdctl.evaluation.encoders import inception, lpips
 
 HUB = "https://huggingface.co/"
 MINE = """
@@ -52,6 +59,29 @@ def test_full_data_sets_are_trees(name: str, repo: str, folder: str) -> None:
     artifact = load_catalog(None).find(name, "full")
     assert artifact.source == TreeSource(repo, "dataset")
     assert artifact.folder == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "digest_begins"),
+    [
+        ("inception", inception.FILE, "6726825d"),
+        ("alexnet", lpips.FILE, "7be5be79"),
+    ],
+)
+def test_weights_for_fidelity_are_files_whose_names_begin_their_digests(
+    name: str, path: Path, digest_begins: str
+) -> None:
+    artifact = load_catalog(None).find(name)
+    assert isinstance(artifact.source, FileSource)
+    assert artifact.source.sha256.startswith(digest_begins)
+    assert f"-{digest_begins}." in artifact.source.name
+    assert Path(artifact.folder, artifact.source.name) == Path("models") / path
+
+
+def test_inception_is_read_only_if_it_is_the_catalogues() -> None:
+    source = load_catalog(None).find("inception").source
+    assert isinstance(source, FileSource)
+    assert source.sha256 == inception.SHA256
 
 
 @pytest.mark.parametrize("alias", ["quick-canvas", "unlearncanvas", "unlearn_canvas"])
@@ -131,6 +161,11 @@ def test_a_users_entries_come_after_ours(tmp_path: Path) -> None:
         ("kind: model", "kind: judge", "mine, kind: input should be 'model' or 'dataset'"),
         ("kind: model", "kind: model\n    size: 3", "mine, size: extra inputs are not permitted"),
         ("strip: top}", "strip: top}\n    tree: {repo: a, repo_type: model}", "mine: must have"),
+        ("strip: top}", "strip: top}\n    file: {url: 'https://a.b/c'}", "zip, file or tree"),
+        ("zip: {url: \"https://example.org/mine.zip\", strip: top}",
+         "file: {url: 'https://a.b/c', sha256: 12ab}", "mine, file.sha256: string should match"),
+        ("zip: {url: \"https://example.org/mine.zip\", strip: top}",
+         "file: {url: 'https://a.b/'}", "mine, file.url: must end with a file's name"),
         ("- name: mine", "- 3\n  - name: mine", "entry 1: input should be"),
         ("artifacts:", "things:", "artifacts: field required"),
     ],
