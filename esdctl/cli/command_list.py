@@ -50,7 +50,8 @@ ENTRIES = {
     "export": Entry("Write a complete model, a delta or a LoRA; print its path.", _MODELS),
     "guide": Entry("Read about a topic; without one, list the topics.", _MORE),
     "doctor": Entry(
-        "Tell versions, devices, disk, hub, caches, extras and models, and what is missing.", _MORE
+        "Tell versions, devices, disk, hub, caches, extras, models, judges, and what is missing.",
+        _MORE,
     ),
     "config": Entry("Explain a settings file, or bring it up to date.", _MORE, "app"),
     "bench": Entry(

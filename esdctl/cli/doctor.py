@@ -9,15 +9,19 @@ from esdctl.errors import CheckFailed
 
 
 def doctor(root: RootOption = None, json: JsonOption = False) -> None:
-    """Tell versions, devices, disk, hub, caches, extras and models, and what is missing.
+    """Tell versions, devices, disk, hub, caches, extras, models, judges, and what is missing.
 
     Exit 1 if something is broken that every command needs; what is merely absent is no fault. A
     token is told to be there, never shown.
     """
+    from esdctl.evaluation.usable import usable_judges
     from esdctl.storage.workspace import find_workspace
-    from esdctl.verification.installation import examine
+    from esdctl.verification.installation import Finding, examine
 
-    findings = examine(find_workspace(root), os.environ)
+    workspace = find_workspace(root)
+    findings = examine(workspace, os.environ)
+    for judge in usable_judges(workspace.models):
+        findings.append(Finding("judges", judge.name, judge.found, judge.advice))
     if json:
         print_json([finding.document() for finding in findings])
     else:

@@ -40,7 +40,7 @@ class Finding:
     """One line of the report.
 
     Args:
-        group: versions, devices, disk, hub, caches, extras or models.
+        group: versions, devices, disk, hub, caches, extras, models or judges.
         name: what was looked at.
         found: what it is.
         advice: what to do, where something is missing; "" else.

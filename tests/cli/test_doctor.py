@@ -1,11 +1,14 @@
 """``esdctl doctor`` tells what is here and what is missing, quickly, also without a network."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.evaluation.judges.detectors import nudenet
 from esdctl.verification import installation
 
 
@@ -63,3 +66,30 @@ def test_copies_of_checkpoints_are_told_with_their_size(
     found = report(tmp_path, capsys)
     assert found["caches/copies of checkpoints"]["found"] == "1, 2.0 MB"
     assert "HF_HUB_OFFLINE" in found["hub/http://127.0.0.1:9"]["found"]
+
+
+def test_judges_are_told_with_what_is_missing_for_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = report(tmp_path, capsys)
+    assert found["judges/pocket"] == found["judges/pocket"] | {"found": "here", "advice": ""}
+    assert "style50_cls.pth into" in found["judges/style50"]["advice"]
+    assert found["judges/nudenet"]["found"].startswith("3.")
+    assert found["judges/CLIP score by clip-vit-l-14"]["advice"] == (
+        "esdctl download clip-vit-l-14"
+    )
+    assert found["judges/LPIPS"]["advice"] == "esdctl download alexnet"
+    monkeypatch.setattr(nudenet, "find_spec", lambda name: None)
+    found = report(tmp_path, capsys)
+    assert found["judges/nudenet"]["advice"] == "pip install 'esdctl[nudenet]'"
+    assert not found["judges/nudenet"]["is_broken"]
+
+
+def test_looking_for_judges_loads_no_library_of_theirs(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from esdctl.evaluation.usable import usable_judges;"
+        f"list(usable_judges(Path({str(tmp_path)!r})));"
+        "print([n for n in ('nudenet', 'onnxruntime', 'cv2', 'torchmetrics') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,7 +13,6 @@ import torch
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError
 from esdctl.evaluation.encoders.encoder import Encode
-from esdctl.models.quiet_libraries import quiet_libraries
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
 
@@ -73,6 +72,8 @@ class ClipFolder:
             InputError, IntegrityError: as ``load``; or there is no tokenizer.
         """
         from transformers import AutoImageProcessor, CLIPTokenizer
+
+        from esdctl.models.quiet_libraries import quiet_libraries
 
         quiet_libraries()
         model = self._model(reporter).to(device)

@@ -13,7 +13,6 @@ import torch
 
 from esdctl.errors import InputError
 from esdctl.evaluation.judges.detector import FOLDER_PREFIX, Detect, Pixels, Sighting
-from esdctl.models.quiet_libraries import quiet_libraries
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
 
@@ -52,6 +51,8 @@ class ImageClassifier:
             InputError: they are damaged, do not fit the configuration, or need code of their own.
         """
         from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+        from esdctl.models.quiet_libraries import quiet_libraries
 
         quiet_libraries()
         try:
