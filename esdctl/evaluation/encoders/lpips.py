@@ -4,7 +4,7 @@ The features are torchvision's AlexNet (a file that ``esdctl download alexnet`` 
 weights of its channels, LPIPS version 0.1, come with torchmetrics. torchvision is not needed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,8 @@ from torch import nn
 
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError
+from esdctl.evaluation.judges.detector import read_picture
+from esdctl.evaluation.metrics.fidelity import lpips_input
 from esdctl.progress import Reporter
 from esdctl.storage.digest import sha256_files
 
@@ -102,6 +104,41 @@ class Lpips:
             return total.cpu()
 
         return distance
+
+
+def distances_of_files(
+    lpips: Lpips,
+    pairs: Sequence[tuple[Path, Path]],
+    device: torch.device,
+    reporter: Reporter,
+    batch: int = 32,
+) -> torch.Tensor:
+    """Distances (N,) of stored pictures, such as a prompt's before and after on the same noise.
+
+    Args:
+        lpips: the files.
+        pairs: of pictures, of any sizes; each is resized to 64 pixels, as ESD has it.
+        device: where to compute.
+        reporter: told of each batch.
+        batch: at most so many pairs at once.
+
+    Raises:
+        InputError: a file is no picture; or as ``Lpips.load``.
+        IntegrityError: as ``Lpips.load``.
+    """
+    task = "LPIPS"
+    distance = lpips.load(device, reporter)
+    reporter.started(task, len(pairs), "pairs")
+    found = []
+    for start in range(0, len(pairs), batch):
+        some = pairs[start : start + batch]
+        left, right = (
+            lpips_input(read_picture(pair[side]) for pair in some).to(device) for side in (0, 1)
+        )
+        found.append(distance(left, right))
+        reporter.advanced(task, start + len(some))
+    reporter.finished(task)
+    return torch.cat(found) if found else torch.zeros(0)
 
 
 def open_lpips(models: Path) -> Lpips:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchmetrics.functional.image import lpips as library
 
 from esdctl.errors import EsdctlError, InputError
-from esdctl.evaluation.encoders.lpips import FILE, open_lpips
+from esdctl.evaluation.encoders.lpips import FILE, distances_of_files, open_lpips
+from esdctl.evaluation.metrics.fidelity import lpips_figure
 from esdctl.progress import Silent
 
 CPU = torch.device("cpu")
@@ -58,6 +61,25 @@ def test_a_picture_is_at_no_distance_from_itself_and_nearer_to_its_like(models: 
     assert float(distance(picture, picture)) == pytest.approx(0, abs=1e-7)
     near, far = (float(distance(picture, picture + s * noise)) for s in (0.1, 0.5))
     assert 0 < near < far
+
+
+def test_files_are_compared_in_pairs_at_64_pixels(models: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (80, 100, 3), dtype=np.uint8) for _ in range(4)]
+    files = [tmp_path / f"{place}.png" for place in range(4)]
+    for file, picture in zip(files, pictures, strict=True):
+        Image.fromarray(picture).save(file)
+    pairs = [(files[0], files[1]), (files[2], files[2]), (files[2], files[3])]
+    found = distances_of_files(open_lpips(models), pairs, CPU, Silent(), batch=2)
+    small = [Image.fromarray(each).resize((64, 64), Image.Resampling.BICUBIC) for each in pictures]
+    batch = torch.from_numpy(np.stack([np.asarray(each) for each in small])).permute(0, 3, 1, 2)
+    batch = batch.float() / 127.5 - 1
+    distance = open_lpips(models).load(CPU, Silent())
+    assert found.tolist() == pytest.approx(
+        distance(batch[[0, 2, 2]], batch[[1, 2, 3]]).tolist(), rel=1e-4
+    )
+    assert found[1] == 0
+    assert lpips_figure(found, "AlexNet").n == 3
 
 
 def test_its_digest_is_of_both_files(models: Path) -> None:
