@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -99,12 +99,10 @@ class RemoteFile:
             self._http.budget.pace()
             began = time.monotonic()
             try:
-                with self._open(position, end) as answer:
-                    for chunk in answer.chunks:
-                        self._check_room(len(chunk), end - position)
+                with closing(self._once(position, end)) as chunks:
+                    for chunk in chunks:
                         position += len(chunk)
                         yield chunk
-                self._check_end(position, end)
             except Transient as failure:
                 refusals = refusals + 1 if isinstance(failure, Expired) else 0
                 if refusals > MAX_REFUSALS:
@@ -122,19 +120,28 @@ class RemoteFile:
             self._http.budget.pace()
             began = time.monotonic()
             restart()
-            position = 0
             try:
-                with self._open(0, self.size) as answer:
-                    for chunk in answer.chunks:
-                        self._check_room(len(chunk), self.size - position)
-                        position += len(chunk)
-                        yield chunk
-                self._check_end(position, self.size)
+                with closing(self._once(0, self.size)) as chunks:
+                    yield from chunks
             except Transient as failure:
                 self._http.budget.spend(failure, began)
             else:
                 self._http.budget.made_progress()
                 return
+
+    def _once(self, start: int, end: int) -> Generator[bytes, None, None]:
+        """The bytes of one request; Transient where they are not all that was asked for."""
+        position = start
+        with self._open(start, end) as answer:
+            for chunk in answer.chunks:
+                position += len(chunk)
+                if position > end:
+                    raise Transient(shown_address(self._url), "more bytes came than were asked for")
+                yield chunk
+        if position < end:
+            raise Transient(
+                shown_address(self._url), f"the body ended {end - position} bytes early"
+            )
 
     @contextmanager
     def _open(self, start: int, end: int) -> Iterator[Answer]:
@@ -182,16 +189,6 @@ class RemoteFile:
             raise Transient(place, f"Content-Range is {text!r}, bytes {start}-{end - 1} were asked")
         if found.group(3) not in ("*", str(self.size)):
             raise SourceChanged(place)
-
-    def _check_room(self, arrived: int, left: int) -> None:
-        if arrived > left:
-            raise Transient(shown_address(self._url), "more bytes came than were asked for")
-
-    def _check_end(self, position: int, end: int) -> None:
-        if position < end:
-            raise Transient(
-                shown_address(self._url), f"the body ended {end - position} bytes early"
-            )
 
     def _address(self) -> str:
         with self._lock:

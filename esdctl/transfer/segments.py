@@ -25,7 +25,7 @@ TRIES = 2  # of an interval whose bytes were wrong
 
 
 class ByteSource(Protocol):
-    """A file at a server, or a one on the disk."""
+    """A file at a server, or one on the disk."""
 
     size: int
 
