@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,7 +177,8 @@ def _show_config(plan: "ErasePlan", json: bool) -> None:
         return print_json({"preset": plan.preset.name, "note": plan.preset.note, "settings": rows})
     width = max(len(key) for key in values)
     for key, value in values.items():
-        print_line(f"{key:<{width}}  {value!s:<24}  {plan.origins[key]}".rstrip())
+        written = value if isinstance(value, str) else dumps(value, ensure_ascii=False)  # as YAML
+        print_line(f"{key:<{width}}  {written:<24}  {plan.origins[key]}".rstrip())
     if plan.preset.note:
         print_line(f"note: {plan.preset.note}")
 

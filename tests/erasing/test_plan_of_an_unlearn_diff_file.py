@@ -135,6 +135,7 @@ def test_flags_cover_the_file_in_either_spelling(
     assert run(["train", "--config_path", str(file), *given, "--show-config"]) == 0
     shown = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert (shown["concept"], shown["lr"]) == ("Rust", "5e-05")
+    assert (shown["retain_all"], shown["until"]) == ("false", "null")  # as YAML has them
 
 
 def test_a_model_config_that_lies_elsewhere_is_told_and_does_not_matter(
