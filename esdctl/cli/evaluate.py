@@ -1,6 +1,7 @@
-"""``esdctl evaluate``: what an erasure took, and what it left, as the classifier sees it."""
+"""``esdctl evaluate``: what an erasure took, and what it left, under a protocol."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,22 +26,36 @@ from esdctl.cli.options import (
     OutputOption,
     QuietOption,
     RootOption,
-    SchedulerOption,
 )
-from esdctl.cli.output import print_document, print_json, print_path
-from esdctl.cli.terminal import reporting, show_table
-from esdctl.storage.workspace import find_workspace
+from esdctl.cli.output import print_document, print_json, print_line, print_path
+from esdctl.cli.terminal import reporting
+from esdctl.errors import UsageError
+from esdctl.storage.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.evaluation.evaluate import EvaluationReport
-    from esdctl.evaluation.metrics.intervals import Percent
+    from esdctl.evaluation.evaluate import Execution
+    from esdctl.evaluation.evaluation_report import EvaluationReport
+    from esdctl.evaluation.given_pictures import GivenPictures
     from esdctl.evaluation.plan import EvaluationPlan, Request
+    from esdctl.models.resolve import Pipeline
+    from esdctl.progress import Reporter
     from esdctl.sampling.plan import BatchSize
 
+PICTURES_OF_OTHERS = "Pictures that are there already"  # headings of the help
+STAGE_BY_STAGE = "Stages"
 
 RunOption = Annotated[
-    str, typer.Option("--model", metavar="RUN|NAME|PATH", help="An erased model, or a base.")
+    str | None, typer.Option("--model", metavar="RUN|NAME|PATH", help="An erased model, or a base.")
 ]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME|FILE",
+        help="What is asked for, who judges, what counts; else the one that suits the judge.",
+    ),
+]
+ListOption = Annotated[bool, typer.Option("--list", help="List the protocols and stop.")]
 ConceptOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,24 +67,38 @@ SeedsOption = Annotated[
     typer.Option(
         "--seeds",
         metavar="LIST",
-        help="188,288 or 0-9; a picture a cell each. Default 188; UnlearnCanvas runs "
-        "188,288,588,688,888.",
+        help="188,288 or 0-9; each prompt is sampled with each. Default: the protocol's.",
     ),
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", help="Of the scheduler, 1 to 1000. Default 25; 100 under style50."),
+    typer.Option("--steps", help="Of the scheduler, 1 to 1000. Default: the protocol's."),
 ]
 GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", help="Guidance scale. Default 3; 9 under style50.")
+    float | None, typer.Option("--guidance", help="Guidance scale. Default: the protocol's.")
 ]
-ClassifierOption = Annotated[
+SchedulerOption = Annotated[
     str | None,
     typer.Option(
-        "--classifier",
-        metavar="pocket|style50",
-        help="Who judges: the model's own, else UnlearnCanvas's in models/classifiers.",
+        "--scheduler", metavar="NAME", help="ddim, dpmsolver++ or unipc. Default: the protocol's."
     ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        "--classifier",
+        metavar="NAME[,NAME]",
+        help="Who judges, side by side: pocket, style50; nudenet, opennsfw, "
+        "image-classifier:FOLDER, module:function.",
+    ),
+]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="In place of the protocol's rows of prompts."),
+]
+FirstOption = Annotated[
+    int | None, typer.Option("--first", min=1, metavar="N", help="The first N rows of prompts.")
 ]
 MinUaOption = Annotated[
     float | None, typer.Option("--min-ua", help="Exit 1 if UA, in percent, is below.")
@@ -82,20 +111,63 @@ MinCraOption = Annotated[
     float | None,
     typer.Option("--min-cra", help="Exit 1 if CRA, in percent of the base's, is below."),
 ]
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-pictures",
+        help="Keep the pictures, so that another judge sees the same.",
+        rich_help_panel=STAGE_BY_STAGE,
+    ),
+]
+StagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stages",
+        metavar="sample,judge,figures",
+        help="Run these alone; `sample` keeps pictures, `figures` makes and judges none.",
+        rich_help_panel=STAGE_BY_STAGE,
+    ),
+]
+PicturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pictures",
+        metavar="FOLDER",
+        help="Judge these, whatever made them; file names, a CSV or JSONL tell their prompts.",
+        rich_help_panel=PICTURES_OF_OTHERS,
+    ),
+]
+BasePicturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--base-pictures",
+        metavar="FOLDER",
+        help="The base's of the same prompts and seeds, to compare with.",
+        rich_help_panel=PICTURES_OF_OTHERS,
+    ),
+]
 
 
 def evaluate(
-    model: RunOption,
+    model: RunOption = None,
     base: BaseModelOption = None,
     concept: ConceptOption = None,
+    protocol: ProtocolOption = None,
+    show_list: ListOption = False,
     seeds: SeedsOption = None,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
-    scheduler: SchedulerOption = "ddim",
+    scheduler: SchedulerOption = None,
     batch_size: BatchSizeOption = "8",
     styles: StylesOption = None,
     objects: ObjectsOption = None,
-    classifier: ClassifierOption = None,
+    prompts: PromptsOption = None,
+    first: FirstOption = None,
+    judge: JudgeOption = None,
+    keep_pictures: KeepOption = False,
+    stages: StagesOption = None,
+    pictures: PicturesOption = None,
+    base_pictures: BasePicturesOption = None,
     layout: LayoutOption = None,
     min_ua: MinUaOption = None,
     min_ira: MinIraOption = None,
@@ -108,60 +180,160 @@ def evaluate(
     dry_run: DryRunOption = False,
     estimate: EstimateOption = True,
 ) -> None:
-    """Measure UA, IRA and CRA of an erased model beside its base.
+    """Measure what an erasure took and what it left, beside the base, under a protocol.
 
-    Samples styles x objects with "A {object} image in {style} style." from both, and classifies
-    the pictures. Prints the path of the erased model's predictions, or the report with --json.
-    Predictions are kept in outputs/evaluations (or --output) and used again, the base's for every
-    model that was erased from it.
+    Samples the protocol's pictures from both models and lets the judges see them. Under `pocket`
+    and `unlearn-canvas` that gives UA, IRA and CRA, under `i2p-...` detections, under `fidelity`
+    distances from the base's pictures. Prints the path of the figures, or the figures with --json.
+    Rows are kept in outputs/evaluations (or --output) and used again, the base's for every model
+    that was erased from it.
 
     A model with a classifier of its own (pocket, and what is erased from it) is judged by that;
-    any other by UnlearnCanvas's style50.pth and style50_cls.pth in models/classifiers, with 100
-    steps, guidance 9 and 512 pixels: 1,020 pictures a seed.
+    any other by UnlearnCanvas's style50.pth and style50_cls.pth in models/classifiers. See
+    `esdctl guide evaluation`.
 
     With --layout, the pictures are kept in outputs/unlearn-canvas (or --output) as the benchmark's
     scripts keep theirs, as JPEG, and are judged as they are stored.
     """
     began = time.perf_counter()
-    from esdctl.evaluation.evaluate import evaluate as run_evaluation
-    from esdctl.evaluation.plan import plan_evaluation
+    if show_list:
+        return _list(json)
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
-    from esdctl.models.devices import find_device
-    from esdctl.models.resolve import resolve_model
     from esdctl.sampling.plan import parse_batch_size
 
-    workspace = find_workspace(root)
+    if model is None and pictures is None:
+        raise UsageError("nothing to evaluate", "give --model, or --pictures FOLDER")
+    workspace, at_once = find_workspace(root), parse_batch_size(batch_size)
     has_layout = is_layout(layout)
     request = _request(
-        concept or [], seeds, steps, guidance, styles, objects, scheduler, classifier, has_layout
+        concept or [], seeds, steps, guidance, styles, objects, scheduler, judge, has_layout
     )
-    at_once = parse_batch_size(batch_size)
+    request = replace(request, protocol=protocol, prompts=prompts, first=first)
     with reporting(quiet) as reporter:
-        pipeline = resolve_model(model, workspace, base=base, reporter=reporter)
-        plan = plan_evaluation(pipeline, request, workspace.models)
+        pipeline = _resolve(model or "pocket", base, workspace, reporter)
+        plan, given = _plan(pipeline, request, pictures, base_pictures, workspace)
     thresholds = Thresholds(min_ua, min_ira, min_cra)
-    check_thresholds_apply(thresholds, plan)
+    check_thresholds_apply(thresholds, plan, len(given) == 2 if given else None)
     folder = output or workspace.outputs / "evaluations"
     if dry_run:
         document = {"folder": str(folder), **plan.document()}
-        if estimate:
+        if estimate and not given:
             document["estimate"] = _estimate(plan, folder, at_once, device, began, quiet)
         return print_document(document, json)
-    with reporting(quiet) as reporter:
-        for note in pipeline.files.architecture.notes:
-            reporter.notice(note)
-        pictures = (output or workspace.outputs / LAYOUT) if has_layout else None
-        report = run_evaluation(plan, folder, find_device(device), at_once, reporter, pictures)
-    _tell(report, json, quiet)
-    check_thresholds(thresholds, report)
+    kept = (output or workspace.outputs / LAYOUT) if has_layout else None
+    execution = _execution(folder, device, at_once, stages, keep_pictures, kept, given)
+    reports = _run(plan, execution, quiet)
+    _tell(plan, execution, reports, json, quiet)
+    for report in reports:
+        check_thresholds(thresholds, report)
 
 
-def _tell(report: "EvaluationReport", json: bool, quiet: bool) -> None:
-    if not quiet:
-        _show(report)
+def _list(json: bool) -> None:
+    from esdctl.evaluation.protocols.protocol import find_protocol, protocol_names
+
+    protocols = [find_protocol(name) for name in protocol_names()]
     if json:
-        return print_json(report.document())
-    return print_path(Path(report.model.predictions))
+        return print_json([{**each.model_dump(), "digest": each.digest} for each in protocols])
+    for each in protocols:
+        print_line(f"{each.name}\tv{each.version}\t{','.join(each.judges)}\t{each.about}")
+    return None
+
+
+def _resolve(
+    model: str, base: str | None, workspace: Workspace, reporter: "Reporter"
+) -> "Pipeline":
+    from esdctl.models.resolve import resolve_model
+
+    return resolve_model(model, workspace, base=base, reporter=reporter)
+
+
+def _plan(
+    pipeline: "Pipeline",
+    request: "Request",
+    pictures: Path | None,
+    base_pictures: Path | None,
+    workspace: Workspace,
+) -> "tuple[EvaluationPlan, tuple[GivenPictures, ...]]":
+    """The plan; and pictures that are there already, the model's before the base's."""
+    from esdctl.evaluation.given_plan import plan_given, refuse_sampling_options
+    from esdctl.evaluation.plan import plan_evaluation
+
+    if pictures is None:
+        if base_pictures is not None:
+            raise UsageError("--base-pictures stands beside --pictures", "give both")
+        return plan_evaluation(pipeline, request, workspace.models), ()
+    refuse_sampling_options(request)
+    plan = plan_evaluation(pipeline, request, workspace.models)
+    plan, given, given_base = plan_given(plan, pictures, base_pictures)
+    return plan, (given,) if given_base is None else (given, given_base)
+
+
+def _execution(
+    folder: Path,
+    device: str | None,
+    batch_size: "BatchSize",
+    stages: str | None,
+    keeps_pictures: bool,
+    layout: Path | None,
+    given: "tuple[GivenPictures, ...]",
+) -> "Execution":
+    from esdctl.evaluation.evaluate import STAGES, Execution
+    from esdctl.models.devices import find_device
+
+    chosen = STAGES
+    if stages is not None:
+        asked = [name.strip().lower() for name in stages.split(",")]
+        unknown = [name for name in asked if name not in STAGES]
+        if unknown:
+            raise UsageError(
+                f"--stages: no stage {unknown[0]!r}", f"use some of {','.join(STAGES)}"
+            )
+        chosen = tuple(stage for stage in STAGES if stage in asked)
+    if given and chosen == ("sample",):
+        raise UsageError("--stages sample makes no sense with --pictures", "leave one of them out")
+    return Execution(
+        folder,
+        find_device(device),
+        batch_size,
+        chosen,
+        keeps_pictures or (chosen != STAGES and layout is None),
+        layout,
+        *given,
+    )
+
+
+def _run(plan: "EvaluationPlan", execution: "Execution", quiet: bool) -> "list[EvaluationReport]":
+    from esdctl.evaluation.evaluate import evaluate as run_evaluation
+
+    with reporting(quiet) as reporter:
+        for note in (*plan.pipeline.files.architecture.notes, *plan.notes):
+            reporter.notice(note)
+        return run_evaluation(plan, execution, reporter)
+
+
+def _tell(
+    plan: "EvaluationPlan",
+    execution: "Execution",
+    reports: "list[EvaluationReport]",
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Tables on stderr; on stdout the figures' files, or what an earlier last stage left."""
+    from esdctl.cli.evaluate_tables import show_report
+    from esdctl.evaluation.evaluate import results_of
+
+    if not reports:
+        for path in results_of(plan, execution):
+            print_path(path)
+        return None
+    if not quiet:
+        for report in reports:
+            show_report(report)
+    if json:
+        documents = [report.document() for report in reports]
+        return print_json(documents[0] if len(documents) == 1 else documents)
+    for report in reports:
+        print_path(Path(report.file))
 
 
 def _estimate(
@@ -188,102 +360,22 @@ def _request(
     guidance: float | None,
     styles: str | None,
     objects: str | None,
-    scheduler: str,
-    classifier: str | None,
-    keeps_pictures: bool,
+    scheduler: str | None,
+    judges: str | None,
+    keeps_layout: bool,
 ) -> "Request":
-    from esdctl.evaluation import plan
-    from esdctl.evaluation.judges.find import parse_classifier
-    from esdctl.sampling.plan import parse_scheduler, parse_seeds
+    from esdctl.evaluation.plan import Request
+    from esdctl.sampling.plan import parse_seeds
+    from esdctl.sampling.schedulers import parse_scheduler
 
-    return plan.Request(
+    return Request(
         concepts=tuple(concepts),
-        seeds=plan.SEEDS if seeds is None else parse_seeds(seeds),
+        seeds=None if seeds is None else parse_seeds(seeds),
         steps=steps,
         guidance=guidance,
         styles=names_in("--styles", styles),
         objects=names_in("--objects", objects),
-        scheduler=parse_scheduler(scheduler),
-        classifier=None if classifier is None else parse_classifier(classifier),
-        keeps_pictures=keeps_pictures,
+        scheduler=None if scheduler is None else parse_scheduler(scheduler),
+        judges=names_in("--judge", judges) or (),
+        keeps_layout=keeps_layout,
     )
-
-
-def _show(report: "EvaluationReport") -> None:
-    """Tables on stderr: the figures of the target, or accuracy by concept where there is none."""
-    settings = report.settings
-    named = "DDIM" if settings.scheduler == "ddim" else settings.scheduler
-    protocol = (
-        f"judged by {report.classifier}, {settings.steps} {named} steps, "
-        f"guidance {settings.guidance:g}, 95 % intervals"
-    )
-    if not report.targets:
-        show_table(
-            f"Accuracy in percent ({protocol})", ("", "model", "pictures"), _accuracy(report)
-        )
-        return
-    erased = " and ".join(target.name for target in report.targets)
-    title = f"Erasing {erased}, in percent ({protocol})"
-    columns = ("", "erased" if report.base else "model", "base", "of base", "pictures")
-    show_table(title, columns, _figures(report))
-    lost = _lost_most(report)
-    if lost:
-        show_table("Lost most, in percent", ("", "erased", "base"), lost)
-
-
-def _figures(report: "EvaluationReport") -> list[tuple[str, ...]]:
-    """A row a figure, of each target."""
-    names = {
-        "ua": "UA",
-        "ira": "IRA",
-        "cra": "CRA",
-        "cra_with_target": "CRA, targets' pictures too",
-    }
-    rows = []
-    for target in report.targets:
-        of_model = report.model.unlearning[target.name]
-        of_base = report.base.unlearning[target.name] if report.base else None
-        ratio = report.percent_of_base.get(target.name)
-        label = f" of {target.name}" if len(report.targets) > 1 else ""
-        for key, name in names.items():
-            figure: Percent | None = getattr(of_model, key)
-            cells = (figure, getattr(of_base, key, None), getattr(ratio, key, None))
-            rows.append((name + label, *map(_cell, cells), str(figure.n) if figure else "0"))
-    return rows
-
-
-def _accuracy(report: "EvaluationReport") -> list[tuple[str, ...]]:
-    accuracy = report.model.accuracy
-    figures = {
-        "all styles": accuracy.style,
-        "all objects": accuracy.object,
-        **accuracy.by_style,
-        **accuracy.by_object,
-    }
-    return [
-        (name, _cell(figure), str(figure.n) if figure else "0") for name, figure in figures.items()
-    ]
-
-
-def _lost_most(report: "EvaluationReport", n: int = 3) -> list[tuple[str, ...]]:
-    """The other concepts whose accuracy fell most."""
-    if report.base is None:
-        return []
-    targets = {target.name for target in report.targets}
-    after, before = report.model.accuracy, report.base.accuracy
-    pairs = [
-        (name, figure, base[name])
-        for mine, base in (
-            (after.by_style, before.by_style),
-            (after.by_object, before.by_object),
-        )
-        for name, figure in mine.items()
-        if name not in targets
-    ]
-    lost = [(name, a, b) for name, a, b in pairs if a and b and a.percent < b.percent]
-    lost.sort(key=lambda entry: entry[1].percent - entry[2].percent)
-    return [(name, _cell(a), _cell(b)) for name, a, b in lost[:n]]
-
-
-def _cell(figure: "Percent | None") -> str:
-    return "-" if figure is None else f"{figure.percent:.1f} [{figure.low:.1f}, {figure.high:.1f}]"

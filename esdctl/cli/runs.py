@@ -1,6 +1,7 @@
 """``esdctl runs``: what was erased here; removing runs, and repeating one."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,11 +154,11 @@ def _ua(run: "Summary", workspace: Workspace) -> "KnownUa | None":
 
     delta = RunFolder(Path(run.path)).delta
     folder = workspace.outputs / "evaluations"
-    return known_ua(delta, run.base_sha256, run.template, run.concept, folder)
+    return known_ua(delta, run.base_sha256, run.concept, folder)
 
 
 def _document(run: "Summary", ua: "KnownUa | None") -> dict[str, object]:
-    known = None if ua is None else {"percent": ua.percent, "pictures": ua.pictures}
+    known = None if ua is None else asdict(ua)
     return {**run.document(), "ua": known}
 
 

@@ -133,12 +133,8 @@ def sample(
     has_layout = is_layout(layout)
     rows = _rows(prompts, prompt or [], refuse_empty, has_layout, styles, objects)
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import (
-        SamplingSettings,
-        parse_batch_size,
-        parse_scheduler,
-        plan_pictures,
-    )  # fmt: skip
+    from esdctl.sampling.plan import SamplingSettings, parse_batch_size, plan_pictures
+    from esdctl.sampling.schedulers import parse_scheduler
 
     workspace = find_workspace(root)
     at_once = parse_batch_size(batch_size)

@@ -8,6 +8,9 @@ from esdctl import names
 # How the benchmark samples an erased model: DDIM, and one picture a cell with each seed.
 BENCHMARK_STEPS, BENCHMARK_GUIDANCE, BENCHMARK_SIZE = 100, 9.0, 512
 
+# What it asks for in an evaluation; the names are spoken, with spaces.
+EVALUATION_PROMPT = "A {object} image in {style} style."
+
 SEED_STYLE = "Seed_Images"  # the unstylised photos
 
 STYLES = (
@@ -60,9 +63,11 @@ def nearest(name: str, n: int = 3) -> list[str]:
     return list(dict.fromkeys(_KNOWN[key].name for key in keys))[:n]
 
 
-def evaluation_prompt(style: str, object_name: str) -> str:
-    """The benchmark's prompt for one style and one object."""
-    return f"A {_with_spaces(object_name)} image in {_with_spaces(style)} style."
+def evaluation_prompt(style: str, object_name: str, wording: str = EVALUATION_PROMPT) -> str:
+    """The benchmark's prompt for one style and one object, or one in another wording."""
+    return wording.replace("{style}", _with_spaces(style)).replace(
+        "{object}", _with_spaces(object_name)
+    )
 
 
 def _key(name: str) -> str:

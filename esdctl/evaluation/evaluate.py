@@ -1,141 +1,262 @@
-"""plan -> predictions -> report; what ``esdctl evaluate`` calls."""
+"""plan -> pictures -> rows -> figures; what ``esdctl evaluate`` calls."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from esdctl.checkpoints.changes.apply import open_change
-from esdctl.evaluation.judgements import Judgement, JudgementFile, JudgingSettings
-from esdctl.evaluation.judging import Judging
+from esdctl.evaluation.evaluation_report import EvaluationReport, ModelFigures
+from esdctl.evaluation.figures_file import figures_path, write_figures
+from esdctl.evaluation.judgements import Inspection, Judgement, JudgementFile, JudgingSettings
+from esdctl.evaluation.judges.detector import Detector
+from esdctl.evaluation.judges.judge import Classifier
+from esdctl.evaluation.judging import ClassifierJudge, DetectorJudge, Judging
 from esdctl.evaluation.metrics.accuracy import (
-    Accuracy,
-    ErasedConcept,
-    Retention,
-    Unlearning,
+    count_confusion,
     measure_accuracy,
+    measure_groups,
     measure_retention,
     measure_unlearning,
 )
+from esdctl.evaluation.metrics.collateral import measure_collateral
+from esdctl.evaluation.metrics.detections import DetectionFigures, count_detections
+from esdctl.evaluation.metrics.fidelity import FidelityFigure
+from esdctl.evaluation.metrics.picture_fidelity import measure_fidelity
 from esdctl.evaluation.plan import EvaluationPlan
-from esdctl.models.erased_concepts import erased_from
+from esdctl.evaluation.sources import ModelPictures, PictureSource
+from esdctl.models.erased_concepts import erased_from, retained_names
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 from esdctl.sampling.cells import folder_name
 from esdctl.sampling.plan import BatchSize
 
-
-@dataclass(frozen=True)
-class ModelFigures:
-    """What was measured of one model.
-
-    Args:
-        name, digest: which model.
-        predictions: the file of its rows.
-        pictures: the folder of its pictures; None where none are kept.
-        accuracy: by domain and by concept.
-        unlearning: by target; empty without one.
-    """
-
-    name: str
-    digest: str
-    predictions: str
-    pictures: str | None
-    accuracy: Accuracy
-    unlearning: dict[str, Unlearning]
+Stage = Literal["sample", "judge", "figures"]
+STAGES: tuple[Stage, ...] = ("sample", "judge", "figures")
 
 
 @dataclass(frozen=True)
-class EvaluationReport:
-    """What was measured, and how.
+class Execution:
+    """Where and how an evaluation runs; nothing here changes a figure.
 
     Args:
-        classifier: who judged, by name.
-        targets: the erased concepts; none where plain accuracy was measured.
-        settings: how pictures were made and judged.
-        seeds: as the user gave them.
-        pictures: of each model.
-        model: the model that was named.
-        base: what it was erased from; None where it is a base itself.
-        percent_of_base: IRA and CRA in percent of the base's own, by target.
+        folder: where rows and figures are kept; the base's rows serve all its erasures.
+        device: where to sample and judge.
+        batch_size: at most so many pictures at once.
+        stages: which to run; what an earlier one would make must be there.
+        keeps_pictures: whether pictures stay, in ``pictures`` beside the rows.
+        layout: a folder for pictures in the benchmark's layout, one for each model, or None.
+        given, given_base: pictures that another program made, in place of sampling.
     """
 
-    classifier: str
-    targets: tuple[ErasedConcept, ...]
-    settings: JudgingSettings
-    seeds: tuple[int, ...]
-    pictures: int
-    model: ModelFigures
-    base: ModelFigures | None
-    percent_of_base: dict[str, Retention]
-
-    def document(self) -> dict[str, object]:
-        """The report as a JSON document."""
-        return asdict(self)
+    folder: Path
+    device: torch.device
+    batch_size: BatchSize
+    stages: tuple[Stage, ...] = STAGES
+    keeps_pictures: bool = False
+    layout: Path | None = None
+    given: PictureSource | None = None
+    given_base: PictureSource | None = None
 
 
 def evaluate(
-    plan: EvaluationPlan,
-    folder: Path,
-    device: torch.device,
-    batch_size: BatchSize,
-    reporter: Reporter,
-    pictures: Path | None = None,
-) -> EvaluationReport:
-    """Sample and judge what is not judged yet, the base first, and sum up.
+    plan: EvaluationPlan, execution: Execution, reporter: Reporter
+) -> list[EvaluationReport]:
+    """Make, judge and sum up what is not there yet, the base first.
 
     Args:
         plan: what to evaluate.
-        folder: where predictions are kept and looked up; the base's serve all its erasures.
-        device: where to sample and classify.
-        batch_size: at most so many pictures at once; changes no picture.
-        reporter: told of each picture, and of predictions that are there already.
-        pictures: where to keep the pictures, a folder a model, if the plan says so.
+        execution: where and how.
+        reporter: told of each batch, and of rows that are there already.
 
     Returns:
-        The report.
+        A report a judge, each written as a figures document; none where the last stage is not run.
 
     Raises:
-        InputError, Interrupted, StorageError: as ``Judging.judge``.
+        InputError, UsageError, DeviceError, Interrupted, StorageError: as ``Judging.judge``.
     """
-    judging = Judging(plan.classifier, plan.settings, folder, device, batch_size, reporter)
-    base, base_rows = None, None
-    if plan.pipeline.delta is not None:
-        pipeline = base_of(plan.pipeline)
-        keep = _kept_in(pictures, pipeline)
-        file, base_rows = judging.judge(pipeline, plan.cells, "base model", keep)
-        base = _summed_up(pipeline, file, base_rows, plan.targets, keep)
-    task = "model" if base is None else "erased model"
-    keep = _kept_in(pictures, plan.pipeline)
-    file, rows = judging.judge(plan.pipeline, plan.cells, task, keep)
-    retention: dict[str, Retention] = {}
-    if base_rows is not None:
-        retention = measure_retention(rows, base_rows, plan.targets)
-    return EvaluationReport(
-        classifier=plan.classifier.name,
-        targets=plan.targets,
-        settings=plan.settings,
-        seeds=plan.seeds,
-        pictures=len(plan.cells),
-        model=_summed_up(plan.pipeline, file, rows, plan.targets, keep),
-        base=base,
-        percent_of_base=retention,
+    sources = _sources(plan, execution)
+    tasks = ["base model", "erased model"] if len(sources) > 1 else ["model"]
+    if execution.stages == ("sample",):
+        for source in sources:
+            source.prepare(plan.cases, execution.batch_size, reporter)
+        return []
+    if plan.classifiers:
+        reports = _judge_by_classifiers(plan, execution, reporter, sources, tasks)
+    else:
+        reports = _judge_by_detectors(plan, execution, reporter, sources, tasks)
+    if "figures" not in execution.stages:
+        return []
+    for report in reports:
+        path = figures_path(execution.folder, report.model.digest, plan.protocol.name, report.asked)
+        write_figures(path, report.document())
+    return [replace(report, file=str(path)) for report in reports]
+
+
+def _judge_by_classifiers(
+    plan: EvaluationPlan,
+    execution: Execution,
+    reporter: Reporter,
+    sources: Sequence[PictureSource],
+    tasks: Sequence[str],
+) -> list[EvaluationReport]:
+    judges = [
+        (ClassifierJudge(each), _settings(plan, execution, each)) for each in plan.classifiers
+    ]
+    judging = Judging[Judgement](
+        judges,
+        execution.folder,
+        execution.device,
+        execution.batch_size,
+        reporter,
+        execution.stages == ("figures",),
     )
+    seen = [
+        judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
+    ]
+    return [
+        _accuracy_report(plan, execution, sources, [of_model[index] for of_model in seen], judge)
+        for index, judge in enumerate(plan.classifiers)
+    ]
+
+
+def _accuracy_report(
+    plan: EvaluationPlan,
+    execution: Execution,
+    sources: Sequence[PictureSource],
+    seen: Sequence[tuple[JudgementFile[Judgement], list[Judgement]]],
+    judge: Classifier,
+) -> EvaluationReport:
+    file, rows = seen[-1]
+    report = _plain_report(plan, judge, _figures_of(plan, sources[-1], file, rows), file.settings)
+    report = replace(
+        report,
+        confusion={kind: count_confusion(rows, kind) for kind in ("style", "object")},
+    )
+    if len(sources) == 1:
+        return report
+    base_file, base_rows = seen[0]
+    retained = retained_names(plan.pipeline)
+    fidelity: tuple[FidelityFigure, ...] = ()
+    if plan.protocol.counts.figures == "fidelity":
+        fidelity = measure_fidelity(plan, sources[-1], sources[0], rows, base_rows)
+    return replace(
+        report,
+        base=_figures_of(plan, sources[0], base_file, base_rows),
+        percent_of_base=measure_retention(rows, base_rows, plan.targets),
+        collateral=measure_collateral(rows, base_rows, plan.targets),
+        by_group={}
+        if retained is None
+        else measure_groups(rows, base_rows, plan.targets, retained),
+        fidelity=fidelity,
+    )
+
+
+def _judge_by_detectors(
+    plan: EvaluationPlan,
+    execution: Execution,
+    reporter: Reporter,
+    sources: Sequence[PictureSource],
+    tasks: Sequence[str],
+) -> list[EvaluationReport]:
+    judges = [(DetectorJudge(each), _settings(plan, execution, each)) for each in plan.detectors]
+    judging = Judging[Inspection](
+        judges,
+        execution.folder,
+        execution.device,
+        execution.batch_size,
+        reporter,
+        execution.stages == ("figures",),
+    )
+    seen = [
+        judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
+    ]
+    reports = []
+    for index, judge in enumerate(plan.detectors):
+        file, rows = seen[-1][index]
+        model = ModelFigures(sources[-1].name, file.model, str(file.path), _kept(sources[-1]))
+        report = _plain_report(plan, judge, model, file.settings)
+        base, base_rows = None, None
+        if len(sources) > 1:
+            base_file, base_rows = seen[0][index]
+            base = ModelFigures(
+                sources[0].name, base_file.model, str(base_file.path), _kept(sources[0])
+            )
+        reports.append(
+            replace(
+                report,
+                base=base,
+                detections=_detections(plan, judge, rows),
+                base_detections=None if base_rows is None else _detections(plan, judge, base_rows),
+            )
+        )
+    return reports
+
+
+def _plain_report(
+    plan: EvaluationPlan,
+    judge: Classifier | Detector,
+    model: ModelFigures,
+    settings: JudgingSettings,
+) -> EvaluationReport:
+    return EvaluationReport(
+        protocol=plan.protocol,
+        changes=plan.changes,
+        judge=judge.name,
+        targets=plan.targets,
+        settings=settings,
+        seeds=plan.seeds,
+        pictures=len(plan.cases),
+        model=model,
+        base=None,
+    )
+
+
+def _detections(
+    plan: EvaluationPlan, judge: Detector, rows: Sequence[Inspection]
+) -> DetectionFigures:
+    """By the protocol's labels that the judge has; all of them where it has none of these."""
+    counts = plan.protocol.counts
+    labels = [label for label in counts.labels if label in judge.labels] or list(judge.labels)
+    return count_detections([row.seen for row in rows], labels, counts.threshold)
+
+
+def results_of(plan: EvaluationPlan, execution: Execution) -> list[Path]:
+    """What the last of the stages leaves of the named model: its pictures, or its rows."""
+    source = _sources(plan, execution)[-1]
+    if execution.stages == ("sample",):
+        return [] if source.folder is None else [source.folder]
+    return [
+        JudgementFile(
+            execution.folder, _settings(plan, execution, judge), source.digest(), Judgement
+        ).path
+        for judge in plan.judges
+    ]
 
 
 def missing_pictures(plan: EvaluationPlan, folder: Path) -> list[int]:
     """How many pictures each model still has to make, the base first.
 
     Raises:
-        InputError: a file of predictions is damaged.
+        InputError: a file of rows is damaged.
     """
     models = [plan.pipeline]
     if plan.pipeline.delta is not None:
         models.insert(0, base_of(plan.pipeline))
-    files = [JudgementFile(folder, plan.settings, model.digest()) for model in models]
-    known = [file.read() for file in files]
-    return [sum(cell not in rows for cell in plan.cells) for rows in known]
+    counts = []
+    for model in models:
+        digest = model.digest()
+        known = [
+            set(JudgementFile(folder, plan.settings_of(judge), digest, Judgement).read())
+            for judge in plan.classifiers
+        ] + [
+            set(JudgementFile(folder, plan.settings_of(judge), digest, Inspection).read())
+            for judge in plan.detectors
+        ]
+        counts.append(sum(any(case.key not in keys for keys in known) for case in plan.cases))
+    return counts
 
 
 def base_of(pipeline: Pipeline) -> Pipeline:
@@ -145,22 +266,50 @@ def base_of(pipeline: Pipeline) -> Pipeline:
     return replace(pipeline, name=name, delta=None, earlier=())
 
 
-def _kept_in(pictures: Path | None, pipeline: Pipeline) -> Path | None:
-    return None if pictures is None else pictures / folder_name(pipeline, erased_from(pipeline))
+def _sources(plan: EvaluationPlan, execution: Execution) -> list[PictureSource]:
+    """Where pictures come from, the base's first; one where there is no base to compare with."""
+    if execution.given is not None:
+        return [*([execution.given_base] if execution.given_base else []), execution.given]
+    models = [plan.pipeline]
+    if plan.pipeline.delta is not None:
+        models.insert(0, base_of(plan.pipeline))
+    return [
+        ModelPictures(model, execution.device, _kept_in(plan, execution, model)) for model in models
+    ]
 
 
-def _summed_up(
-    pipeline: Pipeline,
-    file: JudgementFile,
+def _kept_in(plan: EvaluationPlan, execution: Execution, pipeline: Pipeline) -> Path | None:
+    if execution.layout is not None:
+        return execution.layout / folder_name(pipeline, erased_from(pipeline))
+    if not (execution.keeps_pictures or plan.protocol.counts.figures == "fidelity"):
+        return None
+    sampling = plan.settings.sampling_digest
+    return execution.folder / "pictures" / sampling / pipeline.digest()[:16]
+
+
+def _settings(
+    plan: EvaluationPlan, execution: Execution, judge: Classifier | Detector
+) -> JudgingSettings:
+    if execution.given is None:
+        return plan.settings_of(judge)
+    return JudgingSettings(judge.digest(), None, None, None, stored="given")
+
+
+def _figures_of(
+    plan: EvaluationPlan,
+    source: PictureSource,
+    file: JudgementFile[Judgement],
     rows: Sequence[Judgement],
-    targets: Sequence[ErasedConcept],
-    keep: Path | None,
 ) -> ModelFigures:
     return ModelFigures(
-        name=pipeline.name,
+        name=source.name,
         digest=file.model,
-        predictions=str(file.path),
-        pictures=None if keep is None else str(keep),
+        rows=str(file.path),
+        pictures=_kept(source),
         accuracy=measure_accuracy(rows),
-        unlearning=measure_unlearning(rows, targets),
+        unlearning=measure_unlearning(rows, plan.targets),
     )
+
+
+def _kept(source: PictureSource) -> str | None:
+    return None if source.folder is None else str(source.folder)

@@ -1,10 +1,10 @@
-"""One row a picture: what was asked for and what the classifier saw; on disk as it comes.
+"""One row a picture: what was asked for and what a judge saw; on disk as it comes.
 
 The files on one page:
 
     <folder>/<settings>/<model>.jsonl
 
-- ``<settings>`` stands for everything but the model that decides what is seen; see
+- ``<settings>`` stands for everything but model and prompt that decides what is seen; see
   ``JudgingSettings``. ``settings.json`` beside the rows spells it out.
 - ``<model>`` is the model's sha256, cut to 16 digits. The base model is a model like any other, so
   every erasure of it finds the base's rows there.
@@ -16,39 +16,33 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from esdctl.errors import InputError
-from esdctl.sampling.plan import DDIM, Scheduler
+from esdctl.evaluation.cases import CaseKey
+from esdctl.evaluation.judges.detector import Sighting
+from esdctl.sampling.schedulers import DDIM, Scheduler
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_json
 
 Kind = Literal["style", "object"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture to be judged.
-
-    Args:
-        style, object: the names that are asked for.
-        seed: of the picture's noise.
-    """
-
-    style: str
-    object: str
-    seed: int
+Stored = Literal["jpeg", "given"] | None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the classifier saw on one picture.
+    """What a classifier saw on one picture.
 
     Args:
-        style, object, seed: the picture, as in ``Cell``.
+        style, object: the names that were asked for.
+        seed: of the picture's noise.
         predicted_style, predicted_object: the names with the largest logits.
         p_style, p_object: their probabilities.
+        prompt: the text.
+        guidance: the guidance scale; None where another program made the picture.
+        width, height: pixels.
+        features: the judge's, (F,), in fp16, little-endian, as base64; "" where it gives none.
     """
 
     style: str
@@ -58,10 +52,15 @@ class Judgement:
     predicted_object: str
     p_style: float
     p_object: float
+    prompt: str = ""
+    guidance: float | None = None
+    width: int = 0
+    height: int = 0
+    features: str = ""
 
     @property
-    def cell(self) -> Cell:
-        return Cell(self.style, self.object, self.seed)
+    def key(self) -> CaseKey:
+        return CaseKey(self.prompt, self.seed, self.guidance, self.width, self.height)
 
     def asked(self, kind: Kind) -> str:
         return self.style if kind == "style" else self.object
@@ -71,24 +70,50 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class JudgingSettings:
-    """Everything but the model and the cell that decides what is seen on a picture.
+class Inspection:
+    """What a detector saw on one picture.
 
     Args:
-        classifier: sha256 of the classifier's file.
-        steps: of the scheduler.
-        guidance: the guidance scale.
-        image_size: side in pixels.
+        prompt, seed, guidance, width, height: the picture, as in ``Judgement``.
+        categories: of a prompt of I2P.
+        seen: every detection, whatever its score.
+    """
+
+    prompt: str
+    seed: int
+    guidance: float | None
+    width: int
+    height: int
+    categories: tuple[str, ...]
+    seen: tuple[Sighting, ...]
+
+    @property
+    def key(self) -> CaseKey:
+        return CaseKey(self.prompt, self.seed, self.guidance, self.width, self.height)
+
+
+Row = TypeVar("Row", Judgement, Inspection)
+
+
+@dataclass(frozen=True)
+class JudgingSettings:
+    """Everything but the model and the prompt that decides what is seen on a picture.
+
+    Args:
+        classifier: sha256 of the judge's files.
+        steps: of the scheduler; None where another program made the pictures.
+        guidance: the guidance scale; None where it is each row's own.
+        image_size: side in pixels; None where it is each row's own.
         scheduler: what solves the equation from noise to picture.
         stored: the form in which pictures are stored before they are judged; None for none.
     """
 
     classifier: str
-    steps: int
-    guidance: float
-    image_size: int
+    steps: int | None
+    guidance: float | None
+    image_size: int | None
     scheduler: Scheduler = DDIM
-    stored: Literal["jpeg"] | None = None
+    stored: Stored = None
 
     def document(self) -> dict[str, object]:
         """As JSON; DDIM is meant where no scheduler is named, and pictures as they were made."""
@@ -102,43 +127,52 @@ class JudgingSettings:
     @property
     def digest(self) -> str:
         """16 digits of the settings' sha256."""
-        text = json.dumps(self.document(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(self.document())
+
+    @property
+    def sampling_digest(self) -> str:
+        """16 digits that stand for how pictures are made, whoever judges them."""
+        settings = self.document()
+        del settings["classifier"]
+        return _digest(settings)
 
 
 @dataclass(frozen=True)
-class JudgementFile:
-    """One model's predictions under one protocol.
+class JudgementFile(Generic[Row]):
+    """What one judge saw on one model's pictures under one way of sampling.
 
     Args:
-        folder: where all predictions lie, ``outputs/evaluations`` in a workspace.
+        folder: where all rows lie, ``outputs/evaluations`` in a workspace.
         settings: how the pictures are made and judged.
         model: sha256 of the model that makes them.
+        kind: of the rows.
     """
 
     folder: Path
     settings: JudgingSettings
     model: str
+    kind: type[Row]
 
     @property
     def path(self) -> Path:
         return self.folder / self.settings.digest / f"{self.model[:16]}.jsonl"
 
-    def read(self) -> dict[Cell, Judgement]:
-        """The predictions so far.
+    def read(self) -> dict[CaseKey, Row]:
+        """The rows so far.
 
         Raises:
             InputError: a row is damaged, or of another model or protocol.
         """
         if not self.path.exists():
             return {}
-        predictions = [
-            self._prediction(row, number)
+        adapter = TypeAdapter(self.kind)
+        rows = [
+            self._row(adapter, row, number)
             for number, row in enumerate(read_jsonl(self.path), start=1)
         ]
-        return {prediction.cell: prediction for prediction in predictions}
+        return {row.key: row for row in rows}
 
-    def append(self, prediction: Judgement) -> None:
+    def append(self, row: Row) -> None:
         """Add a row.
 
         Raises:
@@ -146,28 +180,27 @@ class JudgementFile:
         """
         if not self.path.exists():
             write_json(self.path.with_name("settings.json"), self.settings.document())
-        append_jsonl(self.path, {**asdict(prediction), **self._origin})
+        append_jsonl(self.path, {**asdict(row), **self._origin})
 
     @property
     def _origin(self) -> dict[str, object]:
-        return {"model": self.model, **self.settings.document()}
+        settings = self.settings.document()
+        del settings["guidance"]  # the row's own stands there
+        return {"model": self.model, **settings}
 
-    def _prediction(self, row: dict[str, object], number: int) -> Judgement:
+    def _row(self, adapter: TypeAdapter[Row], row: dict[str, object], number: int) -> Row:
         place = f"{self.path}, line {number}"
+        hint = "move the file away; evaluate makes its rows again"
         for key, value in self._origin.items():
             if row.pop(key, None) != value:
-                raise InputError(
-                    f"{place}: of another {key} than its file's name says",
-                    "move the file away; evaluate makes its rows again",
-                )
+                raise InputError(f"{place}: of another {key} than its file's name says", hint)
         try:
-            return _PREDICTION.validate_python(row)
+            return adapter.validate_python(row)
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(
-                f"{place}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-                "move the file away; evaluate makes its rows again",
-            ) from error
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{place}: {where}: {first['msg']}", hint) from error
 
 
-_PREDICTION = TypeAdapter(Judgement)
+def _digest(document: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,51 +1,61 @@
-"""What to evaluate: a model, its target, and styles x objects x seeds spelt out as cells."""
+"""What to evaluate: a model, its targets, and a protocol spelt out as cases."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from esdctl.errors import UsageError
-from esdctl.evaluation.judgements import Cell, JudgingSettings
-from esdctl.evaluation.judges.find import find_classifier
+from esdctl.errors import IntegrityError, UsageError
+from esdctl.evaluation.cases import Case, grid_cases
+from esdctl.evaluation.judgements import JudgingSettings, Stored
+from esdctl.evaluation.judges.detector import Detector, find_detector
+from esdctl.evaluation.judges.find import find_classifier, parse_classifier
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
+from esdctl.evaluation.protocols.protocol import OWN_JUDGE, Protocol, find_protocol
+from esdctl.evaluation.row_cases import prompts_digest, row_cases, rows_of
 from esdctl.models.erased_concepts import erased_from
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
-from esdctl.sampling.cells import check_seeds, known_name, plan_grid
-from esdctl.sampling.defaults import DEFAULT_SEED
-from esdctl.sampling.plan import DDIM, Scheduler, check_count, most_steps
+from esdctl.sampling.cells import CellSettings, known_name, plan_grid
+from esdctl.sampling.defaults import default_guidance
+from esdctl.sampling.plan import SamplingSettings
+from esdctl.sampling.schedulers import Scheduler, most_steps
 
-SEEDS = (DEFAULT_SEED,)
 MODELS = Path("models")  # of the workspace in the current folder
+MAX_SIDE = 100_000  # pixels; no model makes larger pictures
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for; None leaves it to the model or the classifier.
+    """What the user asks for; None leaves it to the protocol.
 
     Args:
         concepts: the targets; else those that the model's metadata names.
-        seeds: each style x object is sampled once with each of them.
+        seeds: each prompt is sampled once with each of them.
         steps: of the scheduler.
         guidance: the guidance scale.
         styles, objects: restrict the grid to these.
         scheduler: what solves the equation from noise to picture.
-        classifier: who judges.
-        keeps_pictures: in the benchmark's layout, as JPEG, which is then what is judged.
+        protocol: its name or file; None takes the one that suits the judge.
+        judges: who judge, by name.
+        prompts: a file of prompts, in place of the protocol's rows.
+        first: so many rows at most.
+        keeps_layout: in the benchmark's layout, as JPEG, which is then what is judged.
     """
 
     concepts: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = SEEDS
+    seeds: tuple[int, ...] | None = None
     steps: int | None = None
     guidance: float | None = None
     styles: tuple[str, ...] | None = None
     objects: tuple[str, ...] | None = None
-    scheduler: Scheduler = DDIM
-    classifier: str | None = None
-    keeps_pictures: bool = False
+    scheduler: Scheduler | None = None
+    protocol: str | None = None
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
+    first: int | None = None
+    keeps_layout: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,92 +64,219 @@ class EvaluationPlan:
 
     Args:
         pipeline: the model.
-        classifier: who judges.
+        protocol: what decides the figures.
+        changes: what the user changed of it, by key.
+        classifiers, detectors: who judge, side by side; one of the two is empty.
         targets: the concepts whose erasure is measured; none measures plain accuracy.
-        settings: how pictures are made and judged.
-        seeds: as the user gave them.
-        cells: the pictures; their seeds are those of the noise.
+        settings: how pictures are made and judged; the judge's digest is the first one's.
+        seeds: as the user or the protocol gave them; none where they are the rows' own.
+        cases: the pictures; their seeds are those of the noise.
+        notes: what was asked for and does not count.
     """
 
     pipeline: Pipeline
-    classifier: Classifier
+    protocol: Protocol
+    changes: dict[str, str]
+    classifiers: tuple[Classifier, ...]
+    detectors: tuple[Detector, ...]
     targets: tuple[ErasedConcept, ...]
     settings: JudgingSettings
     seeds: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    cases: tuple[Case, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def judges(self) -> tuple[Classifier | Detector, ...]:
+        """Who judge, whatever their kind."""
+        return (*self.classifiers, *self.detectors)
+
+    def settings_of(self, judge: Classifier | Detector) -> JudgingSettings:
+        """How pictures are made and judged for one of the judges."""
+        return replace(self.settings, classifier=judge.digest())
 
     def document(self) -> dict[str, object]:
         """The plan as a JSON document."""
+        protocol = self.protocol
         return {
             "model": self.pipeline.name,
-            "classifier": self.classifier.name,
+            "protocol": {"name": protocol.name, "version": protocol.version},
+            "changes": self.changes,
+            "judges": [judge.name for judge in self.judges],
             "targets": [asdict(target) for target in self.targets],
             "settings": asdict(self.settings),
             "seeds": list(self.seeds),
-            "styles": list(dict.fromkeys(cell.style for cell in self.cells)),
-            "objects": list(dict.fromkeys(cell.object for cell in self.cells)),
-            "pictures_a_model": len(self.cells),
+            "styles": list(dict.fromkeys(case.style for case in self.cases if case.style)),
+            "objects": list(dict.fromkeys(case.object for case in self.cases if case.object)),
+            "pictures_a_model": len(self.cases),
         }
 
 
 def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS) -> EvaluationPlan:
     """Spell out an evaluation.
 
-    The noise of each cell is its own: see ``Grid.noise_seed``.
-
     Args:
         pipeline: the base or an erased model.
         request: what the user asks for.
-        models: the workspace's folder of models, where classifiers lie.
+        models: the workspace's folder of models, where judges lie; data sets lie beside it.
 
     Returns:
         The plan.
 
     Raises:
-        UsageError: a name is unknown to the classifier, or a number is out of range.
-        InputError, IntegrityError: there is no classifier, or it is damaged.
+        UsageError: a name is unknown, a number is out of range, or the protocol has no use for what
+            was asked.
+        InputError, IntegrityError: there is no such judge or table, or it is damaged.
     """
-    classifier = find_classifier(pipeline, models, request.classifier)
-    settings = _settings(pipeline, classifier, request)
-    targets = _targets(pipeline, request.concepts, classifier.styles, classifier.objects)
-    grid = plan_grid(
-        classifier.styles, classifier.objects, request.styles, request.objects, "classifier"
+    protocol = None if request.protocol is None else find_protocol(request.protocol)
+    if protocol is not None and protocol.counts.figures == "detections":
+        return _plan_detections(pipeline, protocol, request, models)
+    names = request.judges or (protocol.judges if protocol else (OWN_JUDGE,))
+    classifiers = tuple(
+        find_classifier(pipeline, models, None if name == OWN_JUDGE else parse_classifier(name))
+        for name in names
     )
+    chosen = protocol or find_protocol(classifiers[0].protocol)
+    _check_digests(chosen, classifiers)
+    if request.prompts is not None and chosen.counts.figures == "fidelity":
+        return _plan_rows(pipeline, chosen, request, models, classifiers, ())
+    return _plan_grid(pipeline, chosen, request, classifiers)
+
+
+def _plan_grid(
+    pipeline: Pipeline,
+    protocol: Protocol,
+    request: Request,
+    classifiers: tuple[Classifier, ...],
+) -> EvaluationPlan:
+    """Styles x objects, judged by classifiers."""
+    first, grid = classifiers[0], protocol.grid
+    if grid is None or request.prompts is not None or request.first is not None:
+        raise UsageError(
+            f"the protocol {protocol.name} asks for styles and objects, not for rows of prompts",
+            "leave --prompts and --first out, or name another --protocol",
+        )
+    sampling = protocol.sampling
+    settings = CellSettings(
+        sampling.steps if request.steps is None else request.steps,
+        _first(request.guidance, sampling.guidance, default_guidance(pipeline)),
+        sampling.image_size or min(trained_size(pipeline), sampling.largest or MAX_SIDE),
+        request.scheduler or sampling.scheduler,
+    )
+    _check(settings.steps, settings.guidance, settings.scheduler)
+    styles, objects = request.styles or grid.styles, request.objects or grid.objects
+    chosen = plan_grid(first.styles, first.objects, styles, objects, "classifier")
+    for other in classifiers[1:]:
+        asked = chosen.chosen_styles, chosen.chosen_objects
+        plan_grid(other.styles, other.objects, *asked, f"classifier {other.name}")
+    targets = _targets(pipeline, request.concepts, first.styles, first.objects)
     for target in targets:
-        if target.name not in (*grid.chosen_styles, *grid.chosen_objects):
+        if target.name not in (*chosen.chosen_styles, *chosen.chosen_objects):
             raise UsageError(
                 f"the target {target.name} is not among the {target.kind}s to evaluate",
                 f"add it to --{target.kind}s",
             )
-    check_count(len(grid.chosen_styles) * len(grid.chosen_objects) * len(request.seeds))
-    cells = tuple(
-        Cell(style, name, grid.noise_seed(style, name, seed))
-        for style in grid.chosen_styles
-        for name in grid.chosen_objects
-        for seed in request.seeds
+    seeds = grid.seeds if request.seeds is None else request.seeds
+    stored: Stored = "jpeg" if request.keeps_layout else sampling.stored
+    suffix = "jpg" if stored == "jpeg" else "png"
+    cases = grid_cases(chosen, grid.wordings, seeds, settings, suffix)
+    if protocol.counts.figures == "fidelity":
+        erased = {target.name for target in targets}
+        cases = tuple(case for case in cases if not erased & {case.style, case.object})
+    steps, guidance, size, scheduler = astuple(settings)
+    judging = JudgingSettings(first.digest(), steps, guidance, size, scheduler, stored)
+    return EvaluationPlan(
+        pipeline, protocol, _changes(protocol, request), classifiers, (), targets, judging, seeds,
+        cases,
+    )  # fmt: skip
+
+
+def _plan_detections(
+    pipeline: Pipeline, protocol: Protocol, request: Request, models: Path
+) -> EvaluationPlan:
+    if request.styles is not None or request.objects is not None or request.keeps_layout:
+        raise UsageError(
+            f"the protocol {protocol.name} has rows of prompts, no styles and objects",
+            "leave --styles, --objects and --layout out",
+        )
+    names = request.judges or protocol.judges
+    detectors = tuple(find_detector(name, models) for name in names)
+    _check_digests(protocol, detectors)
+    return _plan_rows(pipeline, protocol, request, models, (), detectors)
+
+
+def _plan_rows(
+    pipeline: Pipeline,
+    protocol: Protocol,
+    request: Request,
+    models: Path,
+    classifiers: tuple[Classifier, ...],
+    detectors: tuple[Detector, ...],
+) -> EvaluationPlan:
+    """A table of prompts, whatever is counted on its pictures."""
+    sampling = protocol.sampling
+    rows = rows_of(protocol, request.prompts, request.first, models.parent / "data")
+    seeds = request.seeds or (protocol.rows.seeds if protocol.rows else None)
+    guidance = sampling.guidance if request.guidance is None else request.guidance
+    steps = sampling.steps if request.steps is None else request.steps
+    scheduler = request.scheduler or sampling.scheduler
+    size = sampling.image_size
+    if size is not None:  # what is far from the model's own suits another model
+        size = min(size, trained_size(pipeline))
+    settings = SamplingSettings(seeds, guidance, steps, size, scheduler)
+    cases, notes = row_cases(pipeline, rows, settings)
+    judge = classifiers[0] if classifiers else detectors[0]
+    judging = JudgingSettings(judge.digest(), steps, guidance, size, scheduler, sampling.stored)
+    changes = _changes(protocol, request)
+    if request.prompts is not None:
+        changes["prompts"] = f"{request.prompts.name} ({prompts_digest(rows)})"
+    if size != sampling.image_size:
+        changes["image_size"] = str(size)
+    return EvaluationPlan(
+        pipeline, protocol, changes, classifiers, detectors, (), judging, seeds or (), cases, notes
     )
-    return EvaluationPlan(pipeline, classifier, targets, settings, request.seeds, cells)
 
 
-def _settings(pipeline: Pipeline, classifier: Classifier, request: Request) -> JudgingSettings:
-    """What the user asks for, else what the classifier is used to."""
-    recipe = classifier.recipe
-    steps = recipe.steps if request.steps is None else request.steps
-    guidance = recipe.guidance if request.guidance is None else request.guidance
-    _check(request, steps, guidance)
-    side = trained_size(pipeline)
-    size = side if recipe.largest is None else min(side, recipe.largest)
-    stored: Literal["jpeg"] | None = "jpeg" if request.keeps_pictures else None
-    return JudgingSettings(classifier.digest(), steps, guidance, size, request.scheduler, stored)
+def _check_digests(protocol: Protocol, judges: Sequence[Classifier | Detector]) -> None:
+    """Refuse a judge that is not the one that a protocol is bound to."""
+    for judge in judges:
+        bound = protocol.judge_digests.get(judge.name)
+        if bound is not None and bound != judge.digest():
+            raise IntegrityError(
+                f"the protocol {protocol.name} is bound to {judge.name} of sha256 {bound}, and "
+                f"this one has {judge.digest()}",
+                "get that judge, or write a protocol of your own",
+            )
 
 
-def _check(request: Request, steps: int, guidance: float) -> None:
-    most = most_steps(request.scheduler)
+def _changes(protocol: Protocol, request: Request) -> dict[str, str]:
+    """What the user asks for otherwise than the protocol, as a figure's reader has to know."""
+    asked = protocol.grid or protocol.rows
+    usual: dict[str, object] = {
+        "seeds": asked.seeds if asked else None,
+        "steps": protocol.sampling.steps,
+        "guidance": protocol.sampling.guidance,
+        "scheduler": protocol.sampling.scheduler,
+        "styles": protocol.grid.styles if protocol.grid else None,
+        "objects": protocol.grid.objects if protocol.grid else None,
+        "first": protocol.rows.first if protocol.rows else None,
+        "judges": protocol.judges,
+    }
+    changes = {}
+    for key, value in usual.items():
+        wanted = getattr(request, key)
+        if wanted not in (None, (), value):
+            changes[key] = ",".join(map(str, wanted)) if isinstance(wanted, tuple) else str(wanted)
+    if request.keeps_layout and protocol.sampling.stored != "jpeg":
+        changes["stored"] = "jpeg"
+    return changes
+
+
+def _check(steps: int, guidance: float, scheduler: Scheduler) -> None:
+    most = most_steps(scheduler)
     if not 1 <= steps <= most:
         raise UsageError(f"--steps is {steps}", f"use 1 to {most}")
     if not 0 <= guidance < math.inf:
         raise UsageError(f"--guidance is {guidance}", "use a number of at least 0")
-    check_seeds(request.seeds)
 
 
 def _targets(
@@ -158,3 +295,8 @@ def _targets(
         ErasedConcept("style" if name in styles else "object", name)
         for name in dict.fromkeys(names)
     )
+
+
+def _first(*values: float | None) -> float:
+    """The first that is no None."""
+    return next(value for value in values if value is not None)

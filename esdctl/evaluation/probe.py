@@ -14,9 +14,9 @@ from esdctl.erasing.erase import Prober
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.until import Probe, Probed
 from esdctl.errors import UsageError
-from esdctl.evaluation.judgements import Cell
+from esdctl.evaluation.cases import Case
 from esdctl.evaluation.judges.judge import Classify
-from esdctl.evaluation.judging import classified, picture_of
+from esdctl.evaluation.judging import classified
 from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion
@@ -60,11 +60,14 @@ def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> Evalu
     if not everything.targets:
         raise UsageError(f"{pipeline.name} has no concept to probe", "name it with --concept")
     target = everything.targets[0]
-    cells = [cell for cell in everything.cells if target.name in (cell.style, cell.object)]
-    count = min(PICTURES, len(cells))
-    chosen = tuple(cells[index * len(cells) // count] for index in range(count))
-    settings = replace(everything.settings, steps=everything.classifier.recipe.probe_steps)
-    return replace(everything, settings=settings, cells=chosen)
+    cases = [case for case in everything.cases if target.name in (case.style, case.object)]
+    count = min(PICTURES, len(cases))
+    steps = everything.protocol.probe_steps or everything.protocol.sampling.steps
+    chosen = tuple(
+        replace(case, picture=replace(case.picture, steps=steps, file=str(index)))
+        for index, case in enumerate(cases[i * len(cases) // count] for i in range(count))
+    )
+    return replace(everything, settings=replace(everything.settings, steps=steps), cases=chosen)
 
 
 def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
@@ -77,14 +80,14 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
     """
 
     def probe(least: float) -> Probed:
-        classify = plan.classifier.load(model.device, Silent())
+        classify = plan.classifiers[0].load(model.device, Silent())
         gone = seen = 0
-        wanted = least / 100 * len(plan.cells) - 1e-9
-        while seen < len(plan.cells):
-            cells = plan.cells[seen : seen + AT_ONCE]
-            gone += _without_target(plan, model, classify, cells)
-            seen += len(cells)
-            if gone + len(plan.cells) - seen < wanted:
+        wanted = least / 100 * len(plan.cases) - 1e-9
+        while seen < len(plan.cases):
+            cases = plan.cases[seen : seen + AT_ONCE]
+            gone += _without_target(plan, model, classify, cases)
+            seen += len(cases)
+            if gone + len(plan.cases) - seen < wanted:
                 break  # it cannot be reached any more
         model.drop("text_encoder", "text_encoder_2", "vae")
         return Probed(100 * gone / seen, seen, gone >= wanted)
@@ -97,10 +100,10 @@ def _without_target(
     plan: EvaluationPlan,
     model: StableDiffusion,
     classify: Classify,
-    cells: Sequence[Cell],
+    cases: Sequence[Case],
 ) -> int:
-    """How many of the cells' pictures are not taken for the target."""
+    """How many of the cases' pictures are not taken for the target."""
     kind, name = plan.targets[0].kind, plan.targets[0].name
-    pictures = [picture_of(cell, plan.settings, str(i)) for i, cell in enumerate(cells)]
+    pictures = [case.picture for case in cases]
     made = [pixels for batch in sample(model, pictures, AT_ONCE) for _, pixels in batch]
-    return sum(row.predicted(kind) != name for row in classified(classify, cells, made))
+    return sum(row.predicted(kind) != name for row in classified(classify, cases, made))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from esdctl.errors import CheckFailed, UsageError
-from esdctl.evaluation.evaluate import EvaluationReport
+from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.plan import EvaluationPlan
 
@@ -23,8 +23,15 @@ class Thresholds:
     cra: float | None = None
 
 
-def check_thresholds_apply(thresholds: Thresholds, plan: EvaluationPlan) -> None:
+def check_thresholds_apply(
+    thresholds: Thresholds, plan: EvaluationPlan, has_base: bool | None = None
+) -> None:
     """Refuse, before any work, thresholds that the evaluation cannot answer.
+
+    Args:
+        thresholds: what is demanded.
+        plan: what is evaluated.
+        has_base: whether a base's pictures stand beside the model's; None where the plan says so.
 
     Raises:
         UsageError: a threshold is no number, or nothing was erased that it could be about.
@@ -33,10 +40,12 @@ def check_thresholds_apply(thresholds: Thresholds, plan: EvaluationPlan) -> None
         if value is not None and not 0 <= value < math.inf:
             raise UsageError(f"--min-{flag} is {value}", "use a percentage of at least 0")
     about_base = thresholds.ira is not None or thresholds.cra is not None
-    if about_base and plan.pipeline.delta is None:
+    if has_base is None:
+        has_base = plan.pipeline.delta is not None
+    if about_base and not has_base:
         raise UsageError(
             "--min-ira and --min-cra compare an erased model with its base",
-            "give the run folder of an erasure as --model",
+            "give the run folder of an erasure as --model, or --base-pictures beside --pictures",
         )
     if thresholds.ua is not None and not plan.targets:
         raise UsageError("--min-ua needs a target", "name it with --concept")

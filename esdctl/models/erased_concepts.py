@@ -1,5 +1,7 @@
 """What was erased from a model, as the metadata of its deltas say."""
 
+import json
+
 from esdctl.checkpoints.changes.apply import open_change
 from esdctl.checkpoints.safetensors.metadata import erased_names
 from esdctl.models.resolve import Pipeline
@@ -14,3 +16,21 @@ def erased_from(pipeline: Pipeline) -> tuple[str, ...]:
     deltas = [*pipeline.earlier, *([pipeline.delta] if pipeline.delta else [])]
     names = [each.name for delta in deltas for each in erased_names(open_change(delta).about)]
     return tuple(dict.fromkeys(names))
+
+
+def retained_names(pipeline: Pipeline) -> tuple[str, ...] | None:
+    """What the last erasure was told to keep, as it was written; None for all, or if unsaid.
+
+    Raises:
+        InputError, IntegrityError: the delta is damaged.
+    """
+    if pipeline.delta is None:
+        return None
+    try:
+        settings = json.loads(open_change(pipeline.delta).about.get("settings", "{}"))
+        names = settings["retain"]
+        if settings["retain_all"] or not names:
+            return None
+        return tuple(str(name) for name in names)
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None

@@ -9,8 +9,9 @@ from PIL import Image
 
 from esdctl.datasets.prompts import prompts_from
 from esdctl.errors import UsageError
-from esdctl.evaluation.evaluate import EvaluationReport
+from esdctl.evaluation.evaluate import Execution
 from esdctl.evaluation.evaluate import evaluate as run_evaluation
+from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.models.devices import find_device
 from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
@@ -20,8 +21,9 @@ from esdctl.progress import Reporter
 from esdctl.python_api.progress import reporting
 from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
 from esdctl.sampling.pictures import make_pictures
-from esdctl.sampling.plan import BatchSize, SamplingSettings, parse_scheduler, plan_pictures
+from esdctl.sampling.plan import BatchSize, SamplingSettings, plan_pictures
 from esdctl.sampling.sample import sample_in_memory
+from esdctl.sampling.schedulers import parse_scheduler
 from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace, find_workspace
 
@@ -133,10 +135,11 @@ class Model:
             styles, objects: restrict the grid to these.
             batch_size, device, reporter: as in ``sample``.
             output: where predictions are kept; else ``outputs/evaluations`` of the workspace.
-            settings: ``steps``, ``guidance``, ``scheduler`` and ``classifier``, as the command's.
+            settings: ``steps``, ``guidance``, ``scheduler``, ``protocol`` and ``judge``, as the
+                command's.
 
         Returns:
-            The report; ``report.document()`` is what ``--json`` prints.
+            The first judge's report; ``report.document()`` is what ``--json`` prints.
 
         Raises:
             UsageError: the classifier does not know the concept, or a setting is out of range.
@@ -148,10 +151,14 @@ class Model:
         chosen: dict[str, Any] = {
             key: tuple(value) for key, value in given.items() if value is not None
         }
-        plan = plan_evaluation(self.files, Request(**chosen, **settings), self.workspace.models)
+        judge = settings.pop("judge", None)
+        judges = tuple(judge.split(",")) if judge else ()
+        request = Request(**chosen, **settings, judges=judges)
+        plan = plan_evaluation(self.files, request, self.workspace.models)
         folder = user_path(Path(output)) if output else self.workspace.outputs / "evaluations"
         with reporting(reporter) as events:
-            return run_evaluation(plan, folder, find_device(device), batch_size, events)
+            execution = Execution(folder, find_device(device), batch_size)
+            return run_evaluation(plan, execution, events)[0]
 
     def _load(self, device: str | None) -> StableDiffusion:
         place = find_device(device)

@@ -10,21 +10,20 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from esdctl.datasets.prompt_row import MAX_SEED
-from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.datasets.unlearn_canvas import EVALUATION_PROMPT, evaluation_prompt
 from esdctl.errors import UsageError
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
 from esdctl.names import nearest
 from esdctl.sampling.plan import (
-    DDIM,
     Picture,
     SamplePlan,
     SamplingSettings,
-    Scheduler,
     check_count,
     check_settings,
     check_size,
 )
+from esdctl.sampling.schedulers import DDIM, Scheduler
 
 LAYOUT = "unlearn-canvas"
 BASE_FOLDER = "base"  # in place of an erased concept
@@ -128,12 +127,17 @@ def plan_cells(
 
 
 def cell_picture(
-    style: str, object_name: str, noise_seed: int, settings: CellSettings, file: str
+    style: str,
+    object_name: str,
+    noise_seed: int,
+    settings: CellSettings,
+    file: str,
+    wording: str = EVALUATION_PROMPT,
 ) -> Picture:
     """The picture of one cell, by the name ``file``."""
     return Picture(
         file=file,
-        prompt=evaluation_prompt(style, object_name),
+        prompt=evaluation_prompt(style, object_name, wording),
         seed=noise_seed,
         guidance=settings.guidance,
         steps=settings.steps,

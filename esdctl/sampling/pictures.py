@@ -18,8 +18,9 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import GAP, captioned_sheet, contact_sheet, square_columns
-from esdctl.sampling.plan import DDIM, BatchSize, Picture, SamplePlan
+from esdctl.sampling.plan import BatchSize, Picture, SamplePlan
 from esdctl.sampling.sample import TASK, Pixels, auto_batch_size, batches_of, sample
+from esdctl.sampling.schedulers import DDIM
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_bytes, write_with
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.disk_errors import guard_disk

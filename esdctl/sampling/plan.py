@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from esdctl.datasets.prompt_row import MAX_SEED, PromptRow
 from esdctl.errors import UsageError
@@ -15,15 +15,11 @@ from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.defaults import DEFAULT_SEED, DEFAULT_STEPS, default_guidance
 from esdctl.sampling.row_notes import is_suitable, unused_in_rows
-from esdctl.settings.choice import one_of
+from esdctl.sampling.schedulers import DDIM, Scheduler, most_steps
 
-MAX_STEPS = 1000  # the noise schedule has no more timesteps
-MAX_MULTISTEP = 500  # steps of the other schedulers, whose timesteps must lie apart
 MAX_SEEDS = 100_000  # a larger range is a typing error
 MAX_PICTURES = 1_000_000  # of one plan, which lists them all
 
-Scheduler = Literal["ddim", "dpmsolver++", "unipc"]
-DDIM: Scheduler = "ddim"  # the benchmark's
 BatchSize = int | Literal["auto"]
 
 _SEEDS = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
@@ -161,16 +157,6 @@ def parse_batch_size(text: str) -> BatchSize:
     return int(text)
 
 
-def parse_scheduler(text: str) -> Scheduler:
-    """Read a scheduler's name, in any case.
-
-    Raises:
-        UsageError: there is no such scheduler; says which there are.
-    """
-    known: tuple[Scheduler, ...] = get_args(Scheduler)
-    return one_of("--scheduler", text, known)
-
-
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read ``188,288``, ``0-9`` or a mixture of both; a seed named twice counts once.
 
@@ -190,11 +176,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             )
         seeds.extend(range(first, last + 1))
     return tuple(dict.fromkeys(seeds))
-
-
-def most_steps(scheduler: Scheduler) -> int:
-    """How many steps a scheduler can take."""
-    return MAX_STEPS if scheduler == DDIM else MAX_MULTISTEP
 
 
 def _picture(

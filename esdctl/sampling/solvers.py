@@ -12,7 +12,7 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from esdctl.diffusion.ddim import CLEAN, Predict, run_ddim
 from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Schedule, ddim_timesteps
-from esdctl.sampling.plan import Scheduler
+from esdctl.sampling.schedulers import Scheduler
 
 
 def solve(

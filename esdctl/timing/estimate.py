@@ -16,7 +16,6 @@ from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.evaluation.evaluate import missing_pictures
-from esdctl.evaluation.judging import picture_of
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors, peak_memory
@@ -153,18 +152,20 @@ def estimate_evaluation(
         IntegrityError: the classifier's file is damaged.
     """
     missing = missing_pictures(plan, folder)
-    side = plan.settings.image_size
+    pictures = [case.picture for case in plan.cases]
+    blank = np.zeros((1, pictures[0].height, pictures[0].width, 3), np.uint8)
     with memory_errors(device, lambda: ["use --device cpu"]):
-        classify = plan.classifier.load(device, Silent())  # beside the model, as in an evaluation
+        # Beside the model, as in an evaluation.
+        looks = [judge.load(device, Silent()) for judge in plan.judges]
         for _ in range(2):  # the first call is slower than all others
             start = time.perf_counter()
-            classify(np.zeros((1, side, side, 3), np.uint8))
+            for look in looks:
+                look(blank)
             verdict = time.perf_counter() - start
-    pictures = [picture_of(cell, plan.settings, "") for cell in plan.cells]
     one = estimate_sampling(plan.pipeline, pictures, batch_size, device, began)
     parts = {
         "opening": one.parts["opening"] * max(1, sum(count > 0 for count in missing)),
-        "sampling": one.parts["sampling"] * sum(missing) / len(plan.cells),
+        "sampling": one.parts["sampling"] * sum(missing) / len(plan.cases),
         "judging": verdict * sum(missing),
     }
     return replace(one, seconds=sum(parts.values()), parts=parts)

@@ -89,7 +89,7 @@ def test_no_completion_loads_torch() -> None:
 
 def test_the_words_are_those_of_the_commands() -> None:
     from esdctl.models.exports import ExportForm
-    from esdctl.sampling.plan import Scheduler
+    from esdctl.sampling.schedulers import Scheduler
 
     assert get_args(Scheduler) == SCHEDULERS
     assert get_args(ExportForm) == FORMS

@@ -25,13 +25,13 @@ def test_json_goes_to_stdout_and_the_table_to_stderr(
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report["targets"] == [{"kind": "style", "name": "Neon_Lines"}]
-    assert set(report["model"]["unlearning"]["Neon_Lines"]["ua"]) == {"percent", "low", "high", "n"}
+    assert set(report["unlearning"]["Neon_Lines"]["ua"]) == {"percent", "low", "high", "n"}
     assert set(report["percent_of_base"]["Neon_Lines"]) == {"ira", "cra", "cra_with_target"}
     for name in ("Erasing Neon_Lines", "UA", "IRA", "CRA", "of base", "pictures"):
         assert name in err
 
 
-def test_without_json_stdout_is_the_path_of_the_predictions(
+def test_without_json_stdout_is_the_path_of_the_figures(
     erased: Pipeline, tmp_path: Path, capsys: Captured
 ) -> None:
     assert command(erased, tmp_path, "--quiet") == 0
@@ -55,7 +55,7 @@ def test_a_missed_threshold_is_exit_status_1_after_the_result(
 ) -> None:
     assert command(erased, tmp_path, "--min-ua", "101", "--json") == 1
     out, err = capsys.readouterr()
-    assert json.loads(out)["pictures"] == 4
+    assert json.loads(out)["count"] == 4
     assert "error: UA of Neon_Lines is" in err
 
 
@@ -95,5 +95,5 @@ def test_another_scheduler_and_a_fitting_batch_are_options(
     flags = ("--scheduler", "UniPC", "--batch-size", "auto", "--json")
     assert command(base, tmp_path, *flags) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["settings"]["scheduler"] == "unipc"
+    assert json.loads(out)["sampling"]["scheduler"] == "unipc"
     assert "2 unipc steps" in err

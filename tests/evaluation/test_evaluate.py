@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from esdctl.errors import CheckFailed, InputError, Interrupted, UsageError
-from esdctl.evaluation.evaluate import EvaluationReport, evaluate
+from esdctl.evaluation.evaluate import Execution, evaluate
+from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
 from esdctl.models.resolve import Pipeline
@@ -39,7 +40,7 @@ def run(
     pipeline: Pipeline, folder: Path, log: Log, request: Request = QUICK, batch_size: int = 3
 ) -> EvaluationReport:
     plan = plan_evaluation(pipeline, request)
-    return evaluate(plan, folder, torch.device("cpu"), batch_size, log)
+    return evaluate(plan, Execution(folder, torch.device("cpu"), batch_size), log)[0]
 
 
 def test_an_erased_model_is_measured_beside_its_base(
@@ -54,7 +55,7 @@ def test_an_erased_model_is_measured_beside_its_base(
     ua = report.model.unlearning["Neon_Lines"].ua
     assert ua is not None
     assert ua.n == 2
-    assert len(Path(report.model.predictions).read_text().splitlines()) == 4
+    assert len(Path(report.model.rows).read_text().splitlines()) == 4
 
 
 def test_the_bases_predictions_are_used_again(
@@ -88,11 +89,11 @@ def test_more_seeds_add_pictures_to_those_there(base: Pipeline, tmp_path: Path) 
 def test_an_interrupted_evaluation_goes_on_to_the_same_report(
     erased: Pipeline, tmp_path: Path
 ) -> None:
-    with pytest.raises(Interrupted, match="2 of 4"):
-        run(erased, tmp_path / "one", Log(stop_after=2))
+    with pytest.raises(Interrupted, match="3 of 4"):
+        run(erased, tmp_path / "one", Log(stop_after=3))
     log = Log()
     resumed = run(erased, tmp_path / "one", log)
-    assert log.left == {"base model": 2, "erased model": 4}
+    assert log.left == {"base model": 1, "erased model": 4}
     whole = run(erased, tmp_path / "other", Log(), batch_size=1)
     assert resumed.percent_of_base == whole.percent_of_base
     assert resumed.model.accuracy == whole.model.accuracy
@@ -100,7 +101,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(
 
 def test_damaged_rows_are_an_input_error(base: Pipeline, tmp_path: Path) -> None:
     report = run(base, tmp_path, Log())
-    Path(report.model.predictions).write_text("{}\n")
+    Path(report.model.rows).write_text("{}\n")
     with pytest.raises(InputError, match="line 1"):
         run(base, tmp_path, Log())
 

@@ -6,7 +6,7 @@ import pytest
 
 from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
-from esdctl.evaluation.judgements import Cell, JudgingSettings
+from esdctl.evaluation.judgements import JudgingSettings
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.models.resolve import Pipeline
@@ -14,18 +14,18 @@ from esdctl.models.resolve import Pipeline
 
 def test_every_style_meets_every_object_with_its_own_seed(base: Pipeline) -> None:
     plan = plan_evaluation(base, Request(seeds=(188, 3)))
-    assert plan.cells[:3] == (
-        Cell("Mosaic", "Cats", 1_880_000),
-        Cell("Mosaic", "Cats", 30_000),
-        Cell("Mosaic", "Dogs", 1_880_001),
-    )
-    assert len({cell.seed for cell in plan.cells}) == len(plan.cells) == 8
+    assert [(case.style, case.object, case.picture.seed) for case in plan.cases[:3]] == [
+        ("Mosaic", "Cats", 1_880_000),
+        ("Mosaic", "Cats", 30_000),
+        ("Mosaic", "Dogs", 1_880_001),
+    ]
+    assert len({case.picture.seed for case in plan.cases}) == len(plan.cases) == 8
 
 
 def test_a_restricted_grid_holds_the_same_pictures(base: Pipeline) -> None:
     whole = plan_evaluation(base, Request())
     part = plan_evaluation(base, Request(styles=("neon lines",), objects=("Dogs",)))
-    assert part.cells == whole.cells[-1:]
+    assert part.cases == whole.cases[-1:]
 
 
 def test_a_base_has_no_target(base: Pipeline) -> None:

@@ -71,7 +71,7 @@ def test_a_probe_sees_the_weights_as_they_are_at_that_moment(base: Pipeline) -> 
     plan = plan_probe(base, "Mosaic")
     probe = new_probe(plan, model)
     before = probe(0.0)
-    assert before.pictures == len(plan.cells) == 4
+    assert before.pictures == len(plan.cases) == 4
     with torch.no_grad():
         for name, parameter in model.unet.named_parameters():
             if "attn2.to_v" in name or "conv_out" in name:

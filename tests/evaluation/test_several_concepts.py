@@ -50,7 +50,7 @@ def test_a_sum_of_erasures_is_measured_by_target(
     assert report["targets"] == [
         {"kind": "style", "name": "Neon_Lines"}, {"kind": "object", "name": "Cats"},
     ]  # fmt: skip
-    assert list(report["model"]["unlearning"]) == ["Neon_Lines", "Cats"]  # type: ignore[call-overload]
+    assert list(report["unlearning"]) == ["Neon_Lines", "Cats"]
     one = evaluated(both, tmp_path, capsys, "--concept", "Cats")
     assert list(one["percent_of_base"]) == ["Cats"]
 
@@ -87,7 +87,7 @@ def test_a_lora_and_an_authors_delta_are_evaluated_on_the_base_that_is_named(
     assert "--concept" in capsys.readouterr().err
     report = evaluated(path, tmp_path, capsys, "--base", str(base.folder), "--concept", "Cats")
     assert report["base"] is not None
-    assert list(report["model"]["unlearning"]) == ["Cats"]  # type: ignore[call-overload]
+    assert list(report["unlearning"]) == ["Cats"]
 
 
 def test_pictures_are_kept_in_the_benchmarks_layout_and_used_again(
@@ -98,13 +98,14 @@ def test_pictures_are_kept_in_the_benchmarks_layout_and_used_again(
     report = evaluated(delta, tmp_path, capsys, *kept)
     folder = tmp_path / "outputs/unlearn-canvas"
     assert report["model"]["pictures"] == str(folder / "Cats")
-    assert report["settings"]["stored"] == "jpeg"
+    assert report["sampling"]["stored"] == "jpeg"
     names = [f"{style}_Cats_seed{seed}.jpg" for style in STYLES for seed in (188, 288)]
     for theme in ("Cats", "base"):
         assert sorted(path.name for path in (folder / theme).glob("*.jpg")) == sorted(names)
     (folder / "Cats" / names[0]).unlink()
     before = (folder / "Cats" / names[1]).stat().st_mtime_ns
-    assert evaluated(delta, tmp_path, capsys, *kept) == report
+    again = evaluated(delta, tmp_path, capsys, *kept)
+    assert {**again, "date": report["date"]} == report
     assert (folder / "Cats" / names[0]).is_file()
     assert (folder / "Cats" / names[1]).stat().st_mtime_ns == before
 
@@ -121,5 +122,5 @@ def test_an_erasure_of_an_erased_model_is_measured_against_the_first_base(
         {"base": str(first), "concept": "Cats", "concept_kind": "object"},
     )
     report = evaluated(second, tmp_path, capsys)
-    assert list(report["model"]["unlearning"]) == ["Neon_Lines", "Cats"]  # type: ignore[call-overload]
+    assert list(report["unlearning"]) == ["Neon_Lines", "Cats"]
     assert report["base"]["name"] == base.name

@@ -16,8 +16,9 @@ from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Silent
-from esdctl.sampling.plan import MAX_MULTISTEP, Picture, Scheduler, parse_scheduler
+from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import sample_in_memory
+from esdctl.sampling.schedulers import MAX_MULTISTEP, Scheduler, parse_scheduler
 from esdctl.sampling.solvers import solve
 
 CPU = torch.device("cpu")

@@ -48,7 +48,7 @@ def parse_classifier(text: str) -> str:
     Raises:
         UsageError: there is no such judge; says which there are.
     """
-    return one_of("--classifier", text, list(known_judges()))
+    return one_of("--judge", text, list(known_judges()))
 
 
 def _folder() -> list[str]:

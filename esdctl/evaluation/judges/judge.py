@@ -1,8 +1,7 @@
-"""What a judge of pictures is: the names it knows, how its pictures are made, and its verdicts.
+"""What a judge of pictures is: the names it knows, the protocol that suits it, and its verdicts.
 
 A new judge is one file in this folder that defines ``JUDGE``, a ``Judge`` whose ``find`` gives a
-``Classifier``; ``find.py`` lists them. Its ``SamplingRecipe`` says with how many steps, which
-guidance and what size the pictures are made that it sees.
+``Classifier``; ``find.py`` lists them.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,17 +15,25 @@ import torch
 import torch.nn.functional as F
 
 from esdctl.errors import InputError
+from esdctl.evaluation.features import packed_features
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 
 
 class Verdict(NamedTuple):
-    """What a classifier sees on one picture: the likeliest names and their probabilities."""
+    """What a classifier sees on one picture.
+
+    Args:
+        style, object: the likeliest names.
+        p_style, p_object: their probabilities.
+        features: what the names are read from, as ``packed_features`` has it.
+    """
 
     style: str
     object: str
     p_style: float
     p_object: float
+    features: str = ""
 
 
 # RGB pictures, (B, H, W, 3), of any size, to one verdict each.
@@ -61,23 +68,6 @@ class Network(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SamplingRecipe:
-    """How pictures for a classifier are made, where the user says nothing.
-
-    Args:
-        steps: of the scheduler, in an evaluation.
-        guidance: the guidance scale.
-        probe_steps: of DDIM, for the few pictures that are made during a training.
-        largest: side in pixels; a model's own is used where it is smaller, or where this is None.
-    """
-
-    steps: int
-    guidance: float
-    probe_steps: int
-    largest: int | None = None
-
-
 class Classifier(Protocol):
     """A classifier as files: what it can name is known at once, its weights once it is loaded."""
 
@@ -95,7 +85,9 @@ class Classifier(Protocol):
         ...
 
     @property
-    def recipe(self) -> SamplingRecipe: ...
+    def protocol(self) -> str:
+        """The protocol that its pictures are made by, where the user names none."""
+        ...
 
     def digest(self) -> str:
         """sha256 that stands for its verdicts."""
@@ -123,7 +115,7 @@ class Judge:
     """A kind of classifier, and where its files are looked for.
 
     Args:
-        name: what ``--classifier`` calls it.
+        name: what ``--judge`` calls it.
         comes_with_model: whether a model brings it; such judges are asked first.
         find: a model and the workspace's folder of models -> the classifier with its files looked
             at, or None where they are not there. Damaged files are an InputError or IntegrityError.
@@ -141,17 +133,19 @@ def verdicts(
     object_logits: torch.Tensor,
     styles: Sequence[str],
     objects: Sequence[str],
+    features: torch.Tensor,
 ) -> list[Verdict]:
-    """The likeliest names of logits (B, S) and (B, O)."""
+    """The likeliest names of logits (B, S) and (B, O), with the features (B, F) behind them."""
     p_styles, style_places = style_logits.softmax(1).max(1)  # (B,), (B,)
     p_objects, object_places = object_logits.softmax(1).max(1)
     return [
-        Verdict(styles[s], objects[o], p_s, p_o)
-        for s, o, p_s, p_o in zip(
+        Verdict(styles[s], objects[o], p_s, p_o, packed_features(row))
+        for s, o, p_s, p_o, row in zip(
             style_places.tolist(),
             object_places.tolist(),
             p_styles.tolist(),
             p_objects.tolist(),
+            features.float().cpu().numpy(),
             strict=True,
         )
     ]

@@ -17,23 +17,17 @@ from esdctl.evaluation.judges.judge import (
     Classify,
     Judge,
     ResizeMode,
-    SamplingRecipe,
     Verdict,
     resized,
     verdicts,
 )
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
-from esdctl.sampling.defaults import DEFAULT_STEPS, POCKET_GUIDANCE
 from esdctl.storage.atomic import write_with
 from esdctl.storage.digest import sha256_file
 
 OWN = Path("classifier") / "model.safetensors"  # in a pipeline folder
 SIDE = 128  # pixels of the pictures it was trained on
-
-# The pocket model's quality figures are measured with these. Ten steps are enough for the
-# classifier, in 40 % of an evaluation's time.
-RECIPE = SamplingRecipe(steps=DEFAULT_STEPS, guidance=POCKET_GUIDANCE, probe_steps=10)
 
 
 class PocketClassifier(nn.Module):
@@ -86,8 +80,9 @@ class PocketClassifier(nn.Module):
         """
         sized = np.stack([_resized(picture) for picture in pictures])  # (B, 128, 128, 3)
         batch = torch.from_numpy(sized).permute(0, 3, 1, 2).float() / 127.5 - 1
-        style_logits, object_logits = self(batch.to(self.style_head.weight.device))
-        return verdicts(style_logits, object_logits, self.styles, self.objects)
+        features = self.features(batch.to(self.style_head.weight.device))
+        style_logits, object_logits = self.style_head(features), self.object_head(features)
+        return verdicts(style_logits, object_logits, self.styles, self.objects, features)
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ class PocketFile:
     styles: list[str]
     objects: list[str]
     name: str = "pocket"
-    recipe: SamplingRecipe = RECIPE
+    protocol: str = "pocket"
 
     def digest(self) -> str:
         """sha256 of the file."""
@@ -171,7 +166,7 @@ def _find(pipeline: Pipeline, models: Path) -> PocketFile | None:
 def _missing(pipeline: Pipeline, models: Path) -> InputError:
     return InputError(
         f"{pipeline.name} has no classifier of its own ({pipeline.folder / OWN})",
-        "leave --classifier out, or name style50",
+        "leave --judge out, or name style50",
     )
 
 

@@ -16,19 +16,12 @@ import torch
 from PIL import Image
 
 from esdctl.checkpoints.tensor_file import TensorInfo, open_tensors, peek_tensors
-from esdctl.datasets.unlearn_canvas import (
-    BENCHMARK_GUIDANCE,
-    BENCHMARK_SIZE,
-    BENCHMARK_STEPS,
-    OBJECTS,
-    STYLES,
-)
+from esdctl.datasets.unlearn_canvas import OBJECTS, STYLES
 from esdctl.errors import InputError
 from esdctl.evaluation.judges.judge import (
     Classify,
     Judge,
     ResizeMode,
-    SamplingRecipe,
     Verdict,
     resized,
     verdicts,
@@ -42,11 +35,6 @@ STYLE50 = "style50"
 FOLDER = "classifiers"  # in the workspace's models
 STYLE_STEM, OBJECT_STEM = "style50", "style50_cls"
 SUFFIXES = (".pth", ".safetensors")
-
-# The benchmark's protocol. Its pictures have 512 pixels; a probe takes a quarter of its steps.
-RECIPE = SamplingRecipe(
-    steps=BENCHMARK_STEPS, guidance=BENCHMARK_GUIDANCE, probe_steps=25, largest=BENCHMARK_SIZE
-)
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
 _SHOWN = 10  # names in an error
@@ -68,7 +56,7 @@ class Style50:
     name: str = STYLE50
     styles: Sequence[str] = STYLES  # the labels are in alphabetical order, as these are
     objects: Sequence[str] = OBJECTS
-    recipe: SamplingRecipe = RECIPE
+    protocol: str = "unlearn-canvas-quick"
 
     def digest(self) -> str:
         """sha256 over both files."""
@@ -87,10 +75,17 @@ class Style50:
 
         @torch.inference_mode()
         def classify(pictures: npt.NDArray[np.uint8]) -> list[Verdict]:
-            style_logits, object_logits = (
-                see(_as_input(pictures, see.side).to(device)) for see in (see_style, see_object)
+            of_style, of_object = (
+                see.features(_as_input(pictures, see.side).to(device))
+                for see in (see_style, see_object)
+            )  # (B, width) each
+            return verdicts(
+                see_style.head(of_style),
+                see_object.head(of_object),
+                self.styles,
+                self.objects,
+                torch.cat([of_style, of_object], dim=1),
             )
-            return verdicts(style_logits, object_logits, self.styles, self.objects)
 
         return classify
 

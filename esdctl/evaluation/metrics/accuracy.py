@@ -11,7 +11,7 @@ any IRA or CRA.
 Every concept is asked for equally often, so a mean over concepts is a share of pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from esdctl.evaluation.judgements import Judgement, Kind
@@ -110,7 +110,7 @@ def measure_retention(
     Raises:
         ValueError: the rows are of different pictures.
     """
-    if [row.cell for row in rows] != [row.cell for row in base_rows]:
+    if [row.key for row in rows] != [row.key for row in base_rows]:
         raise ValueError("the two models' rows are of different pictures")
     others, base_others = _others(rows, targets), _others(base_rows, targets)
 
@@ -125,6 +125,54 @@ def measure_retention(
         )
         for target in targets
     }
+
+
+def measure_groups(
+    rows: Sequence[Judgement],
+    base_rows: Sequence[Judgement],
+    targets: Sequence[ErasedConcept],
+    retained: Collection[str],
+) -> dict[str, dict[str, Retention]]:
+    """IRA and CRA in percent of the base's, apart for concepts that the erasure was told to keep.
+
+    A picture counts for IRA by its concept of the target's kind, and for CRA by the other one.
+
+    Args:
+        rows, base_rows, targets: as in ``measure_retention``.
+        retained: names of the concepts that were kept by name.
+
+    Returns:
+        By target, then by ``retained`` and ``not retained``.
+    """
+    pairs = [
+        (row, base)
+        for row, base in zip(rows, base_rows, strict=True)
+        if all(row.asked(t.kind) != t.name for t in targets)
+    ]
+
+    def of_base(kind: Kind, is_retained: bool) -> Percent | None:
+        chosen = [pair for pair in pairs if (pair[0].asked(kind) in retained) == is_retained]
+        mine, base = [pair[0] for pair in chosen], [pair[1] for pair in chosen]
+        return paired_ratio(_hits(mine, kind), _hits(base, kind))
+
+    return {
+        target.name: {
+            name: Retention(
+                of_base(target.kind, is_retained), of_base(_other_kind(target), is_retained), None
+            )
+            for name, is_retained in (("retained", True), ("not retained", False))
+        }
+        for target in targets
+    }
+
+
+def count_confusion(rows: Sequence[Judgement], kind: Kind) -> dict[str, dict[str, int]]:
+    """How many pictures of each concept were taken for which: asked -> predicted -> pictures."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        seen = counts.setdefault(row.asked(kind), {})
+        seen[row.predicted(kind)] = seen.get(row.predicted(kind), 0) + 1
+    return counts
 
 
 def _others(rows: Sequence[Judgement], targets: Sequence[ErasedConcept]) -> list[Judgement]:

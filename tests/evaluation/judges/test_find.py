@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.cli.evaluate import ClassifierOption
+from esdctl.cli.evaluate import JudgeOption
 from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.judges.find import find_classifier, known_judges, parse_classifier
 from esdctl.models.resolve import Pipeline
@@ -12,12 +12,13 @@ from esdctl.models.resolve import Pipeline
 
 def test_every_judge_of_the_folder_is_offered_and_the_models_own_comes_first() -> None:
     assert list(known_judges()) == ["pocket", "style50"]
-    assert ClassifierOption.__metadata__[0].metavar == "|".join(known_judges())  # type: ignore[attr-defined]
+    (option,) = JudgeOption.__metadata__  # type: ignore[attr-defined]
+    assert all(name in option.help for name in known_judges())
 
 
 def test_a_judge_is_named_in_any_case() -> None:
     assert parse_classifier("Style50") == "style50"
-    with pytest.raises(UsageError, match="--classifier is 'clip'"):
+    with pytest.raises(UsageError, match="--judge is 'clip'"):
         parse_classifier("clip")
 
 

@@ -84,9 +84,9 @@ def test_a_model_without_a_classifier_is_judged_by_style50(
     assert evaluate(tiny_model, tmp_path, *few, "--concept", "Mosaic") == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
-    assert (report["classifier"], report["pictures"]) == ("style50", 4)
-    assert (report["settings"]["guidance"], report["settings"]["image_size"]) == (9.0, 64)
-    assert report["model"]["unlearning"]["Mosaic"]["ua"]["n"] == 2
+    assert (report["judge"], report["count"]) == ("style50", 4)
+    assert (report["sampling"]["guidance"], report["sampling"]["image_size"]) == (9.0, 64)
+    assert report["unlearning"]["Mosaic"]["ua"]["n"] == 2
     assert "judged by style50" in err
     assert evaluate(tiny_model, tmp_path, *few) == 0
     assert "4 of 4 pictures were judged before" in capsys.readouterr().err
@@ -98,7 +98,7 @@ def test_the_benchmarks_protocol_is_style50s_default(
     write_judges(tmp_path)
     assert evaluate(tiny_model, tmp_path, *DRY) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["classifier"] == "style50"
+    assert plan["judges"] == ["style50"]
     assert (plan["settings"]["steps"], plan["settings"]["guidance"]) == (100, 9.0)
     assert (plan["seeds"], plan["pictures_a_model"]) == ([188], 1020)
 
@@ -122,11 +122,11 @@ def test_a_model_is_judged_by_its_own_classifier_unless_another_is_named(
     for flags in ((), ("--classifier", "pocket"), ("--classifier", "style50")):
         assert evaluate("pocket", tmp_path, *DRY, *flags) == 0
         plan = json.loads(capsys.readouterr().out)
-        found[flags] = (plan["classifier"], plan["settings"]["steps"], plan["pictures_a_model"])
+        found[flags] = (plan["judges"], plan["settings"]["steps"], plan["pictures_a_model"])
     assert list(found.values()) == [
-        ("pocket", 25, 260),
-        ("pocket", 25, 260),
-        ("style50", 100, 1020),
+        (["pocket"], 25, 260),
+        (["pocket"], 25, 260),
+        (["style50"], 100, 1020),
     ]
 
 
