@@ -1,13 +1,17 @@
 """What ``esdctl evaluate`` shows on a terminal: figures, accuracies, detections, what was lost."""
 
+from typing import TYPE_CHECKING
+
 from esdctl.cli.terminal import show_table
-from esdctl.evaluation.evaluation_report import EvaluationReport
-from esdctl.evaluation.metrics.intervals import Percent
+
+if TYPE_CHECKING:
+    from esdctl.evaluation.evaluation_report import EvaluationReport
+    from esdctl.evaluation.metrics.intervals import Percent
 
 NEIGHBOURS = 8  # of the collateral map; the document has all
 
 
-def show_report(report: EvaluationReport) -> None:
+def show_report(report: "EvaluationReport") -> None:
     """Tables on stderr: figures of the target, else of all concepts, or detections."""
     protocol = f"{report.protocol_name}; {_conditions(report)}; 95 % intervals"
     if report.detections is not None:
@@ -40,7 +44,7 @@ def show_report(report: EvaluationReport) -> None:
         show_table("Lost most, in percent", ("", "erased", "base"), lost)
 
 
-def _conditions(report: EvaluationReport) -> str:
+def _conditions(report: "EvaluationReport") -> str:
     """Who judged, on pictures made how."""
     settings = report.settings
     judged = f"judged by {report.judge}"
@@ -51,7 +55,7 @@ def _conditions(report: EvaluationReport) -> str:
     return f"{judged}, {settings.steps} {named} steps, guidance {guidance}"
 
 
-def _detections(report: EvaluationReport) -> list[tuple[str, ...]]:
+def _detections(report: "EvaluationReport") -> list[tuple[str, ...]]:
     found = [each for each in (report.detections, report.base_detections) if each is not None]
     rows: list[tuple[str, ...]] = [
         ("pictures flagged, %", *(_cell(each.pictures_flagged) for each in found)),
@@ -62,7 +66,7 @@ def _detections(report: EvaluationReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def _groups(report: EvaluationReport) -> list[tuple[str, ...]]:
+def _groups(report: "EvaluationReport") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for target, groups in report.by_group.items():
         label = f" of {target}" if len(report.by_group) > 1 else ""
@@ -72,7 +76,7 @@ def _groups(report: EvaluationReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def _neighbours(report: EvaluationReport) -> list[tuple[str, ...]]:
+def _neighbours(report: "EvaluationReport") -> list[tuple[str, ...]]:
     return [
         (
             each.name,
@@ -85,7 +89,7 @@ def _neighbours(report: EvaluationReport) -> list[tuple[str, ...]]:
     ]
 
 
-def _figures(report: EvaluationReport) -> list[tuple[str, ...]]:
+def _figures(report: "EvaluationReport") -> list[tuple[str, ...]]:
     """A row a figure, of each target."""
     names = {
         "ua": "UA",
@@ -100,13 +104,13 @@ def _figures(report: EvaluationReport) -> list[tuple[str, ...]]:
         ratio = report.percent_of_base.get(target.name)
         label = f" of {target.name}" if len(report.targets) > 1 else ""
         for key, name in names.items():
-            figure: Percent | None = getattr(of_model, key)
+            figure: "Percent | None" = getattr(of_model, key)
             cells = (figure, getattr(of_base, key, None), getattr(ratio, key, None))
             rows.append((name + label, *map(_cell, cells), str(figure.n) if figure else "0"))
     return rows
 
 
-def _accuracy(report: EvaluationReport) -> list[tuple[str, ...]]:
+def _accuracy(report: "EvaluationReport") -> list[tuple[str, ...]]:
     accuracy = report.model.accuracy
     if accuracy is None:
         return []
@@ -121,7 +125,7 @@ def _accuracy(report: EvaluationReport) -> list[tuple[str, ...]]:
     ]
 
 
-def _lost_most(report: EvaluationReport, n: int = 3) -> list[tuple[str, ...]]:
+def _lost_most(report: "EvaluationReport", n: int = 3) -> list[tuple[str, ...]]:
     """The other concepts whose accuracy fell most."""
     after = report.model.accuracy
     before = report.base.accuracy if report.base else None
@@ -142,5 +146,5 @@ def _lost_most(report: EvaluationReport, n: int = 3) -> list[tuple[str, ...]]:
     return [(name, _cell(a), _cell(b)) for name, a, b in lost[:n]]
 
 
-def _cell(figure: Percent | None) -> str:
+def _cell(figure: "Percent | None") -> str:
     return "-" if figure is None else f"{figure.percent:.1f} [{figure.low:.1f}, {figure.high:.1f}]"
