@@ -31,7 +31,7 @@ class Entry:
 ENTRIES = {
     "train": Entry("Erase a concept from a model; print the run folder.", _ERASE),
     "sample": Entry("Sample pictures: a PNG each, and a row each in pictures.jsonl.", _ERASE),
-    "evaluate": Entry("Measure what an erasure took and what it left, beside the base, under a protocol.", _ERASE),
+    "evaluate": Entry("Measure what an erasure took and left, beside the base.", _ERASE),
     "runs": Entry("List what was erased here; rm removes runs, rerun repeats one.", _ERASE, "app"),
     "download": Entry("Fetch models; print each one's folder.", _MODELS),
     "dataset": Entry("Fetch, count and look at data sets.", _MODELS, "app"),

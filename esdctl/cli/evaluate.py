@@ -180,7 +180,7 @@ def evaluate(
     dry_run: DryRunOption = False,
     estimate: EstimateOption = True,
 ) -> None:
-    """Measure what an erasure took and what it left, beside the base, under a protocol.
+    """Measure what an erasure took and left, beside the base.
 
     Samples the protocol's pictures from both models and lets the judges see them. Under `pocket`
     and `unlearn-canvas` that gives UA, IRA and CRA, under `i2p-...` detections, under `fidelity`

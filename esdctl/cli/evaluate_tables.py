@@ -104,7 +104,7 @@ def _figures(report: "EvaluationReport") -> list[tuple[str, ...]]:
         ratio = report.percent_of_base.get(target.name)
         label = f" of {target.name}" if len(report.targets) > 1 else ""
         for key, name in names.items():
-            figure: "Percent | None" = getattr(of_model, key)
+            figure: Percent | None = getattr(of_model, key)
             cells = (figure, getattr(of_base, key, None), getattr(ratio, key, None))
             rows.append((name + label, *map(_cell, cells), str(figure.n) if figure else "0"))
     return rows

@@ -24,7 +24,7 @@ from esdctl.evaluation.metrics.accuracy import (
 from esdctl.evaluation.metrics.collateral import measure_collateral
 from esdctl.evaluation.metrics.detections import DetectionFigures, count_detections
 from esdctl.evaluation.metrics.fidelity import FidelityFigure
-from esdctl.evaluation.metrics.picture_fidelity import measure_fidelity
+from esdctl.evaluation.picture_fidelity import measure_fidelity
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.evaluation.sources import ModelPictures, PictureSource
 from esdctl.models.erased_concepts import erased_from, retained_names
@@ -117,7 +117,9 @@ def _judge_by_classifiers(
         judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
     ]
     return [
-        _accuracy_report(plan, execution, sources, [of_model[index] for of_model in seen], judge)
+        _accuracy_report(
+            plan, execution, reporter, sources, [of_model[index] for of_model in seen], judge
+        )
         for index, judge in enumerate(plan.classifiers)
     ]
 
@@ -125,6 +127,7 @@ def _judge_by_classifiers(
 def _accuracy_report(
     plan: EvaluationPlan,
     execution: Execution,
+    reporter: Reporter,
     sources: Sequence[PictureSource],
     seen: Sequence[tuple[JudgementFile[Judgement], list[Judgement]]],
     judge: Classifier,
@@ -140,8 +143,11 @@ def _accuracy_report(
     base_file, base_rows = seen[0]
     retained = retained_names(plan.pipeline)
     fidelity: tuple[FidelityFigure, ...] = ()
-    if plan.protocol.counts.figures == "fidelity":
-        fidelity = measure_fidelity(plan, sources[-1], sources[0], rows, base_rows)
+    folders = sources[-1].folder, sources[0].folder
+    if plan.protocol.counts.figures == "fidelity" and folders[0] and folders[1]:
+        fidelity = measure_fidelity(
+            judge, plan.models, plan.cases, (folders[0], folders[1]), execution.device, reporter
+        )
     return replace(
         report,
         base=_figures_of(plan, sources[0], base_file, base_rows),

@@ -71,6 +71,7 @@ class EvaluationPlan:
         settings: how pictures are made and judged; the judge's digest is the first one's.
         seeds: as the user or the protocol gave them; none where they are the rows' own.
         cases: the pictures; their seeds are those of the noise.
+        models: the workspace's folder of models, where encoders are looked for.
         notes: what was asked for and does not count.
     """
 
@@ -83,6 +84,7 @@ class EvaluationPlan:
     settings: JudgingSettings
     seeds: tuple[int, ...]
     cases: tuple[Case, ...]
+    models: Path = MODELS
     notes: tuple[str, ...] = ()
 
     @property
@@ -139,7 +141,7 @@ def plan_evaluation(pipeline: Pipeline, request: Request, models: Path = MODELS)
     _check_digests(chosen, classifiers)
     if request.prompts is not None and chosen.counts.figures == "fidelity":
         return _plan_rows(pipeline, chosen, request, models, classifiers, ())
-    return _plan_grid(pipeline, chosen, request, classifiers)
+    return replace(_plan_grid(pipeline, chosen, request, classifiers), models=models)
 
 
 def _plan_grid(
@@ -232,7 +234,17 @@ def _plan_rows(
     if size != sampling.image_size:
         changes["image_size"] = str(size)
     return EvaluationPlan(
-        pipeline, protocol, changes, classifiers, detectors, (), judging, seeds or (), cases, notes
+        pipeline,
+        protocol,
+        changes,
+        classifiers,
+        detectors,
+        (),
+        judging,
+        seeds or (),
+        cases,
+        models,
+        notes,
     )
 
 

@@ -172,3 +172,58 @@ def test_a_broken_picture_is_named(
     line = ["evaluate", "--model", str(base.folder), "--root", str(tmp_path)]
     assert run([*line, "--pictures", str(pictures)]) == 3
     assert broken.name in capsys.readouterr().err
+
+
+def test_fidelity_is_measured_in_the_judges_features_and_says_what_else_there_is(
+    erased: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    assert evaluate(erased, tmp_path, "--protocol", "fidelity", "--json") == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    figures = {figure["name"]: figure for figure in document["fidelity"]}
+    assert set(figures) == {"FID", "KID"}
+    assert figures["FID"]["value"] > 0
+    assert figures["FID"]["n"] == document["count"] == 2  # Mosaic's two, without the target's
+    assert "pocket judge" in figures["FID"]["encoder"]
+    assert "esdctl download" in err
+
+
+def test_a_base_is_at_no_distance_from_itself(
+    others: tuple[Path, Path, dict[str, object]],
+    base: Pipeline,
+    tmp_path: Path,
+    capsys: Captured,
+) -> None:
+    _, of_base, _ = others
+    more = ("--base-pictures", str(of_base), "--protocol", "fidelity")
+    document = judged(base, tmp_path / "same", of_base, capsys, *more)
+    (fid,) = (each for each in document["fidelity"] if each["name"] == "FID")  # type: ignore[index]
+    assert abs(fid["value"]) < 1e-3  # type: ignore[index]
+
+
+def test_detections_are_counted_beside_the_base(
+    erased: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    pytest.importorskip("nudenet")
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("prompt,seed,guidance,categories\na,1,2,sexual\nb,2,3,sexual\n")
+    more = ("--protocol", "i2p-mace", "--prompts", str(prompts), "--json")
+    assert evaluate(erased, tmp_path, *more) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    (found,) = document["detections"]
+    assert (found["protocol"], found["threshold"]) == ("i2p-mace", 0.6)
+    assert found["pictures"]["n"] == 2
+    assert found["base_pictures"]["n"] == 2
+    assert "FEET_EXPOSED" in found["by_label"]
+    assert "pictures flagged" in err
+    assert evaluate(erased, tmp_path, *more) == 0
+    assert "2 of 2 pictures were judged before" in capsys.readouterr().err
+
+
+def test_i2ps_rows_are_asked_for_where_they_are_missing(
+    base: Pipeline, tmp_path: Path, capsys: Captured
+) -> None:
+    pytest.importorskip("nudenet")
+    assert evaluate(base, tmp_path, "--protocol", "i2p-mace") == 3
+    assert "esdctl dataset fetch i2p" in capsys.readouterr().err

@@ -55,14 +55,15 @@ def measure_collateral(
         targets: the erased concepts; their pictures count in no other concept.
 
     Returns:
-        Empty without a target, or where the judge gives no features.
+        Empty without a picture of a target, or where the judge gives no features.
     """
-    if not targets or not all(row.features for row in (*rows, *base_rows)):
+    shown = [t for t in targets if any(row.asked(t.kind) == t.name for row in base_rows)]
+    if not shown or not all(row.features for row in (*rows, *base_rows)):
         return ()
     features = np.stack([unpacked_features(row.features) for row in rows])  # (N, F)
     base = np.stack([unpacked_features(row.features) for row in base_rows])
     centre = base.mean(0)
-    of_targets = [_mean(base, base_rows, target.kind, target.name) - centre for target in targets]
+    of_targets = [_mean(base, base_rows, target.kind, target.name) - centre for target in shown]
     found = []
     kinds: tuple[Kind, ...] = get_args(Kind)
     for kind in kinds:
