@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import sys
 from dataclasses import asdict, dataclass, field
 
@@ -98,7 +99,7 @@ class EvaluationReport:
         """The figures document; ``esdctl guide evaluation`` explains it."""
         base = self.base
         provenance = collect(sys.argv)
-        versions = provenance["versions"]
+        versions, command = provenance["versions"], provenance["command_line"]
         return {
             "format": FORMAT,
             "protocol": {
@@ -131,7 +132,7 @@ class EvaluationReport:
             "fidelity": [asdict(figure) for figure in self.fidelity],
             "version": versions["esdctl"] if isinstance(versions, dict) else None,
             "date": provenance["time"],
-            "command": provenance["command_line"],
+            "command": shlex.join(command) if isinstance(command, list) else str(command),
         }
 
     def _detections(self) -> list[dict[str, object]]:
