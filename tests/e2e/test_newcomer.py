@@ -30,8 +30,8 @@ def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path
     grid += ["--steps", "12"]
     report = json.loads(esdctl(tmp_path, "evaluate", "--model", run, *grid, "--json"))
     assert [target["name"] for target in report["targets"]] == ["Neon_Lines"]
-    assert report["base"]["unlearning"]["Neon_Lines"]["ua"]["percent"] <= 40
-    assert report["model"]["unlearning"]["Neon_Lines"]["ua"]["percent"] >= 80
+    assert report["base_unlearning"]["Neon_Lines"]["ua"]["percent"] <= 40
+    assert report["unlearning"]["Neon_Lines"]["ua"]["percent"] >= 80
     assert report["percent_of_base"]["Neon_Lines"]["ira"]["percent"] >= 60
     assert report["percent_of_base"]["Neon_Lines"]["cra"]["percent"] >= 60
 

@@ -118,7 +118,7 @@ def _measured(
     log = read_jsonl(run / "log.jsonl")
     probes = [row for row in log if "probe" in row]
     (target,) = (target["name"] for target in report["targets"])
-    ua = report["model"]["unlearning"][target]["ua"]
+    ua = report["unlearning"][target]["ua"]
     return {
         "seconds": sum(float(str(row["seconds"])) for row in log if "probe" not in row),
         "steps": sum("loss" in row for row in log),

@@ -1,4 +1,4 @@
-"""95 % intervals: Wilson's for a share, Bonett and Price's for the ratio of two paired shares."""
+"""95 % intervals: Wilson's for a share, Bonett and Price's for two paired shares."""
 
 import math
 from collections.abc import Sequence
@@ -57,6 +57,31 @@ def paired_ratio(hits: Sequence[bool], base_hits: Sequence[bool]) -> Percent | N
     z = a / (b + c) * Z
     (low, high), (base_low, base_high) = _wilson(x, m, z), _wilson(y, m, z)
     return Percent(100 * x / y, 100 * low / base_high, 100 * high / base_low, len(pairs))
+
+
+def paired_difference(hits: Sequence[bool], other_hits: Sequence[bool]) -> Percent | None:
+    """The share of ``hits`` minus that of ``other_hits``, in percentage points, on equal pictures.
+
+    The interval is Bonett and Price's adjusted Wald interval for paired proportions (Journal of
+    Educational and Behavioral Statistics 37, 2012, 479-488): each kind of disagreement gets one
+    more, of two more pictures.
+
+    Args:
+        hits, other_hits: of the same pictures in the same order.
+
+    Returns:
+        The difference, from -100 to 100; None without pictures.
+    """
+    pairs = list(zip(hits, other_hits, strict=True))
+    n = len(pairs)
+    if n == 0:
+        return None
+    gained, lost = (sum(pair == kind for pair in pairs) for kind in ((True, False), (False, True)))
+    p_gained, p_lost = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    middle = p_gained - p_lost
+    half = Z * math.sqrt((p_gained + p_lost - middle**2) / (n + 2))
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    return Percent(100 * (gained - lost) / n, 100 * low, 100 * high, n)
 
 
 def _wilson(k: int, n: int, z: float) -> tuple[float, float]:

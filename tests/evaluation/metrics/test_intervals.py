@@ -2,7 +2,7 @@
 
 import pytest
 
-from esdctl.evaluation.metrics.intervals import paired_ratio, share
+from esdctl.evaluation.metrics.intervals import paired_difference, paired_ratio, share
 
 
 def hits(k: int, n: int) -> list[bool]:
@@ -68,3 +68,24 @@ def test_a_model_without_hits_keeps_nothing() -> None:
     assert measured is not None
     assert measured.percent == measured.low == 0
     assert 0 < measured.high < 50
+
+
+def test_a_paired_difference_is_bonett_and_prices_by_hand() -> None:
+    # 10 pictures: 3 gained, 1 lost. (4/12 - 2/12) +- 1.96 sqrt((4/12 + 2/12 - (2/12)^2) / 12).
+    hits = [True] * 3 + [False] + [True] * 6
+    others = [False] * 3 + [True] + [True] * 6
+    found = paired_difference(hits, others)
+    assert found is not None
+    half = 1.959963984540054 * ((6 / 12 - (2 / 12) ** 2) / 12) ** 0.5
+    assert found.percent == pytest.approx(20.0)
+    assert (found.low, found.high) == pytest.approx(
+        (100 * (2 / 12 - half), 100 * (2 / 12 + half)), abs=1e-9
+    )
+    assert paired_difference([], []) is None
+
+
+def test_equal_verdicts_leave_a_difference_of_sensible_width() -> None:
+    found = paired_difference([True] * 50, [True] * 50)
+    assert found is not None
+    assert found.percent == 0.0
+    assert -10 < found.low < 0 < found.high < 10
