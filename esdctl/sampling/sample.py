@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -41,6 +41,7 @@ def sample(
     model: StableDiffusion,
     pictures: Sequence[Picture],
     batch_size: BatchSize = DEFAULT_BATCH_SIZE,
+    conditions: Mapping[str, Conditioning] | None = None,
 ) -> Generator[list[tuple[Picture, Pixels]], None, None]:
     """Sample pictures with classifier-free guidance, a batch at a time.
 
@@ -53,6 +54,7 @@ def sample(
         pictures: what to make.
         batch_size: at most so many at once, ``auto`` for what fits into the memory; changes speed
             and memory, never a picture.
+        conditions: prompt -> one row that the U-Net is told in its place.
 
     Yields:
         Each batch's pictures with their pixels, (H, W, 3), uint8, RGB.
@@ -66,9 +68,9 @@ def sample(
     size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
     if model.device.type == "cpu":
         keep_freed_memory()
-        yield from _decoded(model, _denoised(model, pictures, size, Event()))
+        yield from _decoded(model, _denoised(model, pictures, size, Event(), conditions))
     else:
-        yield from _overlapped(model, pictures, size)
+        yield from _overlapped(model, pictures, size, conditions)
 
 
 def sample_in_memory(
@@ -101,11 +103,14 @@ def sample_in_memory(
 
 
 def _overlapped(
-    model: StableDiffusion, pictures: Sequence[Picture], batch_size: int
+    model: StableDiffusion,
+    pictures: Sequence[Picture],
+    batch_size: int,
+    conditions: Mapping[str, Conditioning] | None,
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     """Denoising and decoding in a thread each."""
     stop = Event()
-    denoised = prefetched(_denoised(model, pictures, batch_size, stop), stop)
+    denoised = prefetched(_denoised(model, pictures, batch_size, stop, conditions), stop)
     yield from prefetched(_decoded(model, denoised), stop)
 
 
@@ -124,11 +129,15 @@ def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
 
 
 def _denoised(
-    model: StableDiffusion, pictures: Sequence[Picture], batch_size: int, stop: Event
+    model: StableDiffusion,
+    pictures: Sequence[Picture],
+    batch_size: int,
+    stop: Event,
+    conditions: Mapping[str, Conditioning] | None = None,
 ) -> Iterator[tuple[list[Picture], torch.Tensor]]:
     """Batches with their finished latents, (B, 4, h, w)."""
     with memory_errors(model.device, partial(sampling_advice, model.device, pictures[:1])):
-        embed = _Embeddings(model, [picture.prompt for picture in pictures])
+        embed = _Embeddings(model, [picture.prompt for picture in pictures], conditions or {})
     denoisers: list[Denoiser] = []  # one a share; they keep what they were asked last
     for batch in batches_of(pictures, batch_size):
         with memory_errors(model.device, partial(sampling_advice, model.device, batch)):
@@ -164,10 +173,15 @@ def _decoded(
 class _Embeddings:
     """Embeddings of prompts, encoded when first needed and kept until their last picture."""
 
-    def __init__(self, model: StableDiffusion, prompts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: StableDiffusion,
+        prompts: Sequence[str],
+        known: Mapping[str, Conditioning],
+    ) -> None:
         self._model = model
         self._pending = Counter(prompts)
-        self._known: dict[str, Conditioning] = {}  # prompt -> one row
+        self._known = dict(known)  # prompt -> one row
         self.empty = encode_prompts(model, [""])  # one row
 
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:

@@ -1,0 +1,228 @@
+"""What to attack: a model, a concept, its cases, the attacks and their settings."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from esdctl.attacks.attack import PAPER, QUICK, Attack, Settings, attack_names, find_attack
+from esdctl.attacks.target import Case
+from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.errors import InputError, UsageError
+from esdctl.evaluation.judges.judge import Classifier
+from esdctl.evaluation.metrics.accuracy import ErasedConcept
+from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.models.resolve import Pipeline
+from esdctl.settings.yaml_file import read_yaml
+
+ALL = "all"
+CASES = {QUICK: 20, PAPER: 50}  # the field's n for a style or an object is 50
+FIRST_SEED = 1000  # of the cases' noise
+SAMPLING_STEPS = "sampling_steps"  # a key of a budget's file, beside the attacks' names
+MOST_CASES = 10_000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The settings of all attacks.
+
+    Args:
+        name: part of the results' folders.
+        changes: attack -> what differs from ``quick``; empty for a preset.
+        sampling_steps: of the pictures that are judged; None for the judge's own.
+    """
+
+    name: str
+    changes: Mapping[str, Settings] = field(default_factory=dict)
+    sampling_steps: int | None = None
+
+    def settings(self, attack: Attack) -> Settings:
+        """Those of one attack."""
+        preset = attack.budgets[PAPER if self.name == PAPER else QUICK]
+        return {**preset, **self.changes.get(attack.name, {})}
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """Attacks, ready to run.
+
+    Args:
+        pipeline: the model under attack.
+        classifier: who judges.
+        concept: what shall come back.
+        cases: the pictures that are asked for.
+        beside: the plain prompts of the concept, one for each thing that is shown beside it.
+        attacks: in the order of running.
+        budget: their settings.
+        guidance, steps, side: of the pictures that are judged.
+        folder: where the results go, a folder an attack.
+    """
+
+    pipeline: Pipeline
+    classifier: Classifier
+    concept: ErasedConcept
+    cases: tuple[Case, ...]
+    beside: tuple[str, ...]
+    attacks: tuple[Attack, ...]
+    budget: Budget
+    guidance: float
+    steps: int
+    side: int
+    folder: Path
+
+    def pictures(self) -> dict[str, int | float]:
+        """How the pictures are made that are judged."""
+        return {"steps": self.steps, "guidance": self.guidance, "image_size": self.side}
+
+    def digest(self, attack: Attack | None) -> str:
+        """16 digits that stand for all that decides the rows of an attack, or of none."""
+        document = {
+            "concept": asdict(self.concept),
+            "cases": [asdict(case) for case in self.cases],
+            "judge": self.classifier.digest(),
+            "pictures": self.pictures(),
+            "attack": None if attack is None else [attack.name, self.budget.settings(attack)],
+        }
+        text = json.dumps(document, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder_of(self, attack: Attack) -> Path:
+        """Where an attack's result goes."""
+        return self.folder / f"{attack.name}-{self.budget.name}"
+
+    def document(self) -> dict[str, object]:
+        """The plan as a JSON document."""
+        return {
+            "model": self.pipeline.name,
+            "concept": asdict(self.concept),
+            "judge": self.classifier.name,
+            "n": len(self.cases),
+            "pictures": self.pictures(),
+            "budget": self.budget.name,
+            "attacks": {attack.name: self._of(attack) for attack in self.attacks},
+        }
+
+    def _of(self, attack: Attack) -> dict[str, object]:
+        return {
+            "about": attack.about,
+            "source": attack.source,
+            "settings": dict(self.budget.settings(attack)),
+            "folder": str(self.folder_of(attack)),
+        }
+
+
+def plan_attacks(
+    pipeline: Pipeline,
+    methods: str,
+    budget: Budget,
+    folder: Path,
+    models: Path,
+    *,
+    concept: str | None = None,
+    judge: str | None = None,
+    n: int | None = None,
+) -> AttackPlan:
+    """Spell out attacks on a model.
+
+    Args:
+        pipeline: the erased model, or a base.
+        methods: names of attacks with commas between them, or ``all``.
+        budget: their settings.
+        folder: for the results of all models.
+        models: the workspace's folder of models, where classifiers lie.
+        concept: what shall come back; else the first that was erased.
+        judge: a classifier's name; else the model's own.
+        n: cases; else 20, and 50 of the paper budget.
+
+    Raises:
+        UsageError: a name is unknown, a number is out of range, or the model has no concept.
+        InputError, IntegrityError: there is no classifier, or it is damaged.
+    """
+    wanted = Request(concepts=(concept,) if concept else (), classifier=judge)
+    everything = plan_evaluation(pipeline, wanted, models)
+    if not everything.targets:
+        raise UsageError(
+            f"nothing was erased from {pipeline.name} that could be brought back",
+            "name a concept with --concept",
+        )
+    target, classifier = everything.targets[0], everything.classifier
+    beside = classifier.objects if target.kind == "style" else classifier.styles
+    prompts = tuple(_prompt(target, other) for other in beside)
+    count = CASES.get(budget.name, CASES[QUICK]) if n is None else n
+    if not 1 <= count <= MOST_CASES:
+        raise UsageError(f"--n is {count}", f"use 1 to {MOST_CASES}")
+    of_judge = classifier.recipe.steps if budget.name == PAPER else classifier.recipe.probe_steps
+    return AttackPlan(
+        pipeline=pipeline,
+        classifier=classifier,
+        concept=target,
+        cases=_cases(prompts, count),
+        beside=prompts,
+        attacks=_attacks(methods),
+        budget=budget,
+        guidance=everything.settings.guidance,
+        steps=budget.sampling_steps or of_judge,
+        side=everything.settings.image_size,
+        folder=folder / pipeline.digest()[:16],
+    )
+
+
+def _attacks(methods: str) -> tuple[Attack, ...]:
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if ALL in [name.lower() for name in names]:
+        names = attack_names()
+    if not names:
+        raise UsageError("--method names no attack", f"use {ALL}, or {', '.join(attack_names())}")
+    attacks = {attack.name: attack for attack in map(find_attack, names)}
+    return tuple(attacks.values())
+
+
+def _prompt(target: ErasedConcept, other: str) -> str:
+    is_style = target.kind == "style"
+    return evaluation_prompt(*((target.name, other) if is_style else (other, target.name)))
+
+
+def _cases(prompts: Sequence[str], count: int) -> tuple[Case, ...]:
+    """Spread over what is shown beside the concept; each with noise of its own."""
+    few = min(count, len(prompts))
+    chosen = [prompts[index * len(prompts) // few] for index in range(few)]
+    return tuple(Case(i, chosen[i % few], FIRST_SEED + i) for i in range(count))
+
+
+def parse_budget(text: str) -> Budget:
+    """``quick``, ``paper``, or a YAML file: attack -> settings that differ from quick's.
+
+    Raises:
+        UsageError: there is no such budget, attack or setting.
+        InputError: the file is damaged.
+    """
+    if text.lower() in (QUICK, PAPER):
+        return Budget(text.lower())
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(
+            f"--budget is {text!r}", f"use {QUICK}, {PAPER}, or a YAML file of settings"
+        )
+    document = read_yaml(path)
+    steps = document.pop(SAMPLING_STEPS, None)
+    if steps is not None and not (type(steps) is int and 1 <= steps <= 1000):
+        raise InputError(f"{path}: {SAMPLING_STEPS} is {steps!r}", "use 1 to 1000")
+    changes = {name: _settings(path, find_attack(name), each) for name, each in document.items()}
+    name = re.sub(r"[^\w.+]+", "_", path.stem).strip(".") or "own"
+    return Budget(f"{name}_" if name in (QUICK, PAPER) else name, changes, steps)
+
+
+def _settings(path: Path, attack: Attack, values: object) -> Settings:
+    known = attack.budgets[QUICK]
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path}: {attack.name} has no settings", f"known: {', '.join(known)}")
+    for key, value in values.items():
+        if key not in known:
+            raise InputError(
+                f"{path}: {attack.name} has no setting {key!r}", f"known: {', '.join(known)}"
+            )
+        if type(value) not in (int, float) or value < 0:
+            raise InputError(f"{path}: {attack.name}: {key} is {value!r}", "use a number")
+    return dict(values)
