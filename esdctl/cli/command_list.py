@@ -32,7 +32,6 @@ ENTRIES = {
     "train": Entry("Erase a concept from a model; print the run folder.", _ERASE),
     "sample": Entry("Sample pictures: a PNG each, and a row each in pictures.jsonl.", _ERASE),
     "evaluate": Entry("Measure what an erasure took and left, beside the base.", _ERASE),
-    "evaluate": Entry("Measure UA, IRA and CRA of an erased model beside its base.", _ERASE),
     "attack": Entry("Try to bring an erased concept back; print each attack's result.", _ERASE),
     "runs": Entry("List what was erased here; rm removes runs, rerun repeats one.", _ERASE, "app"),
     "download": Entry("Fetch models; print each one's folder.", _MODELS),
