@@ -140,20 +140,21 @@ def plan_attacks(
         UsageError: a name is unknown, a number is out of range, or the model has no concept.
         InputError, IntegrityError: there is no classifier, or it is damaged.
     """
-    wanted = Request(concepts=(concept,) if concept else (), classifier=judge)
+    wanted = Request((concept,) if concept else (), judges=(judge,) if judge else ())
     everything = plan_evaluation(pipeline, wanted, models)
     if not everything.targets:
         raise UsageError(
             f"nothing was erased from {pipeline.name} that could be brought back",
             "name a concept with --concept",
         )
-    target, classifier = everything.targets[0], everything.classifier
+    target, classifier = everything.targets[0], everything.classifiers[0]
+    picture = everything.cases[0].picture
     beside = classifier.objects if target.kind == "style" else classifier.styles
     prompts = tuple(_prompt(target, other) for other in beside)
     count = CASES.get(budget.name, CASES[QUICK]) if n is None else n
     if not 1 <= count <= MOST_CASES:
         raise UsageError(f"--n is {count}", f"use 1 to {MOST_CASES}")
-    of_judge = classifier.recipe.steps if budget.name == PAPER else classifier.recipe.probe_steps
+    probe_steps = None if budget.name == PAPER else everything.protocol.probe_steps
     return AttackPlan(
         pipeline=pipeline,
         classifier=classifier,
@@ -162,9 +163,9 @@ def plan_attacks(
         beside=prompts,
         attacks=_attacks(methods),
         budget=budget,
-        guidance=everything.settings.guidance,
-        steps=budget.sampling_steps or of_judge,
-        side=everything.settings.image_size,
+        guidance=picture.guidance,
+        steps=budget.sampling_steps or probe_steps or picture.steps,
+        side=picture.width,
         folder=folder / pipeline.digest()[:16],
     )
 
