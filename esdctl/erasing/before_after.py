@@ -1,13 +1,16 @@
 """The before/after contact sheet of a run: the base model above, the erased one below."""
 
+import json
+
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.erasing.concepts import Catalogue, Concept
 from esdctl.erasing.esd.student import Student
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
-from esdctl.sampling.contact_sheet import contact_sheet
+from esdctl.sampling.contact_sheet import COLUMNS_TEXT, contact_sheet
 from esdctl.sampling.defaults import DEFAULT_STEPS
 from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import sample_in_memory
@@ -38,6 +41,9 @@ def before_after(
         guidance: scale of the sampler.
         side: of a picture in pixels, as in the training.
         reporter: told of the progress.
+
+    Returns:
+        The sheet; its ``info`` says of each column prompt, seed, and whether it asks for the concept.
     """
     prompts, pictures = sheet_pictures(model, concept, catalogue, guidance, side)
     if pictures[0].steps < DEFAULT_STEPS:
@@ -47,7 +53,25 @@ def before_after(
     student.restore()
     base = sample_in_memory(model, pictures, reporter, at_once)
     rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
-    return contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
+    sheet = contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
+    sheet.info[COLUMNS_TEXT] = json.dumps(
+        [
+            {
+                "prompt": picture.prompt,
+                "seed": picture.seed,
+                "target": concept.name.replace("_", " ") in label or label in concept.prompts,
+            }
+            for (label, _), picture in zip(prompts, pictures, strict=True)
+        ]
+    )
+    return sheet
+
+
+def sheet_text(sheet: Image.Image) -> PngInfo:
+    """What a sheet says of its columns, as text of its PNG."""
+    text = PngInfo()
+    text.add_itxt(COLUMNS_TEXT, str(sheet.info[COLUMNS_TEXT]))
+    return text
 
 
 def sheet_pictures(

@@ -12,7 +12,7 @@ import yaml
 from esdctl import __version__
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.diffusion.schedule import Schedule
-from esdctl.erasing.before_after import before_after
+from esdctl.erasing.before_after import before_after, sheet_text
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import edit_before_training
 from esdctl.erasing.esd.batch_size import fitting_latents
@@ -213,7 +213,8 @@ def _write_contact_sheet(
     except DeviceError as error:
         without = f"finish without the contact sheet: esdctl train --resume {run.path}"
         raise DeviceError(error.message, f"{without} --no-contact-sheet") from error
-    write_with(run.contact_sheet, lambda temporary: sheet.save(temporary))
+    text = sheet_text(sheet)
+    write_with(run.contact_sheet, lambda temporary: sheet.save(temporary, pnginfo=text))
 
 
 def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:

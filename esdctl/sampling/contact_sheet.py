@@ -12,6 +12,8 @@ GAP = 6  # pixels between pictures
 LINE_SPACING = 4
 MAX_LINES = 4  # of a label; the rest becomes an ellipsis
 PAPER, INK = "white", "black"
+SIDE = 160  # pixels of a picture's square
+COLUMNS_TEXT = "esdctl.columns"  # a PNG's text: JSON of what the columns show
 
 Item = TypeVar("Item")
 
@@ -20,7 +22,7 @@ def contact_sheet(
     pictures: Sequence[Sequence[Image.Image | None]],
     row_labels: Sequence[str],
     column_labels: Sequence[str],
-    side: int = 160,
+    side: int = SIDE,
     font_size: int = 14,
 ) -> Image.Image:
     """Lay pictures out in a grid with a label at each row and above each column.
@@ -64,6 +66,26 @@ def contact_sheet(
                 corner = (GAP + left + pitch * column, GAP + top + pitch * row)
                 _paste(sheet, picture, corner, side)
     return sheet
+
+
+Box = tuple[int, int, int, int]  # left, upper, right, lower, in pixels
+
+
+def squares_of_sheet(size: tuple[int, int], rows: int, side: int = SIDE) -> list[list[Box]]:
+    """Where the pictures of a ``contact_sheet`` are, a list a row.
+
+    The squares end at the right and the lower edge, wherever the labels make them begin.
+
+    Args:
+        size: width and height of the sheet, in pixels.
+        rows: of the sheet; their labels are narrower than a square.
+        side: of a square, as the sheet was made with.
+    """
+    (width, height), pitch = size, side + GAP
+    columns = (width - GAP) // pitch
+    lefts = [width - pitch * (columns - i) for i in range(columns)]
+    tops = [height - pitch * (rows - i) for i in range(rows)]
+    return [[(left, top, left + side, top + side) for left in lefts] for top in tops]
 
 
 def captioned_sheet(
