@@ -181,6 +181,7 @@ Completion = Callable[[str], list[str]]
 COMPLETIONS: dict[str, Completion] = {
     "apply.deltas": complete_model,
     "base": complete_model,
+    "blur": one_of(("all", "unsafe", "none")),
     "category": complete_category,
     "concept": complete_concept,
     "dataset.name": complete_data_set,
@@ -201,6 +202,7 @@ COMPLETIONS: dict[str, Completion] = {
     "objects": complete_object,
     "preset": complete_preset,
     "prompts.name": complete_data_set,
+    "report.runs": complete_run,
     "resume": complete_run,
     "retain": complete_concept,
     "scheduler": one_of(SCHEDULERS),
