@@ -33,10 +33,10 @@ def report(
     root: RootOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a page about runs: verdict, pictures, figures, attacks; prints its path.
+    """Write a page about runs; print its path.
 
-    One HTML file that needs no network. What was not measured yet is said, with the command that
-    measures it. Several runs are compared.
+    Verdict, pictures, figures, attacks, provenance: one HTML file that needs no network. What was
+    not measured yet is said, with the command that measures it. Several runs are compared.
 
     Example: esdctl report Dogs -o report.html
     """

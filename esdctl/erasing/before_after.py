@@ -43,7 +43,8 @@ def before_after(
         reporter: told of the progress.
 
     Returns:
-        The sheet; its ``info`` says of each column prompt, seed, and whether it asks for the concept.
+        The sheet; its ``info`` says of each column the prompt, the seed, and whether the prompt
+        asks for the concept.
     """
     prompts, pictures = sheet_pictures(model, concept, catalogue, guidance, side)
     if pictures[0].steps < DEFAULT_STEPS:

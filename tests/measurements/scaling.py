@@ -4,7 +4,7 @@
 
 One thing grows at a time, the rest stays as the pocket preset has it. Each point runs in a process
 of its own; its memory is the peak beyond that of the libraries. The table goes to stdout and to
-FOLDER/scaling.md, the plot to FOLDER/scaling.png (it needs matplotlib: pip install 'esdctl[plot]').
+FOLDER/scaling.md, the plot to FOLDER/scaling.png (matplotlib: pip install 'esdctl[report]').
 """
 
 import argparse

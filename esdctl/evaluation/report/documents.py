@@ -6,12 +6,13 @@ to say. Any other key must be there, and a document of another format is refused
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, FiniteFloat, TypeAdapter, ValidationError
 
 from esdctl.errors import InputError
 from esdctl.evaluation.metrics.intervals import Percent
@@ -27,7 +28,15 @@ def _check_interval(percent: Percent) -> Percent:
     return percent
 
 
+def _command_line(value: object) -> object:
+    """A command as a shell takes it; a list holds the program's path first."""
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return shlex.join(["esdctl", *value[1:]])
+    return value
+
+
 Interval = Annotated[Percent, AfterValidator(_check_interval)]
+Command = Annotated[str, BeforeValidator(_command_line)]
 Confusion = dict[str, dict[str, int]]  # asked for -> seen -> pictures
 
 
@@ -39,6 +48,7 @@ class ProtocolOf:
     version: int | str
     digest: str = ""
     source: str = ""
+    departs: str | None = None
     changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -162,7 +172,7 @@ class Figures:
     sampling: Sampler
     count: int
     seeds: tuple[int, ...] = ()
-    judge_digest: str = ""
+    judge_digest: str | None = None
     base: ModelOf | None = None
     unlearning: Mapping[str, UnlearningOf] = field(default_factory=dict)
     base_unlearning: Mapping[str, UnlearningOf] | None = None
@@ -174,9 +184,9 @@ class Figures:
     by_group: Mapping[str, Mapping[str, RetentionOf]] = field(default_factory=dict)
     detections: tuple[Detected, ...] = ()
     fidelity: tuple[Fidelity, ...] = ()
-    version: str = ""
+    version: str | None = None
     date: str = ""
-    command: str = ""
+    command: Command = ""
 
 
 @dataclass(frozen=True)
@@ -221,13 +231,13 @@ class Attack:
     source: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     base_digest: str = ""
-    judge_digest: str = ""
+    judge_digest: str | None = None
     before_rate: Interval | None = None
     found: tuple[Found, ...] = ()
     seconds: FiniteFloat | None = None
-    version: str = ""
+    version: str | None = None
     date: str = ""
-    command: str = ""
+    command: Command = ""
 
 
 Document = TypeVar("Document", Figures, Attack)

@@ -26,6 +26,7 @@ TEMPLATE = Path(__file__).with_name("template.html")
 Blur = Literal["all", "unsafe", "none"]
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _MOST_PROMPTS = 12
+NO_VALUE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,16 @@ def _tiles(run: Run) -> list[dict[str, Any]]:
     primary = run.figures[0] if run.figures else None
     point = trade_off_point(run)
     base = next(iter((primary.base_unlearning or {}).values()), None) if primary else None
+    figures = [
+        ("UA", "target not seen", point.ua, base and base.ua),
+        ("IRA", "its own kind kept", point.ira, base and base.ira),
+        ("CRA", "the other kind kept", point.cra, base and base.cra),
+        ("UA attacked", "strongest attack", point.attacked_ua, None),
+    ]
     return [
-        {"name": "UA", "about": "target not seen", "figure": point.ua, "base": base and base.ua},
-        {"name": "IRA", "about": "its own kind kept", "figure": point.ira, "base": base and base.ira},
-        {"name": "CRA", "about": "the other kind kept", "figure": point.cra, "base": base and base.cra},
-        {"name": "UA attacked", "about": "strongest attack", "figure": point.attacked_ua, "base": None},
-    ]  # fmt: skip
+        {"name": name, "about": about, "figure": figure, "base": of_base}
+        for name, about, figure, of_base in figures
+    ]
 
 
 def trade_off_point(run: Run) -> plots.TradeOffPoint:
@@ -158,7 +163,9 @@ def trade_off_point(run: Run) -> plots.TradeOffPoint:
         ua=mine.ua if mine else None,
         ira=mine.ira if mine else None,
         cra=mine.cra if mine else None,
-        attacked_ua=Percent(100 - asr.percent, 100 - asr.high, 100 - asr.low, asr.n) if asr else None,
+        attacked_ua=Percent(100 - asr.percent, 100 - asr.high, 100 - asr.low, asr.n)
+        if asr
+        else None,
     )
 
 
@@ -176,7 +183,9 @@ def _protocol(figures: Figures, key: str) -> dict[str, Any]:
     for name, mine in figures.unlearning.items():
         of = f" {name.replace('_', ' ')}" if len(figures.unlearning) > 1 else ""
         bars += [
-            plots.Bar(f"{label}{of}", getattr(mine, attribute), getattr(base.get(name), attribute, None))
+            plots.Bar(
+                f"{label}{of}", getattr(mine, attribute), getattr(base.get(name), attribute, None)
+            )
             for label, attribute in (("UA", "ua"), ("IRA", "ira"), ("CRA", "cra"))
         ]
     targets = {target.kind: target.name for target in figures.targets}
@@ -199,7 +208,7 @@ def _protocol(figures: Figures, key: str) -> dict[str, Any]:
 def _attack(each: AttackFolder, limit: int, embedder: Embedder) -> dict[str, Any]:
     """One attack with the pictures that came back, those with the highest score first."""
     found = sorted(each.attack.found, key=lambda f: -(f.score or 0.0))
-    shown = []
+    shown: list[dict[str, Any]] = []
     for one in found:
         if one.picture is None or len(shown) >= limit:
             continue
@@ -244,7 +253,7 @@ def _base_name(run: Run) -> str:
 
 
 def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return NO_VALUE if value is None else f"{value:.{digits}f}"
 
 
 def _script_digest(source: str) -> str:

@@ -63,7 +63,7 @@ def find_pairs(run: Run, limit: int) -> Pairs:
 
 
 def _kept_folders(run: Run) -> list[tuple[Path, Path]]:
-    """Folders of the erased model's and the base's pictures under one setting, the fullest first."""
+    """Folders of both models' pictures under one setting, the fullest first."""
     if run.digest is None:
         return []
     bases = {run.record.base.sha256[:16], *(f.base.digest[:16] for f in run.figures if f.base)}

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 WIDTH = 400.0  # points; readable on a telephone too
 LONGEST_NAME = 24  # characters of a label
-_WHISKER = {"elinewidth": 1.2, "capsize": 2.5, "fmt": "none"}
 _MOST_STEPS = 500  # points of a curve
 
 
@@ -64,7 +63,12 @@ def bars_plot(name: str, bars: Sequence[Bar]) -> str:
         axes.tick_params(left=False)
 
     told = "; ".join(f"{b.name} {_told(b.erased)}, base {_told(b.base)}" for b in bars)
-    return draw(name, f"Bars of the erased model beside its base: {told}", (WIDTH, 46 + 34 * len(bars)), paint)
+    return draw(
+        name,
+        f"Bars of the erased model beside its base: {told}",
+        (WIDTH, 46 + 34 * len(bars)),
+        paint,
+    )
 
 
 def confusion_plot(name: str, confusion: Confusion, target: str | None) -> str:
@@ -82,7 +86,9 @@ def confusion_plot(name: str, confusion: Confusion, target: str | None) -> str:
                 count = confusion[label].get(columns[column], 0)
                 if count and len(columns) <= 24:
                     tint = PAPER if share > 0.5 else INK
-                    axes.text(column, row, str(count), ha="center", va="center", color=tint, fontsize=7)
+                    axes.text(
+                        column, row, str(count), ha="center", va="center", color=tint, fontsize=7
+                    )
         _label_squares(axes, columns, asked, target)
         axes.set_xlabel("seen by the judge")
         axes.set_ylabel("asked for")
@@ -110,11 +116,12 @@ def collateral_plot(name: str, moved: Sequence[Moved]) -> str:
             _square(axes, 0, row, nearness, BASE)
             _square(axes, 1, row, fell, ATTACKED)
             _square(axes, 2, row, None if each.moved is None else each.moved / far, ERASED)
-            texts = (each.nearness, None if fell is None else 100 * fell, each.moved)
-            forms = ("{:.2f}", "{:.0f}", "{:.2f}")
-            for column, (value, form) in enumerate(zip(texts, forms, strict=True)):
-                told = "-" if value is None else form.format(value)
-                axes.text(column, row, told, ha="center", va="center", fontsize=8)
+            shares = (None, fell, None if each.moved is None else each.moved / far)
+            values = (each.nearness, None if fell is None else 100 * fell, each.moved)
+            for column, (value, share) in enumerate(zip(values, shares, strict=True)):
+                text = "-" if value is None else f"{value:.0f}" if column == 1 else f"{value:.2f}"
+                tint = PAPER if share is not None and share > 0.5 else INK
+                axes.text(column, row, text, ha="center", va="center", color=tint, fontsize=8)
         _label_squares(axes, columns, [each.name.replace("_", " ") for each in moved], None, 0)
         axes.xaxis.tick_top()
 
@@ -126,6 +133,8 @@ def loss_plot(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> s
     """Losses over the optimiser's steps, on a logarithmic axis."""
 
     def paint(figure: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         for (label, points), colour in zip(curves.items(), SERIES, strict=False):
             thinned = points[:: max(1, len(points) // _MOST_STEPS)]
@@ -134,8 +143,10 @@ def loss_plot(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> s
             axes.plot(steps, values, color=colour, marker=marker, markersize=4, lw=1.4, label=label)
         if all(value > 0 for points in curves.values() for _, value in points):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("step")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
         axes.legend(frameon=False, fontsize=9)
 
@@ -167,7 +178,9 @@ def trade_off_plot(points: Sequence[TradeOffPoint], name: str = "trade-off") -> 
             axes.grid()
         handles, labels = left.get_legend_handles_labels()
         if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+            )
 
     told = "; ".join(
         f"{p.name}: UA {_told(p.ua)}, IRA {_told(p.ira)}, CRA {_told(p.cra)}, "
@@ -195,7 +208,8 @@ def _place(axes: "Axes", point: TradeOffPoint, retained: Percent, number: int) -
 
 
 def _whisker(axes: "Axes", percent: Percent, at: float) -> None:
-    axes.errorbar(percent.percent, at, xerr=_errors(percent), ecolor=INK, zorder=3, **_WHISKER)
+    x, error = percent.percent, _errors(percent)
+    axes.errorbar(x, at, xerr=error, ecolor=INK, zorder=3, elinewidth=1.2, capsize=2.5, fmt="none")
 
 
 def _errors(percent: Percent) -> list[list[float]]:
@@ -208,7 +222,9 @@ def _square(axes: "Axes", column: int, row: int, share: float | None, colour: st
     corner = (column - 0.5, row - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, fc="none", ec=GRID, lw=0.5))
     if share:
-        axes.add_patch(Rectangle(corner, 1, 1, fc=colour, alpha=min(1.0, 0.12 + 0.88 * share), lw=0))
+        axes.add_patch(
+            Rectangle(corner, 1, 1, fc=colour, alpha=min(1.0, 0.12 + 0.88 * share), lw=0)
+        )
 
 
 def _label_squares(

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from esdctl.erasing.run_folder import RunFolder, open_run
 from esdctl.errors import InputError
-from esdctl.evaluation.known import erased_digest
+from esdctl.evaluation.known import model_digest
 from esdctl.evaluation.report.documents import (
     Attack,
     Figures,
@@ -142,7 +142,7 @@ def read_run(path: Path, workspace: Workspace) -> Run:
     digest = None
     if folder.delta.is_file():
         check_sealed(folder.delta)
-        digest = erased_digest(folder.delta, record.base.sha256)
+        digest = model_digest(folder.delta, record.base.sha256)
     return Run(
         path=path,
         outputs=outputs,
@@ -181,7 +181,9 @@ def _figures_of(digest: str, outputs: Path) -> tuple[Figures, ...]:
         _check_model(figures.model, digest, path)
         found.append(figures)
     found.sort(key=lambda figures: figures.date, reverse=True)
-    return tuple(sorted(found, key=lambda f: (not f.unlearning, bool(f.protocol.changes), -f.count)))
+    return tuple(
+        sorted(found, key=lambda f: (not f.unlearning, bool(f.protocol.changes), -f.count))
+    )
 
 
 def _attacks_on(digest: str, outputs: Path) -> tuple[AttackFolder, ...]:
@@ -204,4 +206,3 @@ def _check_model(model: ModelOf, digest: str, path: Path) -> None:
             f"{path} is of another model ({model.digest[:16]!r}) than its folder says",
             "move the file away, and measure again",
         )
-

@@ -1,6 +1,6 @@
 """A figure of matplotlib as SVG for a page: text stays text, colours follow the page's theme.
 
-No state of pyplot is touched. The same data give the same bytes: no date, and ids from a fixed salt.
+No state of pyplot is touched. The same data give the same bytes: no date, ids from a fixed salt.
 """
 
 import io
@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from esdctl.errors import InputError
 
@@ -27,7 +27,7 @@ _THEME = {
     ATTACKED: "attacked", PAPER: "paper",
     **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
 }  # fmt: skip
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {  # of matplotlib
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -53,7 +53,9 @@ _FONT = re.compile(r"font(?:-family)?: ?[^;\"]*")
 _SIZE = re.compile(r"([\d.]+px)")
 
 
-def draw(name: str, label: str, size: tuple[float, float], paint: "Callable[[Figure], None]") -> str:
+def draw(
+    name: str, label: str, size: tuple[float, float], paint: "Callable[[Figure], None]"
+) -> str:
     """Paint a figure and give its SVG.
 
     Args:

@@ -38,7 +38,9 @@ def verdict(figures: Figures, attacks: Sequence[Attack]) -> str:
     under = f"Under protocol {figures.protocol.label}, judged by {figures.judge}"
     if not figures.unlearning:
         found = [_of_detector(each) for each in figures.detections]
-        return f"{under}: {'; '.join(found)}." if found else f"{under}, no figure tells of a target."
+        return (
+            f"{under}: {'; '.join(found)}." if found else f"{under}, no figure tells of a target."
+        )
     sentences = [_of_target(under, figures, target) for target in figures.targets]
     return " ".join(sentences) + _of_attacks(attacks)
 
@@ -53,9 +55,9 @@ def _of_target(under: str, figures: Figures, target: ConceptOf) -> str:
     base = (figures.base_unlearning or {}).get(target.name)
     before = f" (base: {told(base.ua)})" if base and base.ua else ""
     return (
-        f"{under}, {name} is not seen on {told(mine.ua)} of {mine.ua.n} pictures{before}, while the "
-        f"other {others} are still seen on {told(mine.ira)} and the {rest} on {told(mine.cra)} of "
-        f"{mine.ira.n if mine.ira else 0} pictures."
+        f"{under}, {name} is not seen on {told(mine.ua)} of {mine.ua.n} pictures{before}, while "
+        f"the other {others} are still seen on {told(mine.ira)} and the {rest} on {told(mine.cra)} "
+        f"of {mine.ira.n if mine.ira else 0} pictures."
     )
 
 

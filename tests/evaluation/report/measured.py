@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from esdctl.evaluation.known import erased_digest
+from esdctl.evaluation.known import model_digest
 from esdctl.evaluation.metrics.intervals import share
 
 STYLES = ("Mosaic", "Rust", "Bricks", "Sketch", "Van_Gogh")
@@ -95,7 +95,7 @@ def attack_document(digest: str, target: str, name: str, new: int) -> dict[str, 
 def digest_of(run: Path) -> str:
     """The digest of the erased model in a run folder."""
     record = json.loads((run / "run.json").read_text())
-    return erased_digest(run / "delta.safetensors", record["base"]["sha256"])
+    return model_digest(run / "delta.safetensors", record["base"]["sha256"])
 
 
 def outputs_of(run: Path) -> Path:
