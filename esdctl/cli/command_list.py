@@ -33,6 +33,7 @@ ENTRIES = {
     "sample": Entry("Sample pictures: a PNG each, and a row each in pictures.jsonl.", _ERASE),
     "evaluate": Entry("Measure what an erasure took and left, beside the base.", _ERASE),
     "attack": Entry("Try to bring an erased concept back; print each attack's result.", _ERASE),
+    "compare": Entry("Compare erasures under one protocol; print a line a run.", _ERASE),
     "report": Entry("Write a page about runs; print its path.", _ERASE),
     "runs": Entry("List what was erased here; rm removes runs, rerun repeats one.", _ERASE, "app"),
     "download": Entry("Fetch models; print each one's folder.", _MODELS),

@@ -19,7 +19,7 @@ class KnownUa:
     Args:
         percent: of the target's pictures, those that the classifier does not name as the target.
         pictures: how many it was shown.
-        protocol: such as ``pocket v1``.
+        protocol: such as ``pocket v1``, and whether something was changed of it.
     """
 
     percent: float
@@ -50,6 +50,7 @@ def _ua(document: Mapping[str, Any], concept: str) -> KnownUa | None:
     try:
         ua, protocol = document["unlearning"][concept]["ua"], document["protocol"]
         named = f"{protocol['name']} v{protocol['version']}"
+        named += ", changed" if protocol["changes"] else ""
         return KnownUa(float(ua["percent"]), int(ua["n"]), named)
     except (KeyError, TypeError, ValueError):  # of other targets, or without a picture
         return None

@@ -68,7 +68,7 @@ def test_ua_is_that_of_an_evaluation_on_disk(
     assert run(["runs", "--root", str(root), "--json"]) == 0
     dogs = next(row for row in json.loads(capsys.readouterr().out) if row["concept"] == "Dogs")
     percent = report["unlearning"]["Dogs"]["ua"]["percent"]
-    assert dogs["ua"] == {"percent": percent, "pictures": 1, "protocol": "pocket v1"}
+    assert dogs["ua"] == {"percent": percent, "pictures": 1, "protocol": "pocket v1, changed"}
 
 
 def test_an_empty_workspace_has_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
