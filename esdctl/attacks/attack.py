@@ -1,5 +1,7 @@
 """What an attack on an erasure is; each file in ``methods/`` that defines ``ATTACK`` is one."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
@@ -58,6 +60,12 @@ class Attack(Protocol):
 
 class CannotAttack(UsageError):
     """An attack does not fit the model: a family, a judge or a concept that it cannot work with."""
+
+
+def settings_digest(target: Target, settings: Settings) -> str:
+    """8 digits for the name of a file in ``target.folder`` that hangs on settings and concept."""
+    document = [target.concept.kind, target.concept.name, target.side, dict(settings)]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def find_attack(name: str) -> Attack:

@@ -174,18 +174,25 @@ class Target:
         Returns:
             (H, W, 3) each, of ``side`` pixels, RGB.
         """
-        paths = [self._concept_path(index) for index in range(count)]
-        missing = [index for index, path in enumerate(paths) if not path.is_file()]
+        return self._of_concept(range(count))
+
+    def pictures_like(self, cases: Sequence[Case]) -> list[Pixels]:
+        """Those of ``pictures_of_concept`` that have the cases' prompts."""
+        return self._of_concept([self.beside.index(case.prompt) for case in cases])
+
+    def prompt_of_concept(self, index: int) -> str:
+        """The prompt of a picture of ``pictures_of_concept``."""
+        return self.beside[index % len(self.beside)]
+
+    def _of_concept(self, indices: Sequence[int]) -> list[Pixels]:
+        paths = {index: self._concept_path(index) for index in indices}
+        missing = [index for index, path in paths.items() if not path.is_file()]
         if missing:
             prompts = [self.prompt_of_concept(index) for index in missing]
             pictures = self._made(self.base(), prompts, [CONCEPT_SEEDS + i for i in missing])
             for index, pixels in zip(missing, pictures, strict=True):
                 save_picture(paths[index], pixels)
-        return [read_picture(path) for path in paths]
-
-    def prompt_of_concept(self, index: int) -> str:
-        """The prompt of a picture of ``pictures_of_concept``."""
-        return self.beside[index % len(self.beside)]
+        return [read_picture(paths[index]) for index in indices]
 
     def _concept_path(self, index: int) -> Path:
         return self.shared / "concept" / f"{self.concept.name}-{self.side}px-{index:04}.png"
@@ -203,6 +210,13 @@ class Target:
         ]
         batches = sample(model, pictures, self.at_once, conditions)
         return [pixels for batch in batches for _, pixels in batch]
+
+
+def better(one: Attempt | None, other: Attempt) -> Attempt:
+    """The attempt that shows the concept, or shows it more; the first where they are equal."""
+    if one is None or (other.found, other.score) > (one.found, one.score):
+        return other
+    return one
 
 
 def save_picture(path: Path, pixels: Pixels) -> None:

@@ -1,6 +1,7 @@
 """Prompts to what the U-Net is told of them, through the model's own tokenizers and encoders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import ftfy
 import torch
@@ -60,23 +61,66 @@ def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
     return notes
 
 
+def encode_embeddings(
+    model: StableDiffusion, tokens: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor]
+) -> Conditioning:
+    """What the U-Net is told where tokens have other embeddings than the encoders' own.
+
+    Gradients go through. Positions are added as always; ``tokens`` say where the prompt ends.
+
+    Args:
+        model: gives the text encoders.
+        tokens: for each encoder, the numbers of the tokens, (B, 77).
+        embeddings: for each encoder, the embeddings in their place, (B, 77, D).
+
+    Returns:
+        B rows, float32; for pictures of the model's own size.
+    """
+    told = _told(model, tokens, embeddings)
+    return told.for_size(model.image_size, model.image_size)
+
+
 def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
+    tokens = [_tokens(model, index, prompts) for index in range(len(model.text_encoders))]
+    told = _told(model, tokens, None)
+    if not model.empty_is_zero:
+        return told
+    is_text = torch.tensor([bool(prompt) for prompt in prompts], device=model.device)
+    return Conditioning(
+        told.embeddings * is_text[:, None, None],
+        None if told.pooled is None else told.pooled * is_text[:, None],
+    )
+
+
+def _told(
+    model: StableDiffusion,
+    tokens: Sequence[torch.Tensor],
+    embeddings: Sequence[torch.Tensor] | None,
+) -> Conditioning:
     hidden: list[torch.Tensor] = []  # of each encoder, (B, 77, D)
     pooled: torch.Tensor | None = None  # (B, P)
     for index, (how, encoder) in enumerate(
         zip(model.family.encoders, model.text_encoders, strict=True)
     ):
         is_last = how.hidden_state == "last"
-        output = encoder(_tokens(model, index, prompts), output_hidden_states=not is_last)
+        given = nullcontext() if embeddings is None else _embedded_as(encoder, embeddings[index])
+        with given:
+            output = encoder(tokens[index], output_hidden_states=not is_last)
         hidden.append(output.last_hidden_state if is_last else output.hidden_states[-2])
         if how.is_pooled:
             pooled = output.text_embeds
-    embeddings = torch.cat(hidden, dim=-1)  # (B, 77, D1 + D2)
-    if model.empty_is_zero:
-        is_text = torch.tensor([bool(prompt) for prompt in prompts], device=model.device)
-        embeddings = embeddings * is_text[:, None, None]
-        pooled = None if pooled is None else pooled * is_text[:, None]
-    return Conditioning(embeddings, pooled)
+    return Conditioning(torch.cat(hidden, dim=-1), pooled)  # (B, 77, D1 + D2)
+
+
+@contextmanager
+def _embedded_as(encoder: torch.nn.Module, embeddings: torch.Tensor) -> Iterator[None]:
+    """Let a text encoder take these embeddings (B, 77, D) for those of its tokens."""
+    table: torch.nn.Module = encoder.get_input_embeddings()  # type: ignore[operator]
+    handle = table.register_forward_hook(lambda module, inputs, output: embeddings)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:

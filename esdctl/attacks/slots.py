@@ -1,0 +1,151 @@
+"""Prompts with free places, and what the U-Net is told once vectors stand in them.
+
+A prompt is a row of token numbers in which None is a free place. All encoders of a model share one
+vocabulary (SDXL's two do), so a prompt has the same tokens in each; a free place has a vector of
+its own in each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ftfy
+import torch
+import torch.nn.functional as F
+
+from esdctl.attacks.attack import CannotAttack
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.models.text import encode_embeddings
+
+FREE = None  # a free place
+
+Places = Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The embeddings of all tokens, for each encoder.
+
+    Args:
+        tables: (V, D) for each encoder.
+        special: numbers of the tokens that mark beginning, end and padding.
+    """
+
+    tables: tuple[torch.Tensor, ...]
+    special: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.tables[0])
+
+    def mix(self, weights: torch.Tensor) -> list[torch.Tensor]:
+        """Weights of the tokens, (..., V), to vectors for each encoder, (..., D)."""
+        return [weights @ table for table in self.tables]
+
+    def vectors(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """Token numbers (...) to vectors for each encoder, (..., D)."""
+        return [table[tokens] for table in self.tables]
+
+    @torch.no_grad()
+    def nearest(self, vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The tokens whose embeddings have the largest cosine with vectors (B, K, D): (B, K)."""
+        cosines = [
+            F.normalize(vector, dim=-1) @ F.normalize(table, dim=-1).T  # (B, K, V)
+            for vector, table in zip(vectors, self.tables, strict=True)
+        ]
+        near = torch.stack(cosines).sum(0)
+        near[..., list(self.special)] = -torch.inf
+        return near.argmax(-1)
+
+
+def vocabulary_of(model: StableDiffusion) -> Vocabulary:
+    """The model's vocabulary.
+
+    Raises:
+        CannotAttack: its encoders have different ones.
+    """
+    tables = [_table(encoder).weight.detach() for encoder in model.text_encoders]
+    if len({len(table) for table in tables}) != 1:
+        raise CannotAttack(
+            "the text encoders of this model have different vocabularies",
+            "use an attack that searches no tokens",
+        )
+    marks = {
+        number
+        for each in model.tokenizers
+        for number in (each.bos_token_id, each.eos_token_id, each.pad_token_id)
+        if isinstance(number, int)
+    }
+    return Vocabulary(tuple(tables), tuple(sorted(marks)))
+
+
+def tokens_of(model: StableDiffusion, text: str) -> list[int]:
+    """The numbers of a text's tokens, without marks of beginning and end."""
+    found = model.tokenizers[0](ftfy.fix_text(text), add_special_tokens=False, verbose=False)
+    return list(found.input_ids)
+
+
+def text_of(model: StableDiffusion, tokens: Sequence[int]) -> str:
+    """Tokens as words; read again they may be other tokens."""
+    return str(model.tokenizers[0].decode(list(tokens))).strip()
+
+
+def with_slots_for(model: StableDiffusion, prompt: str, word: str, count: int) -> list[int | None]:
+    """A prompt in which ``count`` free places stand for a word, or stand at its beginning."""
+    before, found, after = prompt.partition(word)
+    if not found:
+        return [*[FREE] * count, *tokens_of(model, prompt)]
+    return [*tokens_of(model, before), *[FREE] * count, *tokens_of(model, after)]
+
+
+def filled(places: Places, tokens: Sequence[int]) -> list[int]:
+    """A prompt's tokens with these in the free places, in their order."""
+    rest = iter(tokens)
+    return [next(rest) if place is FREE else place for place in places]
+
+
+def encode_slots(
+    model: StableDiffusion, prompts: Sequence[Places], vectors: Sequence[torch.Tensor]
+) -> Conditioning:
+    """What the U-Net is told of prompts whose free places hold vectors; gradients go through.
+
+    Args:
+        model: gives the text encoders.
+        prompts: B of them, with K free places each; cut at 75 tokens.
+        vectors: for each encoder, (B, K, D).
+
+    Returns:
+        B rows.
+    """
+    all_tokens, embedded = [], []
+    for index, encoder in enumerate(model.text_encoders):
+        tokens, places = _rows(model, index, prompts)  # (B, 77), (B, K)
+        table = _table(encoder)(tokens).detach()  # (B, 77, D)
+        spread = places[..., None].expand(-1, -1, table.shape[-1])  # (B, K, D)
+        embedded.append(table.scatter(1, spread, vectors[index]))
+        all_tokens.append(tokens)
+    return encode_embeddings(model, all_tokens, embedded)
+
+
+def _table(encoder: torch.nn.Module) -> torch.nn.Embedding:
+    table: torch.nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
+    return table
+
+
+def _rows(
+    model: StableDiffusion, index: int, prompts: Sequence[Places]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token numbers of one encoder, (B, 77), and where the free places are, (B, K)."""
+    tokenizer = model.tokenizers[index]
+    config = model.text_encoders[index].config
+    length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    begin, end, padding = (
+        int(getattr(tokenizer, name)) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    )
+    rows, places = [], []
+    for prompt in prompts:
+        kept = list(prompt)[: length - 2]
+        numbers = [begin, *(0 if token is FREE else token for token in kept), end]
+        rows.append(numbers + [padding] * (length - len(numbers)))
+        places.append([1 + place for place, token in enumerate(kept) if token is FREE])
+    return torch.tensor(rows, device=model.device), torch.tensor(places, device=model.device)
