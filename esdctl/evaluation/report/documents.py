@@ -29,10 +29,14 @@ def _check_interval(percent: Percent) -> Percent:
 
 
 def _command_line(value: object) -> object:
-    """A command as a shell takes it; a list holds the program's path first."""
-    if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return shlex.join(["esdctl", *value[1:]])
-    return value
+    """A command line as a shell takes it, wherever the program lay."""
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError:  # an open quote
+        return value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return value
+    return shlex.join(["esdctl", *words[1:]]) if words else ""
 
 
 Interval = Annotated[Percent, AfterValidator(_check_interval)]

@@ -72,13 +72,14 @@ def _kept_folders(run: Run) -> list[tuple[Path, Path]]:
         (folder, folder.with_name(base))
         for folder in sorted(kept.glob(f"*/{run.digest[:16]}"))
         for base in sorted(bases)
-        if (folder / ROWS).is_file() and folder.with_name(base).is_dir()
+        if (folder / ROWS).is_file() and (folder.with_name(base) / ROWS).is_file()
     ]
     return sorted(found, key=lambda pair: -(pair[0] / ROWS).stat().st_size)
 
 
 def _from_folders(folder: Path, base_folder: Path, run: Run) -> list[Pair]:
     words = _folded(run.record.concept.name)
+    of_base = {str(row.get("file")): row for row in read_jsonl(base_folder / ROWS)}
     pairs = []
     for row in read_jsonl(folder / ROWS):
         name = row.get("file")
@@ -87,6 +88,9 @@ def _from_folders(folder: Path, base_folder: Path, run: Run) -> list[Pair]:
                 f"{folder / ROWS} is damaged: {name!r:.80} is no picture's file name",
                 "move the folder away; esdctl evaluate --keep-pictures makes it again",
             )
+        same = of_base.get(name, {})
+        if any(row.get(key) != same.get(key) for key in ("prompt", "seed")):
+            continue  # the base drew something else, or nothing
         if not ((folder / name).is_file() and (base_folder / name).is_file()):
             continue
         prompt, seed = str(row.get("prompt") or ""), row.get("seed")

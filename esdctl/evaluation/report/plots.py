@@ -176,11 +176,15 @@ def trade_off_plot(points: Sequence[TradeOffPoint], name: str = "trade-off") -> 
             axes.set_xlabel("UA, %")
             axes.set_title(f"{key}, %", fontsize=10, loc="left")
             axes.grid()
-        handles, labels = left.get_legend_handles_labels()
-        if handles:
+        drawn = {}
+        for axes in (left, right):
+            handles, labels = axes.get_legend_handles_labels()
+            drawn |= dict(zip(labels, handles, strict=True))
+        if drawn:
             figure.legend(
-                handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8
-            )
+                drawn.values(), drawn, loc="outside lower center", ncols=2, frameon=False,
+                fontsize=8,
+            )  # fmt: skip
 
     told = "; ".join(
         f"{p.name}: UA {_told(p.ua)}, IRA {_told(p.ira)}, CRA {_told(p.cra)}, "

@@ -127,3 +127,17 @@ def write(path: Path, document: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document))
     return path
+
+
+def keep_pictures(run: Path, rows: dict[str, tuple[str, int, int]]) -> None:
+    """Add kept pictures: file -> its prompt, and the seeds of the erased model's and the base's."""
+    base = json.loads((run / "run.json").read_text())["base"]["sha256"]
+    kept = outputs_of(run) / "evaluations/pictures/0123456789abcdef"
+    for number, digest in enumerate((digest_of(run), base)):
+        folder = kept / digest[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "pictures.jsonl").open("a") as file:
+            for name, (prompt, *seeds) in rows.items():
+                Image.new("RGB", (64, 64)).save(folder / name)
+                row = {"file": name, "prompt": prompt, "seed": seeds[number]}
+                file.write(json.dumps(row) + "\n")

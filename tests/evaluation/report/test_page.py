@@ -9,7 +9,7 @@ import pytest
 from esdctl.cli.app import run
 from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.report.plots import TradeOffPoint, trade_off_plot
-from tests.evaluation.report.measured import digest_of, write_attack, write_figures
+from tests.evaluation.report.measured import digest_of, keep_pictures, write_attack, write_figures
 
 Capture = pytest.CaptureFixture[str]
 
@@ -87,6 +87,14 @@ def test_pictures_are_embedded_in_pairs_from_the_sheet(erasure: Path, capsys: Ca
     assert page.count('alt="Base model: A ') == 9
     assert "image in Mosaic style." in page
     assert "at most 512 pixels" in page
+
+
+def test_pictures_that_an_evaluation_kept_come_first(erasure: Path, capsys: Capture) -> None:
+    keep_pictures(erasure, {"a.png": ("A Cats image in Mosaic style.", 7, 7)})
+    keep_pictures(erasure, {"b.png": ("A Cats image in Rust style.", 8, 9)})
+    page = page_of(capsys)
+    assert page.count('alt="Base model: ') == 1
+    assert "A Cats image in Mosaic style.</bdi> · seed 7" in page
 
 
 def test_a_run_without_pictures_says_how_to_keep_them(erasure: Path, capsys: Capture) -> None:
