@@ -29,7 +29,7 @@ _EXTRAS = {
     "tensorboard": ("tensorboard", "train --tracker tensorboard"),
     "wandb": ("wandb", "train --tracker wandb"),
     "scipy": ("make", "drawing the training pictures of pocket"),
-    "matplotlib": ("plot", "plots of measurements"),
+    "matplotlib": ("report", "the page of report"),
     "peft": ("", "reading an exported LoRA with diffusers"),
     "accelerate": ("", "opening a diffusers folder with little memory"),
 }

@@ -9,6 +9,7 @@ from esdctl.evaluation.report.documents import Confusion, Moved
 from esdctl.evaluation.report.svg import ATTACKED, BASE, ERASED, GRID, INK, PAPER, SERIES, draw
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -176,14 +177,14 @@ def trade_off_plot(points: Sequence[TradeOffPoint], name: str = "trade-off") -> 
             axes.set_xlabel("UA, %")
             axes.set_title(f"{key}, %", fontsize=10, loc="left")
             axes.grid()
-        drawn = {}
+        drawn: dict[str, Artist] = {}
         for axes in (left, right):
             handles, labels = axes.get_legend_handles_labels()
-            drawn |= dict(zip(labels, handles, strict=True))
+            drawn |= zip(labels, handles, strict=True)
         if drawn:
             figure.legend(
-                drawn.values(), drawn, loc="outside lower center", ncols=2, frameon=False,
-                fontsize=8,
+                list(drawn.values()), list(drawn), ncols=2, frameon=False,
+                loc="outside lower center", fontsize=8,
             )  # fmt: skip
 
     told = "; ".join(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,17 @@ def test_blur_all_covers_every_picture(erasure: Path, capsys: Capture) -> None:
     assert page_of(capsys).count('class="reveal"') == 0
     assert page_of(capsys, "Mosaic", "--blur", "all").count('class="reveal"') == 9
     assert run(["report", "Mosaic", "--blur", "some"]) == 2
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_a_library_that_is_missing_is_named_with_the_command_that_installs_it(
+    library: str, workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert run(["report", "Mosaic"]) == 3
+    told = capsys.readouterr().err
+    assert library in told
+    assert "pip install 'esdctl[report]'" in told
 
 
 def test_the_trade_off_plot_keeps_text_and_names_what_is_missing() -> None:
