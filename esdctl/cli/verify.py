@@ -1,12 +1,14 @@
 """``esdctl verify``: whether what is on disk is what it should be, and mending what is not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from esdctl.cli.options import (
     CatalogOption,
+    DeviceOption,
     DryRunOption,
     JsonLinesOption,
     JsonOption,
@@ -18,7 +20,7 @@ from esdctl.cli.terminal import reporting, show_table
 from esdctl.cli.transfer_options import TransferFlags, with_transfer_flags
 from esdctl.errors import UsageError
 from esdctl.progress import Reporter
-from esdctl.storage.workspace import find_workspace
+from esdctl.storage.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
     from esdctl.verification.checks import Report
@@ -39,6 +41,13 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Fetch again what is damaged, then check again.")
     ] = False,
+    pictures: Annotated[
+        int | None,
+        typer.Option(
+            "--pictures", min=1, metavar="N", help="Sample N stored pictures again and compare."
+        ),
+    ] = None,
+    device: DeviceOption = None,
     catalog: CatalogOption = None,
     root: RootOption = None,
     dry_run: DryRunOption = False,
@@ -67,6 +76,10 @@ def verify(
             reporter.notice(f"{run} is left out: the run is not finished")
         mending = transfer if repair and not dry_run else None
         reports = [_verify(target, deep, mending, reporter) for target in targets]
+        if pictures is not None:
+            reports = [
+                _with_pictures(report, pictures, workspace, device, reporter) for report in reports
+            ]
     if not quiet:
         _show(reports)
     _print(reports, json, jsonl)
@@ -87,6 +100,16 @@ def _verify(
     if repair(target, report, mending.options(), reporter):
         return verify_target(target, deep, reporter)
     return report
+
+
+def _with_pictures(
+    report: "Report", count: int, workspace: Workspace, device: str | None, reporter: Reporter
+) -> "Report":
+    from esdctl.models.devices import find_device
+    from esdctl.verification.sampled_again import check_pictures
+
+    checks = check_pictures(report.path, count, workspace, find_device(device), reporter)
+    return replace(report, checks=(*report.checks, *checks))
 
 
 def _show_targets(targets: "Sequence[Target]", json: bool, jsonl: bool) -> None:

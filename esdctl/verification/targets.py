@@ -1,7 +1,7 @@
 """From what a user names, or from all that lies in the workspace, to what is verified."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from esdctl.catalog.artifacts import (
@@ -63,7 +63,9 @@ def find_targets(names: Sequence[str], catalog: Catalog, workspace: Workspace) -
         return list(dict.fromkeys(found))
     everything = (*catalog.artifacts, *_from_hub(workspace))
     targets = [_target(a, workspace.root) for a in everything if is_begun(a, workspace.root)]
-    targets += [Target(run) for run in run_folders(workspace) if is_finished(run)]
+    targets += [
+        Target(run, root=workspace.root) for run in run_folders(workspace) if is_finished(run)
+    ]
     if not targets:
         raise InputError(
             f"the workspace {workspace.root} holds no download and no finished run",
@@ -86,10 +88,31 @@ def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
     if target.artifact is not None:
         return verify_artifact(target.artifact, target.root, deep, reporter)
     if target.path.is_file():
-        return verify_weights(target.path)
+        report = verify_weights(target.path)
+    elif (target.path / RECORD_NAME).exists():
+        report = verify_run(target.path)
+    else:
+        report = verify_folder(target.path, deep, reporter)
+    return _with_erasure(report, target, reporter)
+
+
+def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
+    """Add what a sound run, delta or export says of its erasure, held against its base."""
+    if not report.passed:
+        return report
+    from esdctl.erasing.run_folder import RunFolder, open_run
+    from esdctl.verification.erasure import check_erasure, check_log, check_provenance
+
+    checks = list(report.checks)
     if (target.path / RECORD_NAME).exists():
-        return verify_run(target.path)
-    return verify_folder(target.path, deep, reporter)
+        _, record = open_run(target.path)
+        settings = record.get("settings")
+        checks.append(check_provenance(record))
+        checks.append(
+            check_log(RunFolder(target.path), settings if isinstance(settings, dict) else {})
+        )
+    checks += check_erasure(target.path, Workspace(target.root), reporter)
+    return replace(report, checks=tuple(checks))
 
 
 def _named(name: str, catalog: Catalog, workspace: Workspace) -> Iterator[Target]:
@@ -99,7 +122,8 @@ def _named(name: str, catalog: Catalog, workspace: Workspace) -> Iterator[Target
     try:
         variants = catalog.variants(name)
     except UsageError as unknown:
-        yield _at_path(run_path(Path(name), workspace), catalog, unknown)
+        found = _at_path(run_path(Path(name), workspace), catalog, unknown)
+        yield found if found.artifact else replace(found, root=workspace.root)
         return
     begun = [artifact for artifact in variants if is_begun(artifact, workspace.root)]
     for artifact in begun or variants[:1]:

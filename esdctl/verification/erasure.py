@@ -1,0 +1,130 @@
+"""Whether an erasure is what it says: exactly the selected parameters changed, from that base.
+
+What a run, a delta or an exported model says of itself (base, train method) is held against the
+tensors. What cannot be looked at here is said, and does not fail.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from esdctl.checkpoints.changes.diff import Difference, compare
+from esdctl.checkpoints.layouts.inspection import inspect
+from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.train_methods import canonical_method, select
+from esdctl.errors import EsdctlError, InputError, IntegrityError
+from esdctl.models.erased import Erased, open_erased
+from esdctl.progress import Reporter
+from esdctl.storage.atomic import read_jsonl
+from esdctl.storage.workspace import Workspace
+from esdctl.verification.checks import Check
+
+UNET = "unet."  # before the names of its tensors in a difference
+
+
+def check_erasure(path: Path, workspace: Workspace, reporter: Reporter) -> list[Check]:
+    """Hold a run's delta, a delta or an export against its base.
+
+    Args:
+        path: of the run folder, the safetensors file, or the exported folder or checkpoint.
+        workspace: where its base is looked for.
+        reporter: told of a slow first reading.
+
+    Returns:
+        Checks of base, parameters and values; none of what says nothing of an erasure.
+    """
+    try:
+        model = open_erased(str(path), workspace, reporter=reporter)
+        about = model.about or _said_by(path)
+        if not about.get("base"):
+            return []
+        base = open_erased(about["base"], workspace, reporter=reporter)
+    except EsdctlError as error:
+        # Another base than the delta's is a fault; a base that is not here cannot be compared.
+        is_absent = not isinstance(error, IntegrityError)
+        return [Check("base", error.message, "here, and the same", is_absent, path.name)]
+    found = base.base.base_digest()
+    wanted = about.get("base_digest", "")
+    checks = [Check("base", found[:16], wanted[:16] or "any", not wanted or found == wanted)]
+    difference = compare(base.parts(), model.parts())
+    checks.append(_parameters(difference, base, about))
+    checks.append(_values(difference, model))
+    return checks
+
+
+def check_log(run: RunFolder, settings: Mapping[str, object]) -> Check:
+    """Whether a run's log has every step once, in order, each with a finite loss."""
+    try:
+        rows = read_jsonl(run.log)
+    except (InputError, OSError) as error:
+        return Check("log", str(error), "every step", False, run.log.name)
+    losses = [(row.get("step"), row.get("loss")) for row in rows if "loss" in row]
+    steps = [step for step, _ in losses]
+    wild = [step for step, loss in losses if not _is_finite(loss)]
+    iterations = settings.get("iterations")
+    is_whole = steps == list(range(1, len(steps) + 1)) and (
+        len(steps) == iterations or bool(settings.get("until"))
+    )
+    measured = f"{len(steps)} steps" + (f", no finite loss in step {wild[0]}" if wild else "")
+    if steps != sorted(set(map(_number, steps))):
+        measured += ", out of order"
+    return Check("log", measured, f"steps 1 to {iterations}", is_whole and not wild, run.log.name)
+
+
+def check_provenance(record: Mapping[str, object]) -> Check:
+    """Whether a record says when, by which command and with which versions it was made."""
+    origin = record.get("provenance")
+    wanted = ("time", "command_line", "versions")
+    missing = [key for key in wanted if not (isinstance(origin, dict) and origin.get(key))]
+    measured = f"no {', '.join(missing)}" if missing else "complete"
+    return Check("provenance", measured, "complete", not missing, "run.json")
+
+
+def _parameters(difference: Difference, base: Erased, about: Mapping[str, str]) -> Check:
+    """Exactly the selected parameters changed: some of them, and no other tensor of any part."""
+    method = _method(about)
+    odd = [*difference.only_in_first, *difference.only_in_second, *difference.misshapen]
+    changed = [tensor.name for tensor in difference.tensors]
+    if method is None:
+        measured = f"{len(changed)} changed, by no known method"
+        return Check("parameters", measured, "those of a train method", not odd and bool(changed))
+    selected = {UNET + name for name in select(method, base.base.files.unet_shapes())}
+    others = [*(name for name in changed if name not in selected), *odd]
+    inside = len(changed) - sum(name not in selected for name in changed)
+    measured = f"{inside} of {len(selected)} changed" + (
+        f", and {len(others)} others, such as {others[0]}" if others else ""
+    )
+    allowed = f"some of {method}'s, no other"
+    return Check("parameters", measured, allowed, bool(inside) and not others)
+
+
+def _values(difference: Difference, model: Erased) -> Check:
+    unet = model.parts()["unet"]
+    names = [tensor.name.removeprefix(UNET) for tensor in difference.tensors]
+    wild = [name for name in names if name in unet and not bool(torch.isfinite(unet[name]).all())]
+    measured = f"{wild[0]} holds a value that is not finite" if wild else "finite"
+    return Check("values", measured, "finite", not wild)
+
+
+def _said_by(path: Path) -> Mapping[str, str]:
+    """What an exported model's metadata says; nothing where it has none."""
+    about = inspect(path).about
+    return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
+
+
+def _method(about: Mapping[str, str]) -> str | None:
+    try:
+        settings = json.loads(about.get("settings", "{}"))
+        return canonical_method(about.get("train_method") or settings["train_method"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < float("inf")
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else -1
