@@ -165,15 +165,18 @@ def trade_off_plot(points: Sequence[TradeOffPoint], name: str = "trade-off") -> 
         An ``<svg>`` element: two panels that share their vertical axis, and a legend below.
     """
 
+    retained = [p.percent for point in points for p in (point.ira, point.cra) if p is not None]
+    top = max([106.0, *(value + 4 for value in retained)])  # percent of the base's may be above 100
+
     def paint(figure: "Figure") -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, key in ((left, "IRA"), (right, "CRA")):
             for number, point in enumerate(points):
-                retained = point.ira if key == "IRA" else point.cra
-                if retained is not None and point.ua is not None:
-                    _place(axes, point, retained, number)
+                kept = point.ira if key == "IRA" else point.cra
+                if kept is not None and point.ua is not None:
+                    _place(axes, point, kept, number)
             axes.set_xlim(-4, 104)
-            axes.set_ylim(-4, 106)
+            axes.set_ylim(-4, top)
             axes.set_xlabel("UA, %")
             axes.set_title(f"{key}, %", fontsize=10, loc="left")
             axes.grid()
