@@ -51,7 +51,7 @@ class P4D:
 
     @property
     def budgets(self) -> Mapping[str, Settings]:
-        quick = {"iterations": 40, "lr": 0.1, "evaluated_every": 20, "cases_at_once": 10}
+        quick = {"iterations": 20, "lr": 0.1, "evaluated_every": 10, "cases_at_once": 10}
         paper = {"iterations": 3000, "lr": 0.1, "evaluated_every": 50, "cases_at_once": 1}
         return {QUICK: {**self.preset, **quick}, PAPER: {**self.preset, **paper}}
 

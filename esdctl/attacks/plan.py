@@ -58,6 +58,7 @@ class AttackPlan:
         budget: their settings.
         guidance, steps, side: of the pictures that are judged.
         folder: where the results go, a folder an attack.
+        phrases: the user's own words for the concept, which paraphrase tries.
     """
 
     pipeline: Pipeline
@@ -71,6 +72,7 @@ class AttackPlan:
     steps: int
     side: int
     folder: Path
+    phrases: tuple[str, ...] = ()
 
     def pictures(self) -> dict[str, int | float]:
         """How the pictures are made that are judged."""
@@ -78,13 +80,15 @@ class AttackPlan:
 
     def digest(self, attack: Attack | None) -> str:
         """16 digits that stand for all that decides the rows of an attack, or of none."""
-        document = {
+        document: dict[str, object] = {
             "concept": asdict(self.concept),
             "cases": [asdict(case) for case in self.cases],
             "judge": self.classifier.digest(),
             "pictures": self.pictures(),
             "attack": None if attack is None else [attack.name, self.budget.settings(attack)],
         }
+        if attack is not None and self.phrases:
+            document["phrases"] = self.phrases
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -123,6 +127,7 @@ def plan_attacks(
     concept: str | None = None,
     judge: str | None = None,
     n: int | None = None,
+    phrases: Path | None = None,
 ) -> AttackPlan:
     """Spell out attacks on a model.
 
@@ -135,6 +140,7 @@ def plan_attacks(
         concept: what shall come back; else the first that was erased.
         judge: a classifier's name; else the model's own.
         n: cases; else 20, and 50 of the paper budget.
+        phrases: a text file of other words for the concept, a line each.
 
     Raises:
         UsageError: a name is unknown, a number is out of range, or the model has no concept.
@@ -167,7 +173,24 @@ def plan_attacks(
         steps=budget.sampling_steps or probe_steps or picture.steps,
         side=picture.width,
         folder=folder / pipeline.digest()[:16],
+        phrases=() if phrases is None else read_phrases(phrases),
     )
+
+
+def read_phrases(path: Path) -> tuple[str, ...]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        InputError: the file is missing, is no text, or has none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}", "give a text file, a phrase a line") from error
+    phrases = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not phrases:
+        raise InputError(f"{path} holds no phrases", "write one a line")
+    return phrases
 
 
 def _attacks(methods: str) -> tuple[Attack, ...]:

@@ -136,6 +136,7 @@ def _target(plan: AttackPlan, device: torch.device, reporter: Reporter) -> Targe
         folder=plan.folder,
         shared=plan.folder,
         reporter=reporter,
+        phrases=plan.phrases,
     )
 
 

@@ -89,6 +89,7 @@ class Target:
         shared: of all attacks on the model, for the base's pictures.
         reporter: told of long work.
         at_once: pictures in a batch.
+        phrases: the user's own words for the concept; none for the catalogue's.
     """
 
     model: StableDiffusion
@@ -104,6 +105,7 @@ class Target:
     shared: Path
     reporter: Reporter
     at_once: int = 8
+    phrases: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:

@@ -61,6 +61,14 @@ JudgeOption = Annotated[
         help="Who judges: the model's own, else UnlearnCanvas's in models/classifiers.",
     ),
 ]
+PhrasesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--phrases",
+        metavar="FILE",
+        help="For paraphrase: other words for the concept, a line each.",
+    ),
+]
 CountOption = Annotated[
     int | None, typer.Option("--n", min=1, help="Cases. Default 20; 50 of the paper budget.")
 ]
@@ -73,6 +81,7 @@ def attack(
     concept: ConceptOption = None,
     judge: JudgeOption = None,
     n: CountOption = None,
+    phrases: PhrasesOption = None,
     base: BaseModelOption = None,
     output: OutputOption = None,
     device: DeviceOption = None,
@@ -109,6 +118,7 @@ def attack(
             concept=concept,
             judge=None if judge is None else parse_classifier(judge),
             n=n,
+            phrases=phrases,
         )
     if dry_run:
         return print_document(plan.document(), json)
