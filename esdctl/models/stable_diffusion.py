@@ -90,6 +90,7 @@ class StableDiffusion:
         return self._load("unet", self.unet_values, self.dtype)
 
     @cached_property
+    @torch.inference_mode(False)  # gradients may go through it, whoever asks for it first
     def vae(self) -> AutoencoderKL:
         return self._load("vae", self.files.read("vae"), torch.float32)
 

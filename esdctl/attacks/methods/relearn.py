@@ -1,0 +1,131 @@
+"""Relearning: a few pictures of the concept and a short fine-tuning, until it is back.
+
+The cross-attention of a copy of the U-Net is trained by the loss that the base was trained with (Ho
+et al. 2020, eq. 14) on pictures that the base makes of the concept, under their plain prompts.
+Every few steps the cases that are not back yet are sampled with their plain prompts; how many steps
+each one took is told. The attacked model stays as it is.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+
+from esdctl.attacks.attack import PAPER, QUICK, Settings
+from esdctl.attacks.denoising import encoded, prediction_error
+from esdctl.attacks.target import Attempt, Case, Target
+from esdctl.diffusion.conditioning import Conditioning, concatenate
+from esdctl.diffusion.schedule import TRAIN_TIMESTEPS
+from esdctl.erasing.train_methods import select
+from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.models.text import encode_prompts
+
+TRAINED = "xattn"  # the train method whose parameters move
+
+
+@dataclass(frozen=True)
+class Relearn:
+    """See the module."""
+
+    name: str = "relearn"
+    about: str = (
+        "fine-tunes a copy's cross-attention on a few pictures of the concept until it is back"
+    )
+    source: str = "fine-tuning by the loss of Ho et al. 2020, eq. 14; the budgets are ours"
+
+    @property
+    def budgets(self) -> Mapping[str, Settings]:
+        return {
+            QUICK: {
+                "pictures": 8,
+                "steps": 60,
+                "every": 20,
+                "batch": 4,
+                "learning_rate": 1e-3,
+            },
+            PAPER: {
+                "pictures": 25,
+                "steps": 1000,
+                "every": 50,
+                "batch": 4,
+                "learning_rate": 1e-5,
+            },
+        }
+
+    def run(self, target: Target, cases: Sequence[Case], settings: Settings) -> Iterator[Attempt]:
+        """Fine-tune once for all cases; each is told when it was back."""
+        lesson = _lesson(target, int(settings["pictures"]))
+        student = _copy_of(target.model)
+        attacked = replace(target, model=student)
+        pending = {case.index: case for case in cases}
+        done: dict[int, Attempt] = {}
+        for step in _fine_tuned(student, lesson, settings):
+            for attempt in _probed(attacked, list(pending.values()), step, len(lesson.latents)):
+                done[attempt.case.index] = attempt
+                if attempt.found:
+                    del pending[attempt.case.index]
+            if not pending:
+                break
+        yield from (done[case.index] for case in cases)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What is learned: latents (N, 4, h, w) under N conditions."""
+
+    latents: torch.Tensor
+    conditions: Conditioning
+
+
+def _lesson(target: Target, count: int) -> _Lesson:
+    pictures = target.pictures_of_concept(count)
+    prompts = [target.prompt_of_concept(index) for index in range(count)]
+    conditions = encode_prompts(target.model, prompts).for_size(target.side, target.side)
+    return _Lesson(encoded(target.model, pictures), conditions)
+
+
+def _copy_of(model: StableDiffusion) -> StableDiffusion:
+    """The same parts, but for a U-Net of its own, in fp32."""
+    copied = copy(model)
+    copied.dtype = torch.float32
+    copied.__dict__["unet"] = deepcopy(model.unet).float()
+    return copied
+
+
+def _fine_tuned(model: StableDiffusion, lesson: _Lesson, settings: Settings) -> Iterator[int]:
+    """Train the model's U-Net where it is; yields after every few steps how many there were."""
+    selected = set(select(TRAINED, [name for name, _ in model.unet.named_parameters()]))
+    trained = [value for name, value in model.unet.named_parameters() if name in selected]
+    for value in trained:
+        value.requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained, lr=settings["learning_rate"])
+    steps, every = int(settings["steps"]), int(settings["every"])
+    for step in range(1, steps + 1):
+        loss = _loss(model, lesson, int(settings["batch"]), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % every == 0 or step == steps:
+            yield step
+
+
+def _loss(model: StableDiffusion, lesson: _Lesson, batch: int, step: int) -> torch.Tensor:
+    """Mean (eps - eps(x_t, t, c))^2, or the same of v; step k draws from a generator of k."""
+    generator = torch.Generator().manual_seed(step)
+    rows = torch.randint(len(lesson.latents), (batch,), generator=generator).tolist()
+    t = torch.randint(TRAIN_TIMESTEPS, (batch,), generator=generator).to(model.device)
+    told = concatenate([lesson.conditions[row] for row in rows])
+    return prediction_error(model, lesson.latents[rows], t, told, generator).mean()
+
+
+def _probed(target: Target, cases: Sequence[Case], step: int, pictures: int) -> list[Attempt]:
+    what = f"fine-tuned {step} steps on {pictures} pictures"
+    made = target.sampled([case.prompt for case in cases], [case.seed for case in cases])
+    return [
+        Attempt(case, sight.found, sight.score, pixels, case.prompt, case.seed, what)
+        for case, pixels, sight in zip(cases, made, target.judged(made), strict=True)
+    ]
+
+
+ATTACK = Relearn()
