@@ -94,7 +94,7 @@ def run_attacks(
         Interrupted: the user pressed Ctrl-C; the cases so far stay.
         StorageError: the disk is full or not writable.
     """
-    target = _target(plan, device, reporter)
+    target = target_of(plan, device, reporter)
     results = []
     refused: CannotAttack | None = None
     before = _before(plan, target)
@@ -115,7 +115,8 @@ def run_attacks(
     return results
 
 
-def _target(plan: AttackPlan, device: torch.device, reporter: Reporter) -> Target:
+def target_of(plan: AttackPlan, device: torch.device, reporter: Reporter) -> Target:
+    """The model of a plan, ready to be attacked; nothing is loaded before it is needed."""
     model = load(plan.pipeline, device)
 
     @cache
