@@ -21,8 +21,8 @@ SMALL: dict[str, dict[str, int | float]] = {
 }
 
 
-# A whole prompt of random tokens (p4d-n) was not found in 40 iterations, which is too long here; all
-# but the places of its tokens is p4d-k.
+# p4d-n found no prompt in 40 iterations, and more take too long here; it shares all but the places
+# of its tokens with p4d-k.
 FIND_SOON = sorted(SMALL.keys() - {"p4d-n"})
 
 
