@@ -132,7 +132,12 @@ def rerun(
         first, plan = plan_rerun(Path(run), output, workspace, reporter)
         with stopping_on_interrupt(reporter) as stop:
             prober = prober_of(plan, workspace.models)
-            compared = repeat(first, plan, sys.argv, reporter, stop, prober)
+            hardener = None
+            if plan.config.harden:
+                from esdctl.attacks.harden import hardener_of
+
+                hardener = hardener_of(plan, workspace.models, reporter)
+            compared = repeat(first, plan, sys.argv, reporter, stop, prober, hardener)
         outcome = (
             f"all {compared.tensors} tensors are equal to the last bit"
             if compared.is_equal

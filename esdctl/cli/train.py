@@ -29,7 +29,7 @@ from esdctl.settings.unlearn_diff.keys import ONLY_OF_UNLEARN_DIFF
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.erasing.erase import Prober
+    from esdctl.erasing.erase import Hardener, Prober
     from esdctl.erasing.plan import ErasePlan
     from esdctl.erasing.request import EraseRequest
     from esdctl.erasing.run_folder import RunFolder
@@ -108,7 +108,7 @@ def train(
     prober = _prober(plan, root)  # what nothing can measure is told in a dry run too
     if dry_run:
         return _show_plan(plan, began if estimate else None, json, quiet)
-    run, model_path = _run(plan, prober, quiet)
+    run, model_path = _run(plan, prober, root, quiet)
     if json:
         print_json(_result(plan, run, model_path))
     else:
@@ -129,7 +129,7 @@ def _plan(
 
 
 def _run(
-    plan: "ErasePlan", prober: "Prober | None", quiet: bool
+    plan: "ErasePlan", prober: "Prober | None", root: Path | None, quiet: bool
 ) -> "tuple[RunFolder, Path | None]":
     """The finished run, and where the whole model went if one was asked for."""
     from esdctl.cli.interrupt import stopping_on_interrupt
@@ -142,7 +142,7 @@ def _run(
 
         whole_model_path(plan)  # a name that cannot be used is told before the training
         with stopping_on_interrupt(reporter) as stop:
-            run = erase(plan, sys.argv, reporter, stop, prober)
+            run = erase(plan, sys.argv, reporter, stop, prober, _hardener(plan, root, reporter))
             return run, write_whole_model(plan, run, reporter)
 
 
@@ -153,6 +153,15 @@ def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":
     from esdctl.evaluation.probe import prober_of
 
     return prober_of(plan, find_workspace(root).models)
+
+
+def _hardener(plan: "ErasePlan", root: Path | None, reporter: "Reporter") -> "Hardener | None":
+    """What attacks and edits the model after training; None where nothing asks for it."""
+    if not plan.config.harden:
+        return None
+    from esdctl.attacks.harden import hardener_of
+
+    return hardener_of(plan, find_workspace(root).models, reporter)
 
 
 def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:

@@ -136,6 +136,12 @@ class TrainConfig(BaseModel):
         AfterValidator(method_can_be_edited),
         Setting("Edit keys and values in closed form first; then few steps do, or none.", TRAINING),
     ] = False
+    harden: Annotated[
+        int,
+        Field(ge=0, le=100),
+        AfterValidator(method_can_be_edited),
+        Setting("Rounds of textual inversion, and an edit against what it found.", TRAINING),
+    ] = 0
     iterations: Annotated[
         int, Field(ge=0), AfterValidator(something_to_do), Setting("Optimiser steps.", TRAINING)
     ] = 1000

@@ -5,6 +5,7 @@ tells with the key and its origin.
 """
 
 import re
+from typing import TypeVar
 
 from pydantic import ValidationInfo
 
@@ -12,6 +13,8 @@ from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.until import parse_until
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
+
+Edits = TypeVar("Edits", bool, int)
 
 PLACE = "{concept}"  # where a prompt takes the concept's name
 
@@ -41,8 +44,8 @@ def measurable_end(value: str | None) -> str | None:
         raise ValueError(f"{error.message}; {error.hint}") from error
 
 
-def method_can_be_edited(value: bool, info: ValidationInfo) -> bool:
-    """``warm_start`` needs a train method that moves keys and values."""
+def method_can_be_edited(value: Edits, info: ValidationInfo) -> Edits:
+    """``warm_start`` and ``harden`` need a train method that moves keys and values."""
     method = info.data.get("train_method", "full")  # absent where it is at fault itself
     if value and not moves_keys_and_values(method):
         raise ValueError(

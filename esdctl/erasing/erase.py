@@ -41,6 +41,8 @@ from esdctl.storage.provenance import collect
 
 # Given the model whose U-Net is the student: what measures it.
 Prober = Callable[[StableDiffusion], Probe]
+# Given that model, and the student with its embeddings: rounds of attack and edit after training.
+Hardener = Callable[[StableDiffusion, Prepared], None]
 
 
 def erase(
@@ -49,6 +51,7 @@ def erase(
     reporter: Reporter,
     stop: Callable[[], bool],
     prober: Prober | None = None,
+    hardener: Hardener | None = None,
 ) -> RunFolder:
     """Train, or go on training, until the run folder holds the delta and the sheet.
 
@@ -60,6 +63,7 @@ def erase(
         reporter: told of the progress.
         stop: asked after each step; True saves the state and ends with Interrupted.
         prober: measures the student where the settings say ``until``.
+        hardener: attacks and edits the student where the settings say ``harden``.
 
     Returns:
         The finished run.
@@ -83,7 +87,7 @@ def erase(
         _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
         with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
-            student = _train(model, plan, run, devices[1:], reporter, stop, prober)
+            student = _train(model, plan, run, devices[1:], reporter, stop, prober, hardener)
             _write_delta(run, plan, student)
             if plan.config.contact_sheet:
                 _write_contact_sheet(run, plan, model, student, reporter)
@@ -99,6 +103,7 @@ def _train(
     reporter: Reporter,
     stop: Callable[[], bool],
     prober: Prober | None,
+    hardener: Hardener | None,
 ) -> Student:
     """The trained student; while it trains, the U-Net alone is in the device's memory."""
     config = plan.config
@@ -116,6 +121,8 @@ def _train(
             ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
             run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
         ))  # fmt: skip
+    if hardener is not None:
+        hardener(model, ready)
     return ready.student
 
 

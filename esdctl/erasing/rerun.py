@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from esdctl.checkpoints.changes.delta import read_delta
-from esdctl.erasing.erase import Prober, erase
+from esdctl.erasing.erase import Hardener, Prober, erase
 from esdctl.erasing.plan import ErasePlan, plan_resume
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
@@ -79,13 +79,14 @@ def rerun(
     reporter: Reporter,
     stop: Callable[[], bool],
     prober: Prober | None,
+    hardener: Hardener | None = None,
 ) -> Comparison:
     """Do it again, without contact sheet, and compare the deltas.
 
     Raises:
         Interrupted, DeviceError, StorageError, CheckFailed: as ``erase``.
     """
-    second = erase(plan, command_line, reporter, stop, prober)
+    second = erase(plan, command_line, reporter, stop, prober, hardener)
     before, after = read_delta(first.delta), read_delta(second.delta)
     differences = [
         float((value.double() - after[name].double()).abs().max())

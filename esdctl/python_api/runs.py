@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from esdctl.attacks.harden import hardener_of
 from esdctl.erasing.erase import erase as run_erasure
 from esdctl.erasing.plan import ErasePlan, plan_erase, plan_resume
 from esdctl.erasing.request import EraseRequest
@@ -161,6 +162,7 @@ def _perform(
     whole_model_path(plan)  # a name that cannot be used is told before the training
     prober = prober_of(plan, workspace.models)
     with stopping(reporter) as stop:
-        run = run_erasure(plan, command_line, reporter, stop, prober)
+        hardener = hardener_of(plan, workspace.models, reporter) if plan.config.harden else None
+        run = run_erasure(plan, command_line, reporter, stop, prober, hardener)
         write_whole_model(plan, run, reporter)
     return open_run(run.path, workspace.root)
