@@ -83,9 +83,12 @@ def hardener_of(plan: ErasePlan, models: Path, reporter: Reporter) -> Hardener |
 def _edit_against(
     target: Target, ready: Prepared, vectors: list[torch.Tensor], plan: ErasePlan
 ) -> None:
-    """Make the learned token say, in every plain prompt, what the concept was made to say."""
-    slots = vectors[0].shape[0]
-    prompts = [with_slots_for(target.model, text, target.word, slots) for text in target.beside]
+    """Make the learned token say, in the concept's prompts, what the concept was made to say.
+
+    Not in prompts that name something else as well: its tokens would be edited away, too.
+    """
+    slots, texts = vectors[0].shape[0], plan.concept.prompts
+    prompts = [with_slots_for(target.model, text, target.word, slots) for text in texts]
     rows = [vector.expand(len(prompts), -1, -1) for vector in vectors]
     learned = encode_slots(target.model, prompts, rows).to(torch.device("cpu"))
     embeddings = replace(ready.embeddings, prompts=learned)

@@ -1,0 +1,42 @@
+"""From an empty folder to report.html in one shell pipeline: erase, measure, attack, tell."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PIPELINE = """
+set -euo pipefail
+run=$(esdctl train --concept Mosaic)
+esdctl evaluate --model "$run" --styles Mosaic,Rust,Bricks --objects Dogs,Cats,Towers --steps 10 >&2
+esdctl attack "$run" --method noise,paraphrase --n 4 >&2
+esdctl report "$run" -o report.html
+"""
+
+
+@pytest.mark.slow
+def test_one_pipeline_goes_from_an_empty_folder_to_a_page(tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "esdctl").write_text(f'#!/bin/sh\nexec {sys.executable} -m esdctl "$@"\n')
+    (commands / "esdctl").chmod(0o755)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run(
+        ["bash", "-c", PIPELINE],
+        cwd=empty,
+        env={**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("report.html")
+    page = (empty / "report.html").read_text()
+    assert "Mosaic" in page
+    assert "pocket v1" in page
+    for attack in ("noise", "paraphrase"):
+        assert attack in page
+    assert "<script src" not in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
