@@ -10,12 +10,15 @@ from pathlib import Path
 
 import torch
 
+from esdctl.checkpoints.changes.apply import open_change
 from esdctl.checkpoints.changes.diff import Difference, compare
 from esdctl.checkpoints.layouts.inspection import inspect
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.erasing.train_methods import canonical_method, select
-from esdctl.errors import EsdctlError, InputError, IntegrityError
+from esdctl.errors import EsdctlError, InputError
 from esdctl.models.erased import Erased, open_erased
+from esdctl.models.named import DELTA_NAME, run_path
+from esdctl.models.resolve import is_change
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
@@ -36,22 +39,28 @@ def check_erasure(path: Path, workspace: Workspace, reporter: Reporter) -> list[
         Checks of base, parameters and values; none of what says nothing of an erasure.
     """
     try:
-        model = open_erased(str(path), workspace, reporter=reporter)
-        about = model.about or _said_by(path)
-        if not about.get("base"):
-            return []
-        base = open_erased(about["base"], workspace, reporter=reporter)
+        about = _said_by(path)
     except EsdctlError as error:
-        # Another base than the delta's is a fault; a base that is not here cannot be compared.
-        is_absent = not isinstance(error, IntegrityError)
+        return [Check("model", error.message, "readable", False, path.name)]
+    if not about.get("base"):
+        return []
+    try:
+        base = open_erased(about["base"], workspace, reporter=reporter)
+    except InputError as error:  # a base that is not here cannot be compared
+        is_absent = not run_path(Path(about["base"]), workspace).exists()
         return [Check("base", error.message, "here, and the same", is_absent, path.name)]
+    try:
+        model = open_erased(str(path), workspace, reporter=reporter)
+        difference = compare(base.parts(), model.parts())
+    except EsdctlError as error:
+        return [Check("model", error.message, "whole, and of its base", False, path.name)]
     found = base.base.base_digest()
     wanted = about.get("base_digest", "")
-    checks = [Check("base", found[:16], wanted[:16] or "any", not wanted or found == wanted)]
-    difference = compare(base.parts(), model.parts())
-    checks.append(_parameters(difference, base, about))
-    checks.append(_values(difference, model))
-    return checks
+    return [
+        Check("base", found[:16], wanted[:16] or "any", not wanted or found == wanted),
+        _parameters(difference, base, about),
+        _values(difference, model),
+    ]
 
 
 def check_log(run: RunFolder, settings: Mapping[str, object]) -> Check:
@@ -109,7 +118,14 @@ def _values(difference: Difference, model: Erased) -> Check:
 
 
 def _said_by(path: Path) -> Mapping[str, str]:
-    """What an exported model's metadata says; nothing where it has none."""
+    """What a run, a change or an exported model says of itself; nothing where it has no metadata.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    file = path / DELTA_NAME if (path / DELTA_NAME).is_file() else path
+    if file.is_file() and is_change(file):
+        return open_change(file).about
     about = inspect(path).about
     return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in about.items()}
 

@@ -110,6 +110,22 @@ def test_a_value_that_is_not_finite_is_named(root: Path, capsys: Captured) -> No
     assert name in " ".join(failed.values())
 
 
+def test_an_export_that_is_not_finite_is_a_failed_check(root: Path, capsys: Captured) -> None:
+    path = root / EXPORT / UNET
+    name = next(key for key in load_file(path) if "attn2.to_k" in key)
+    rewrite(path, {name: torch.full_like(load_file(path)[name], float("nan"))})
+    status, failed = verify(root, EXPORT, capsys)
+    assert status == 1
+    assert name in failed["model"]
+
+
+def test_an_export_that_cannot_be_read_is_no_absent_base(root: Path, capsys: Captured) -> None:
+    (root / EXPORT / "unet/config.json").write_text("{")
+    status, failed = verify(root, EXPORT, capsys)
+    assert status == 1
+    assert "config.json" in failed["model"]
+
+
 def test_another_base_is_a_failure(root: Path, tiny_model: Path, capsys: Captured) -> None:
     other = root / "other"
     shutil.copytree(tiny_model, other)
