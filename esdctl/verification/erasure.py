@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from esdctl.checkpoints.changes.apply import open_change
+from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.diff import Difference, compare
 from esdctl.checkpoints.layouts.inspection import inspect
 from esdctl.erasing.run_folder import RunFolder
@@ -58,7 +59,7 @@ def check_erasure(path: Path, workspace: Workspace, reporter: Reporter) -> list[
     wanted = about.get("base_digest", "")
     return [
         Check("base", found[:16], wanted[:16] or "any", not wanted or found == wanted),
-        _parameters(difference, base, about),
+        _parameters(difference, base, model, about),
         _values(difference, model),
     ]
 
@@ -91,7 +92,9 @@ def check_provenance(record: Mapping[str, object]) -> Check:
     return Check("provenance", measured, "complete", not missing, "run.json")
 
 
-def _parameters(difference: Difference, base: Erased, about: Mapping[str, str]) -> Check:
+def _parameters(
+    difference: Difference, base: Erased, model: Erased, about: Mapping[str, str]
+) -> Check:
     """Exactly the selected parameters changed: some of them, and no other tensor of any part."""
     method = _method(about)
     odd = [*difference.only_in_first, *difference.only_in_second, *difference.misshapen]
@@ -102,6 +105,8 @@ def _parameters(difference: Difference, base: Erased, about: Mapping[str, str]) 
     selected = {UNET + name for name in select(method, base.base.files.unet_shapes())}
     others = [*(name for name in changed if name not in selected), *odd]
     inside = len(changed) - sum(name not in selected for name in changed)
+    if about.get("format") == FORMAT:  # a delta holds every selected parameter
+        others += [name for name in selected if name.removeprefix(UNET) not in model.tensors]
     measured = f"{inside} of {len(selected)} changed" + (
         f", and {len(others)} others, such as {others[0]}" if others else ""
     )

@@ -19,6 +19,7 @@ from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.artifacts import is_begun, verify_artifact, verify_folder
 from esdctl.verification.checks import Report
+from esdctl.verification.pictures import PICTURE_ROWS, verify_pictures
 from esdctl.verification.runs import is_finished, verify_run, verify_weights
 
 
@@ -91,6 +92,8 @@ def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
         report = verify_weights(target.path)
     elif (target.path / RECORD_NAME).exists():
         report = verify_run(target.path)
+    elif (target.path / PICTURE_ROWS).is_file():
+        report = verify_pictures(target.path)
     else:
         report = verify_folder(target.path, deep, reporter)
     return _with_erasure(report, target, reporter)
@@ -98,7 +101,7 @@ def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
 
 def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
     """Add what a sound run, delta or export says of its erasure, held against its base."""
-    if not report.passed:
+    if not report.passed or (target.path / PICTURE_ROWS).is_file():
         return report
     from esdctl.erasing.run_folder import RunFolder, open_run
     from esdctl.verification.erasure import check_erasure, check_log, check_provenance
@@ -111,7 +114,9 @@ def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
         checks.append(
             check_log(RunFolder(target.path), settings if isinstance(settings, dict) else {})
         )
-    checks += check_erasure(target.path, Workspace(target.root), reporter)
+    is_model = any((target.path / name).exists() for name in (RECORD_NAME, "model_index.json"))
+    if is_model or target.path.is_file():
+        checks += check_erasure(target.path, Workspace(target.root), reporter)
     return replace(report, checks=tuple(checks))
 
 

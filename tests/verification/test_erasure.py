@@ -159,6 +159,28 @@ def test_pictures_are_sampled_again(root: Path, capsys: Captured) -> None:
     assert verify(root, RUN, capsys, "--pictures", "2") == (0, {})
 
 
+def test_a_folder_of_pictures_is_checked_by_itself(root: Path, capsys: Captured) -> None:
+    name = "outputs/samples/s"
+    assert verify(root, name, capsys) == (0, {})
+    assert verify(root, name, capsys, "--pictures", "1") == (0, {})
+    min((root / name).glob("*.png")).unlink()
+    status, failed = verify(root, name, capsys)
+    assert status == 1
+    assert failed["sha256"] == "other bytes or none"
+
+
+def test_a_delta_that_lacks_a_selected_parameter_is_named(root: Path, capsys: Captured) -> None:
+    path = taken_out(root)
+    values = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    missing = max(values)
+    save_file({name: value for name, value in values.items() if name != missing}, path, about)
+    status, failed = verify(root, path.name, capsys)
+    assert status == 1
+    assert missing in failed["parameters"]
+
+
 def test_a_picture_that_was_touched_up_is_named(root: Path, capsys: Captured) -> None:
     path = min((root / "outputs/samples/s").glob("*.png"))
     pixels = np.asarray(Image.open(path)).astype(int)
