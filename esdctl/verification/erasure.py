@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from esdctl.checkpoints.changes.apply import open_change
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.diff import Difference, compare
 from esdctl.checkpoints.layouts.inspection import inspect
+from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.erasing.train_methods import canonical_method, select
 from esdctl.errors import EsdctlError, InputError
@@ -62,6 +64,12 @@ def check_erasure(path: Path, workspace: Workspace, reporter: Reporter) -> list[
         _parameters(difference, base, model, about),
         _values(difference, model),
     ]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a safetensors file carries what esdctl writes into its metadata."""
+    with safe_open(path, framework="pt") as file:
+        return METADATA_KEY in (file.metadata() or {})
 
 
 def check_log(run: RunFolder, settings: Mapping[str, object]) -> Check:

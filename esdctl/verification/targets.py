@@ -104,7 +104,12 @@ def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
     if not report.passed or (target.path / PICTURE_ROWS).is_file():
         return report
     from esdctl.erasing.run_folder import RunFolder, open_run
-    from esdctl.verification.erasure import check_erasure, check_log, check_provenance
+    from esdctl.verification.erasure import (
+        check_erasure,
+        check_log,
+        check_provenance,
+        is_ours,
+    )
 
     checks = list(report.checks)
     if (target.path / RECORD_NAME).exists():
@@ -115,7 +120,7 @@ def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
             check_log(RunFolder(target.path), settings if isinstance(settings, dict) else {})
         )
     is_model = any((target.path / name).exists() for name in (RECORD_NAME, "model_index.json"))
-    if is_model or target.path.is_file():
+    if is_model or (target.path.is_file() and is_ours(target.path)):
         checks += check_erasure(target.path, Workspace(target.root), reporter)
     return replace(report, checks=tuple(checks))
 
