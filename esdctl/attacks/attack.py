@@ -63,8 +63,9 @@ class CannotAttack(UsageError):
 
 
 def settings_digest(target: Target, settings: Settings) -> str:
-    """8 digits for the name of a file in ``target.folder`` that hangs on settings and concept."""
-    document = [target.concept.kind, target.concept.name, target.side, dict(settings)]
+    """8 digits for a file in ``target.folder``: of settings, concept and pictures."""
+    pictures = [target.side, target.steps, target.guidance]
+    document = [target.concept.kind, target.concept.name, pictures, dict(settings)]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:8]
 
 

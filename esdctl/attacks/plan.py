@@ -22,6 +22,7 @@ CASES = {QUICK: 20, PAPER: 50}  # the field's n for a style or an object is 50
 FIRST_SEED = 1000  # of the cases' noise
 SAMPLING_STEPS = "sampling_steps"  # a key of a budget's file, beside the attacks' names
 MOST_CASES = 10_000
+MAY_BE_ZERO = ("timestep", "until", "vocabulary")  # all other whole numbers count something
 
 
 @dataclass(frozen=True)
@@ -249,4 +250,8 @@ def _settings(path: Path, attack: Attack, values: object) -> Settings:
             )
         if type(value) not in (int, float) or value < 0:
             raise InputError(f"{path}: {attack.name}: {key} is {value!r}", "use a number")
+        if isinstance(known[key], int) and key not in MAY_BE_ZERO and (value < 1 or value % 1):
+            raise InputError(
+                f"{path}: {attack.name}: {key} is {value!r}", "use a whole number from 1 on"
+            )
     return dict(values)

@@ -197,7 +197,8 @@ class Target:
         return [read_picture(paths[index]) for index in indices]
 
     def _concept_path(self, index: int) -> Path:
-        return self.shared / "concept" / f"{self.concept.name}-{self.side}px-{index:04}.png"
+        made = f"{self.side}px-{self.steps}steps-guidance{self.guidance:g}"
+        return self.shared / "concept" / f"{self.concept.name}-{made}-{index:04}.png"
 
     def _made(
         self, model: StableDiffusion, asked: Sequence[str] | Conditioning, seeds: Sequence[int]

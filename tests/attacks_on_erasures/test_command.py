@@ -70,6 +70,9 @@ def test_a_plan_is_told_and_nothing_is_written(
         ("noisy: {seeds: 1}", "noise"),
         ("sampling_steps: 0", "1 to 1000"),
         ("noise: {seeds: many}", "number"),
+        ("noise: {seeds: 0}", "from 1 on"),
+        ("relearn: {every: 0}", "from 1 on"),
+        ("inversion: {steps: 1.5}", "from 1 on"),
     ],
 )
 def test_a_wrong_budget_says_what_is_known(
