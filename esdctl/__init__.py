@@ -5,6 +5,7 @@ The house, from the top down; imports go down only:
     python_api     the Python face: erase, open_run, open_model, evaluate
     cli            commands: build a plan, call, show
     timing         estimates of dry runs, and ``esdctl bench``
+    attacks        does the concept come back? a file an attack in ``methods``
     evaluation     sample -> judge -> figures; who judges, what is measured
     verification   whether models, data sets and runs on disk are what they should be
     erasing        plan, run folder, presets; ``esd`` the algorithm, ``editing`` the closed form

@@ -106,7 +106,7 @@ def _overlapped(
     model: StableDiffusion,
     pictures: Sequence[Picture],
     batch_size: int,
-    conditions: Mapping[str, Conditioning] | None,
+    conditions: Mapping[str, Conditioning] | None = None,
 ) -> Iterator[list[tuple[Picture, Pixels]]]:
     """Denoising and decoding in a thread each."""
     stop = Event()
