@@ -10,10 +10,16 @@ import torch
 from esdctl.checkpoints.changes.apply import open_change
 from esdctl.evaluation.evaluation_report import EvaluationReport, ModelFigures
 from esdctl.evaluation.figures_file import figures_path, write_figures
-from esdctl.evaluation.judgements import Inspection, Judgement, JudgementFile, JudgingSettings
+from esdctl.evaluation.judgements import (
+    Inspection,
+    Judgement,
+    JudgementFile,
+    JudgingSettings,
+    Row,
+)
 from esdctl.evaluation.judges.detector import Detector
 from esdctl.evaluation.judges.judge import Classifier
-from esdctl.evaluation.judging import ClassifierJudge, DetectorJudge, Judging
+from esdctl.evaluation.judging import ClassifierJudge, DetectorJudge, Judging, PictureJudge
 from esdctl.evaluation.metrics.accuracy import (
     count_confusion,
     measure_accuracy,
@@ -105,17 +111,7 @@ def _judge_by_classifiers(
     judges = [
         (ClassifierJudge(each), _settings(plan, execution, each)) for each in plan.classifiers
     ]
-    judging = Judging[Judgement](
-        judges,
-        execution.folder,
-        execution.device,
-        execution.batch_size,
-        reporter,
-        execution.stages == ("figures",),
-    )
-    seen = [
-        judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
-    ]
+    seen = _seen(judges, plan, execution, reporter, sources, tasks)
     return [
         _accuracy_report(
             plan, execution, reporter, sources, [of_model[index] for of_model in seen], judge
@@ -160,6 +156,28 @@ def _accuracy_report(
     )
 
 
+def _seen(
+    judges: Sequence[tuple[PictureJudge[Row], JudgingSettings]],
+    plan: EvaluationPlan,
+    execution: Execution,
+    reporter: Reporter,
+    sources: Sequence[PictureSource],
+    tasks: Sequence[str],
+) -> list[list[tuple[JudgementFile[Row], list[Row]]]]:
+    """By source, then by judge: the file of rows, and the rows."""
+    judging = Judging(
+        judges,
+        execution.folder,
+        execution.device,
+        execution.batch_size,
+        reporter,
+        only_known=execution.stages == ("figures",),
+    )
+    return [
+        judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
+    ]
+
+
 def _judge_by_detectors(
     plan: EvaluationPlan,
     execution: Execution,
@@ -168,17 +186,7 @@ def _judge_by_detectors(
     tasks: Sequence[str],
 ) -> list[EvaluationReport]:
     judges = [(DetectorJudge(each), _settings(plan, execution, each)) for each in plan.detectors]
-    judging = Judging[Inspection](
-        judges,
-        execution.folder,
-        execution.device,
-        execution.batch_size,
-        reporter,
-        execution.stages == ("figures",),
-    )
-    seen = [
-        judging.judge(source, plan.cases, task) for source, task in zip(sources, tasks, strict=True)
-    ]
+    seen = _seen(judges, plan, execution, reporter, sources, tasks)
     reports = []
     for index, judge in enumerate(plan.detectors):
         file, rows = seen[-1][index]
