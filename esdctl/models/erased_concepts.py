@@ -4,6 +4,7 @@ import json
 
 from esdctl.checkpoints.changes.apply import open_change
 from esdctl.checkpoints.safetensors.metadata import erased_names
+from esdctl.datasets.unlearn_canvas import find
 from esdctl.models.resolve import Pipeline
 
 
@@ -19,7 +20,7 @@ def erased_from(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def retained_names(pipeline: Pipeline) -> tuple[str, ...] | None:
-    """What the last erasure was told to keep, as it was written; None for all, or if unsaid.
+    """What the last erasure was told to keep, in the known spelling; None for all, or if unsaid.
 
     Raises:
         InputError, IntegrityError: the delta is damaged.
@@ -31,6 +32,6 @@ def retained_names(pipeline: Pipeline) -> tuple[str, ...] | None:
         names = settings["retain"]
         if settings["retain_all"] or not names:
             return None
-        return tuple(str(name) for name in names)
+        return tuple(known.name if (known := find(str(name))) else str(name) for name in names)
     except (ValueError, RecursionError, TypeError, KeyError):
         return None
