@@ -168,7 +168,7 @@ def plan_attacks(
         concept=target,
         cases=_cases(prompts, count),
         beside=prompts,
-        attacks=_attacks(methods),
+        attacks=parse_attacks(methods),
         budget=budget,
         guidance=picture.guidance,
         steps=budget.sampling_steps or probe_steps or picture.steps,
@@ -194,7 +194,7 @@ def read_phrases(path: Path) -> tuple[str, ...]:
     return phrases
 
 
-def _attacks(methods: str) -> tuple[Attack, ...]:
+def parse_attacks(methods: str) -> tuple[Attack, ...]:
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if ALL in [name.lower() for name in names]:
         names = attack_names()

@@ -35,6 +35,7 @@ ENTRIES = {
     "attack": Entry("Try to bring an erased concept back; print each attack's result.", _ERASE),
     "compare": Entry("Compare erasures under one protocol; print a line a run.", _ERASE),
     "report": Entry("Write a page about runs; print its path.", _ERASE),
+    "sweep": Entry("Many erasures: plan them, run them, and see what came out.", _ERASE, "app"),
     "runs": Entry("List what was erased here; rm removes runs, rerun repeats one.", _ERASE, "app"),
     "download": Entry("Fetch models; print each one's folder.", _MODELS),
     "dataset": Entry("Fetch, count and look at data sets.", _MODELS, "app"),

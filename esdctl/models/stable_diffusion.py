@@ -18,6 +18,7 @@ from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part
 from esdctl.models.image_size import pixels_per_latent, trained_size
+from esdctl.models.kept_parts import kept
 from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.parts import load_part
 from esdctl.models.precision import autocast
@@ -92,13 +93,12 @@ class StableDiffusion:
     @cached_property
     @torch.inference_mode(False)  # gradients may go through it, whoever asks for it first
     def vae(self) -> AutoencoderKL:
-        return self._load("vae", self.files.read("vae"), torch.float32)
+        vae: AutoencoderKL = self._unchanged("vae")
+        return vae
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
-        encoder: CLIPTextModel = self._load(
-            "text_encoder", self.files.read("text_encoder"), torch.float32
-        )
+        encoder: CLIPTextModel = self._unchanged("text_encoder")
         return encoder
 
     @cached_property
@@ -106,9 +106,7 @@ class StableDiffusion:
         """SDXL's second text encoder; None in other models."""
         if "text_encoder_2" not in self.family.parts:
             return None
-        encoder: CLIPTextModelWithProjection = self._load(
-            "text_encoder_2", self.files.read("text_encoder_2"), torch.float32
-        )
+        encoder: CLIPTextModelWithProjection = self._unchanged("text_encoder_2")
         return encoder
 
     @property
@@ -161,6 +159,13 @@ class StableDiffusion:
             for few in scaled.split(max(1, DECODED_AT_ONCE // pixels))
         ]
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+
+    def _unchanged(self, part: Part) -> Any:
+        """A part that no delta touches, perhaps an earlier model's on the same base."""
+        return kept(
+            lambda: (self.files.digest(), self.pipeline.model_config, part, self.device),
+            lambda: self._load(part, self.files.read(part), torch.float32),
+        )
 
     def _load(self, part: Part, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
         return load_part(part, self.architecture, tensors, self.device, dtype, self.name)

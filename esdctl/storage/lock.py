@@ -11,7 +11,7 @@ from esdctl.progress import Reporter
 from esdctl.storage.disk_errors import guard_disk
 
 # What flock says on network disks that have no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def target_lock(path: Path, reporter: Reporter) -> Iterator[None]:
             reporter.notice(f"waiting: another process works on {path}")
             lock.acquire()
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             reporter.warning(f"the disk of {path} has no locks; start no second process on it")
     try:

@@ -24,6 +24,7 @@ from esdctl.storage.provenance import collect
 
 TEMPLATE = Path(__file__).with_name("template.html")
 Blur = Literal["all", "unsafe", "none"]
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _MOST_PROMPTS = 12
 NO_VALUE = "\N{EN DASH}"
@@ -76,6 +77,30 @@ def make_page(runs: Sequence[Run], command_line: Sequence[str], blur: Blur = "un
         embedded=f"{counted(embedder.count, 'picture')} of at most {SIDE} pixels and "
         f"{LARGEST // 1024} KiB each, {embedder.size / 1e6:.1f} MB in all",
     )
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What other pages share with this one.
+
+    Args:
+        style: CSS.
+        script: JavaScript: the theme's button, tables that sort.
+        script_digest: for the page's content security policy.
+    """
+
+    style: str
+    script: str
+    script_digest: str
+
+
+def page_parts() -> PageParts:
+    """Style and script of the template."""
+    source = TEMPLATE.read_text(encoding="utf-8")
+    style, script = _STYLE.search(source), _SCRIPT.search(source)
+    assert style is not None
+    assert script is not None
+    return PageParts(style[1], script[1], _script_digest(source))
 
 
 def _title(runs: Sequence[Run]) -> str:
