@@ -4,10 +4,12 @@ A task of the array is a long-lived worker. Slurm's warning (SIGUSR2, before the
 preemption) makes it save the training at hand and asks for another place in the queue.
 """
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,20 +38,40 @@ class ArrayTask:
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def __call__(self) -> int:
-        self.process = subprocess.Popen(self.command)
+        # Slurm warns every process of the task; the worker is told by ``checkpoint`` alone.
+        self.process = subprocess.Popen(self.command, preexec_fn=_ignore_warnings)
+        while not _is_gone(self.process.pid):
+            time.sleep(POLL)
         return self.process.wait()
 
     def checkpoint(self) -> Any:
         """Called by submitit before the task is put into the queue again."""
         from submitit.helpers import DelayedSubmission
 
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(PATIENCE)
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGTERM)
+            end = time.monotonic() + PATIENCE
+            while not _is_gone(self.process.pid) and time.monotonic() < end:
+                time.sleep(POLL)
         return DelayedSubmission(ArrayTask(self.command))
 
     def __getstate__(self) -> dict[str, object]:
         return {"command": self.command, "process": None}
+
+
+def _is_gone(process: int) -> bool:
+    """Whether a child ended; unlike Popen's methods, it may be asked within a signal's handler."""
+    try:
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return ended is not None
+
+
+def _ignore_warnings() -> None:
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ class SlurmEngine:
     """Submits an array of workers and waits until they end."""
 
     options: Sequence[str] = (
-        "partition", "account", "qos", "time", "constraint", "comment", "setup",
+        "partition", "account", "qos", "constraint", "comment", "setup",
         *_OF_SUBMITIT, "signal_delay_s",
     )  # fmt: skip
 
@@ -88,15 +110,23 @@ class SlurmEngine:
                 f"Slurm took no job: {error}",
                 "is sbatch here, and does it know --option partition?",
             ) from error
-        run.reporter.notice(f"Slurm's array is {submitted[0].job_id.partition('_')[0]}")
-        _wait(run, watch, submitted)
+        array = str(submitted[0].job_id).partition("_")[0]
+        run.reporter.notice(f"Slurm's array is {array}")
+        _wait(run, watch, array)
+        left = read_progress(run.jobs, run.workspace, run.max_attempts).counts["waiting"]
+        if left:
+            raise InputError(
+                f"Slurm's tasks are over and {left} jobs are not done; the first said: "
+                f"{_said(submitted[0])}",
+                "run the same command again; more time: --option timeout_min=MINUTES",
+            )
 
 
-def _wait(run: Run, watch: Watch, submitted: Sequence[Any]) -> None:
+def _wait(run: Run, watch: Watch, array: str) -> None:
     run.reporter.started(TASK, len(run.jobs), "jobs", len(watch.done))
     try:
         while True:
-            over = all(task.done(force_check=False) for task in submitted)
+            over = _is_over(array)
             for job in watch.look():
                 run.show(job)
                 run.reporter.advanced(TASK, len(watch.done))
@@ -104,8 +134,7 @@ def _wait(run: Run, watch: Watch, submitted: Sequence[Any]) -> None:
                 break
             time.sleep(POLL)
     except KeyboardInterrupt:
-        for task in submitted:
-            task.cancel()
+        subprocess.run(["scancel", array], check=False, capture_output=True)
         raise Interrupted(
             f"interrupted; the array was cancelled; {len(watch.done)} of {len(run.jobs)} jobs "
             "are done",
@@ -113,13 +142,15 @@ def _wait(run: Run, watch: Watch, submitted: Sequence[Any]) -> None:
         ) from None
     finally:
         run.reporter.finished(TASK)
-    left = read_progress(run.jobs, run.workspace, run.max_attempts).counts["waiting"]
-    if left:
-        raise InputError(
-            f"Slurm's tasks are over and {left} jobs are not done; the first says: "
-            f"{_said(submitted[0])}",
-            "run the same command again; more time: --option time=HH:MM:SS",
-        )
+
+
+def _is_over(array: str) -> bool:
+    """Whether no task is in the queue any more; Slurm forgets an array after a while."""
+    asked = subprocess.run(
+        ["squeue", "--noheader", "--jobs", array], check=False, capture_output=True, text=True
+    )
+    is_forgotten = asked.returncode != 0 and "Invalid job id" in asked.stderr
+    return is_forgotten or (asked.returncode == 0 and not asked.stdout.strip())
 
 
 def _said(task: Any) -> str:

@@ -1,0 +1,53 @@
+"""A sweep of two erasures of the pocket model, so small that a job takes seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROTOCOL = Path(__file__).parent / "four_pictures.yaml"
+
+
+def run_esdctl(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """A command line in a process of its own."""
+    command = [sys.executable, "-m", "esdctl", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mosaic and Dogs, the closed form and a step."""
+    folder = tmp_path_factory.mktemp("plan")
+    path = folder / "sweep.jsonl"
+    done = run_esdctl(
+        "sweep", "plan", "--concept", "Mosaic", "--concept", "Dogs", "--model", "pocket",
+        "--set", "iterations=1", "--protocol", PROTOCOL,
+        "-o", path, "--root", folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{path}\n"
+    return path
+
+
+@pytest.fixture(scope="session")
+def swept(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which two local workers did all of it."""
+    root = tmp_path_factory.mktemp("swept")
+    done = run_esdctl("sweep", "run", manifest, "--workers", "2", "--root", root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def outcomes(manifest: Path, root: Path) -> dict[str, tuple[object, ...]]:
+    """What does not depend on time and place of each finished job."""
+    done = run_esdctl("sweep", "results", manifest, "--json", "--quiet", "--root", root)
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for job in json.loads(done.stdout)["jobs"]:
+        result = next(root.glob(f"outputs/sweep/*/{job['job']}/result.json"))
+        digest = json.loads(result.read_text())["delta_sha256"]
+        found[job["concept"]] = (job["ua"], job["ira"], job["cra"], digest)
+    return found
