@@ -5,8 +5,12 @@ on the shared disk is used again.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from esdctl.errors import InputError, Interrupted, UsageError
@@ -53,8 +57,15 @@ class RayEngine:
             raise InputError(
                 f"no Ray cluster at {address}: {error}", "start one: ray start --head"
             ) from error
+        stdout = sys.stdout
+
+        def show(job: Job) -> None:
+            with redirect_stdout(stdout):
+                run.show(job)
+
         try:
-            _run(run, left, watch, needs)
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                _run(replace(run, show=show), left, watch, needs)  # Ray prints what happens
         finally:
             ray.shutdown()
 
@@ -99,8 +110,6 @@ def _tell(task: Any, reporter: Reporter) -> None:
 
 def _take(job: Job, root: str, device: str | None, max_attempts: int) -> None:
     """One job, in a process of Ray's that stays for the next one."""
-    import sys
-    from pathlib import Path
 
     from esdctl.models.kept_parts import keep_parts
     from esdctl.storage.workspace import Workspace
