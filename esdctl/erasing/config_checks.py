@@ -55,8 +55,8 @@ def method_can_be_edited(value: Edits, info: ValidationInfo) -> Edits:
     return value
 
 
-def something_to_do(value: int, info: ValidationInfo) -> int:
-    """No iterations are enough only after a closed-form edit."""
+def something_to_do(value: int | None, info: ValidationInfo) -> int | None:
+    """No pairs or iterations are enough only after a closed-form edit."""
     if value == 0 and not info.data.get("warm_start"):
         raise ValueError("must be at least 1, unless warm_start is all there is to do")
     return value

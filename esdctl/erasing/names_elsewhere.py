@@ -8,6 +8,7 @@ _ELSEWHERE = {
     "retain": "preserve keep retain_concepts",
     "devices": "gpu gpus cuda device",
     "negative_guidance": "eta",
+    "pairs": "samples num_samples train_pairs",
     "iterations": "steps num_steps train_steps max_train_steps",
     "lr": "learning_rate",
     "batch_size": "batchsize train_batch_size",

@@ -23,6 +23,7 @@ from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.train_methods import moves_keys_and_values
+from esdctl.erasing.training_length import pairs_of
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.cpu_cost import cpu_cost_note
@@ -120,8 +121,7 @@ def _planned(
 
 def _passes(config: TrainConfig) -> float:
     """U-Net passes of a whole training, roughly; ``timing`` counts them for a dry run."""
-    pairs = config.iterations * (1 if config.batch_size == "auto" else config.batch_size)
-    return pairs * (config.ddim_steps + 5 if config.trajectory == "exact" else 6)
+    return pairs_of(config) * (config.ddim_steps + 5 if config.trajectory == "exact" else 6)
 
 
 def _check_words(sources: Sources, preset_name: str | None) -> None:

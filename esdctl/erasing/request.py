@@ -6,6 +6,7 @@ from pathlib import Path
 
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.preset import Preset
+from esdctl.erasing.training_length import settled, with_one_length
 from esdctl.settings.resolve import Layer, Resolved, read_environment, resolve
 from esdctl.settings.settings_file import read_section
 from esdctl.settings.unlearn_diff.keys import Translated, translate
@@ -67,7 +68,7 @@ class Sources:
         """The settings with their origins.
 
         Raises:
-            UsageError: a value is not allowed.
+            UsageError: a value is not allowed, or the length of the training is named twice.
         """
         layers = [
             Layer(f"file {self.path}", self.file.values),
@@ -76,7 +77,7 @@ class Sources:
         ]
         if preset is not None:
             layers.insert(0, Layer(f"preset {preset.name}", preset.values))
-        return resolve(TrainConfig, layers)
+        return settled(resolve(TrainConfig, with_one_length(layers)))
 
 
 def read_sources(request: EraseRequest) -> Sources:

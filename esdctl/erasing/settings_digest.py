@@ -27,6 +27,8 @@ def settings_digest(config: TrainConfig, concept: Concept, base_digest: str) -> 
         for name in TrainConfig.model_fields
         if setting_of(TrainConfig, name).decides == "value" and has_effect(config, name)
     }
+    if config.iterations is not None:
+        values.discard("pairs")  # the steps and their batch say the same
     content: dict[str, object] = {
         "settings": config.model_dump(mode="json", include=values),
         "prompts": concept.prompts,

@@ -15,6 +15,7 @@ from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.training_length import steps_of
 from esdctl.evaluation.evaluate import missing_pictures
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.models.devices import find_devices
@@ -89,7 +90,7 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
         opening = time.perf_counter() - began
         cost = measure_training(ready, model.schedule, config, batch_size)
         sheet = _sheet_seconds(plan, model) if config.contact_sheet else 0.0
-    steps = config.iterations - run.saved_steps()
+    steps = steps_of(config, batch_size) - run.saved_steps()
     parts = {
         "opening": opening,
         "training": steps * cost.seconds_a_step,

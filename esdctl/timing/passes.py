@@ -11,6 +11,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
+from esdctl.erasing.training_length import steps_of
 from esdctl.progress import Silent
 
 COUNTED = 300  # steps; the others are like them
@@ -66,7 +67,7 @@ def count_passes(
     unet = _Counter()
     student = Student(unet, {"nothing": unet.nothing}, {})
     trajectory = open_trajectory(student, schedule, embeddings, config, latent_shape, Silent())
-    steps = max(1, min(config.iterations, COUNTED))
+    steps = max(1, min(steps_of(config, latent_shape[0]), COUNTED))
     for step in range(steps):
         pairs = trajectory.pairs(step)
         loss = step_loss(student, pairs, config.negative_guidance)

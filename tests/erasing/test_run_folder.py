@@ -132,6 +132,7 @@ def test_retained_concepts_are_in_the_log_and_pull_the_result(train: Train, tmp_
     ("arguments", "status", "message"),
     [
         (["--iterations", "0"], 2, "iterations"),
+        (["--iterations", "4", "--pairs", "4"], 2, "keep one of them"),
         (["--lr", "nan"], 2, "lr"),
         (["--lr", "-1"], 2, "lr"),
         (["--negative-guidance", "inf"], 2, "negative_guidance"),

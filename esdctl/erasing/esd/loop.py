@@ -15,6 +15,7 @@ from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.erasing.esd.update import Update
 from esdctl.erasing.trackers import Tracker
+from esdctl.erasing.training_length import steps_of
 from esdctl.erasing.until import Probe, end_rule
 from esdctl.errors import CheckFailed, Interrupted
 from esdctl.models.memory import peak_memory
@@ -78,8 +79,9 @@ def train(training: Training) -> Progress:
     is_reached = end_rule(
         config.until, config.probe_every, training.probe, log, reporter, config.warm_start
     )
-    reporter.started(TASK, config.iterations, "steps", progress.steps)
-    while progress.steps < config.iterations and not is_reached(progress.steps):
+    steps = steps_of(config, training.shape[0])
+    reporter.started(TASK, steps, "steps", progress.steps)
+    while progress.steps < steps and not is_reached(progress.steps):
         began = time.perf_counter()
         pairs = trajectory.pairs(progress.steps)
         loss = step_loss(student, pairs, config.negative_guidance)
@@ -90,11 +92,11 @@ def train(training: Training) -> Progress:
         progress = Progress(progress.steps + 1, progress.seconds + seconds)
         _report_step(training, _row(progress, loss, training, pairs, seconds))
         stopping = training.stop()
-        last = progress.steps == config.iterations
+        last = progress.steps == steps
         if stopping or last or progress.steps % config.save_every == 0:
             save_checkpoint(*state, progress)
         if stopping and not last:
-            raise _interrupted(progress.steps, config.iterations, folder)
+            raise _interrupted(progress.steps, steps, folder)
     reporter.finished(TASK)
     return progress
 
@@ -106,9 +108,9 @@ def _report_step(training: Training, row: dict[str, object]) -> None:
     training.reporter.advanced(TASK, step, f"loss {row['loss']:.5f}")
 
 
-def _interrupted(steps: int, iterations: int, folder: Path) -> Interrupted:
+def _interrupted(done: int, steps: int, folder: Path) -> Interrupted:
     return Interrupted(
-        f"stopped after step {steps} of {iterations}; the state is saved",
+        f"stopped after step {done} of {steps}; the state is saved",
         f"go on with: esdctl train --resume {folder.parent}",
     )
 

@@ -1,0 +1,69 @@
+"""A training is as long as its pairs or its steps, whichever the strongest layer names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from esdctl.cli.app import run
+
+Captured = pytest.CaptureFixture[str]
+STYLE = ["--model", "pocket", "--concept", "Rust", "--preset", "pocket-cold"]  # 64 pairs, 4 a step
+
+
+def lengths(capsys: Captured, *arguments: str) -> dict[str, tuple[object, str]]:
+    """Value and origin of both, by ``--show-config``."""
+    assert run(["train", *STYLE, *arguments, "--show-config", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["settings"]
+    return {key: (rows[key]["value"], rows[key]["origin"]) for key in ("pairs", "iterations")}
+
+
+def test_steps_are_pairs_by_the_batch_rounded_up(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ("--ddim-steps=2", "--devices=cpu", "--preset=reference", "--no-contact-sheet")
+    asked = ["train", "--concept=Rust", f"--model={tiny_model}", *quick]
+    assert run([*asked, "--pairs=5", "--batch-size=2", "--output=run"]) == 0
+    assert len(Path("run/log.jsonl").read_text().splitlines()) == 3
+    assert run(["verify", "run"]) == 0
+    # The file that a run leaves says both; its pairs count, whatever the batch becomes.
+    again = ["train", "--config=run/config.yaml", "--batch-size=4", "--output=again"]
+    assert run(again) == 0
+    assert len(Path("again/log.jsonl").read_text().splitlines()) == 2
+    # A run of a time that knew no pairs goes on.
+    record = json.loads(Path("again/run.json").read_text())
+    record["settings"] = {k: v for k, v in record["settings"].items() if k != "pairs"}
+    Path("again/run.json").write_text(json.dumps(record))
+    assert run(["train", "--resume=again", "--contact-sheet"]) == 0
+
+
+def test_the_stronger_layer_decides_how_the_length_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = "preset pocket-cold"
+    assert lengths(capsys) == {"pairs": (64, preset), "iterations": (16, "pairs / batch_size")}
+    by_flag = {"pairs": (None, "flag"), "iterations": (7, "flag")}
+    assert lengths(capsys, "--iterations", "7") == by_flag
+    (tmp_path / "esdctl.yaml").write_text("train:\n  iterations: 9\n")
+    steps, origin = lengths(capsys)["iterations"]
+    assert (steps, origin.endswith("esdctl.yaml")) == (9, True)
+    assert lengths(capsys, "--pairs", "10")["iterations"] == (3, "pairs / batch_size")
+
+
+def test_a_length_that_is_said_twice_in_one_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *STYLE, "--pairs", "8", "--iterations", "3"]) == 2
+    assert "flag: pairs and iterations are two ways" in capsys.readouterr().err
+    monkeypatch.setenv("ESDCTL_TRAIN_PAIRS", "8")
+    monkeypatch.setenv("ESDCTL_TRAIN_ITERATIONS", "2")
+    assert run(["train", *STYLE, "--show-config"]) == 2
+    assert "environment: pairs and iterations" in capsys.readouterr().err
+    (tmp_path / "null.yaml").write_text("pairs: null\n")
+    monkeypatch.delenv("ESDCTL_TRAIN_PAIRS")
+    monkeypatch.delenv("ESDCTL_TRAIN_ITERATIONS")
+    assert run(["train", *STYLE, "--config", "null.yaml", "--show-config"]) == 2
+    assert "both null" in capsys.readouterr().err
