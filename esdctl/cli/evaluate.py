@@ -21,6 +21,7 @@ from esdctl.cli.options import (
     BatchSizeOption,
     DeviceOption,
     DryRunOption,
+    DtypeOption,
     EstimateOption,
     JsonOption,
     OutputOption,
@@ -174,6 +175,7 @@ def evaluate(
     min_cra: MinCraOption = None,
     output: OutputOption = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     root: RootOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -212,6 +214,7 @@ def evaluate(
     with reporting(quiet) as reporter:
         pipeline = _resolve(model or "pocket", base, workspace, reporter)
         plan, given = _plan(pipeline, request, pictures, base_pictures, workspace)
+    plan = _in_dtype(plan, dtype, device, bool(given))
     thresholds = Thresholds(min_ua, min_ira, min_cra)
     check_thresholds_apply(thresholds, plan, len(given) == 2 if given else None)
     folder = output or workspace.outputs / "evaluations"
@@ -266,6 +269,22 @@ def _plan(
     plan = plan_evaluation(pipeline, request, workspace.models)
     plan, given, given_base = plan_given(plan, pictures, base_pictures)
     return plan, (given,) if given_base is None else (given, given_base)
+
+
+def _in_dtype(
+    plan: "EvaluationPlan", dtype: str | None, device: str | None, is_given: bool
+) -> "EvaluationPlan":
+    """The plan with what the U-Net computes in; pictures that are there are as they are."""
+    from esdctl.models.precision import dtype_for
+
+    if not is_given:
+        return plan.in_dtype(dtype_for(dtype, device))
+    if dtype is not None:
+        raise UsageError(
+            "--dtype says how pictures are made, and those of --pictures are there already",
+            "leave one of the two out",
+        )
+    return plan
 
 
 def _execution(

@@ -52,7 +52,8 @@ def _conditions(report: "EvaluationReport") -> str:
         return f"{judged}, pictures of another program"
     named = "DDIM" if settings.scheduler == "ddim" else settings.scheduler
     guidance = "each row's own" if settings.guidance is None else f"{settings.guidance:g}"
-    return f"{judged}, {settings.steps} {named} steps, guidance {guidance}"
+    computed = "" if settings.dtype == "fp32" else f", in {settings.dtype}"
+    return f"{judged}, {settings.steps} {named} steps, guidance {guidance}{computed}"
 
 
 def _detections(report: "EvaluationReport") -> list[tuple[str, ...]]:

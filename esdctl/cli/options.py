@@ -62,6 +62,7 @@ SchedulerOption = Annotated[
         help="ddim, dpmsolver++ or unipc; the last two need half as many steps.",
     ),
 ]
+DtypeOption = Annotated[str | None, setting_option(TrainConfig, "dtype")]
 BatchSizeOption = Annotated[
     str,
     typer.Option(

@@ -21,6 +21,7 @@ from esdctl.cli.options import (
     BatchSizeOption,
     DeviceOption,
     DryRunOption,
+    DtypeOption,
     EstimateOption,
     JsonOption,
     ModelConfigOption,
@@ -112,6 +113,7 @@ def sample(
     output: OutputOption = None,
     grid: GridOption = False,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     root: RootOption = None,
     json: JsonOption = False,
     jsonl: JsonLinesOption = False,
@@ -132,6 +134,7 @@ def sample(
     show_picture = _printer(json, jsonl)
     has_layout = is_layout(layout)
     rows = _rows(prompts, prompt or [], refuse_empty, has_layout, styles, objects)
+    from esdctl.models.precision import dtype_for
     from esdctl.models.resolve import resolve_model
     from esdctl.sampling.plan import SamplingSettings, parse_batch_size, plan_pictures
     from esdctl.sampling.schedulers import parse_scheduler
@@ -147,9 +150,10 @@ def sample(
         )  # fmt: skip
         if has_layout:
             plan, name = plan_layout(pipeline, styles, objects, settings)
+            plan = plan.in_dtype(dtype_for(dtype, device))
             folder = (output or workspace.outputs / LAYOUT) / name
         else:
-            plan = plan_pictures(pipeline, rows, settings)
+            plan = plan_pictures(pipeline, rows, settings).in_dtype(dtype_for(dtype, device))
             folder = output or workspace.outputs / "samples" / plan.label
         document = {"folder": str(folder), **plan.document()}
         for note in plan.notes:
@@ -193,6 +197,7 @@ def _make(
 ) -> list[Row]:
     from esdctl.models.cpu_cost import cpu_cost_note
     from esdctl.models.devices import find_device
+    from esdctl.models.precision import DTYPES
     from esdctl.models.stable_diffusion import load
     from esdctl.sampling.pictures import make_pictures
 
@@ -204,7 +209,7 @@ def _make(
     return make_pictures(
         plan,
         folder,
-        lambda: load(pipeline, place),
+        lambda: load(pipeline, place, DTYPES[plan.pictures[0].dtype]),
         batch_size,
         reporter,
         show=lambda row: show_picture(folder / str(row["file"]), row),

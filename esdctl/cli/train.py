@@ -171,6 +171,7 @@ def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str
         "template": plan.concept.template,
         "train_method": plan.config.train_method,
         "iterations": run.steps(),
+        "batch_size": run.chosen_batch_size() or plan.config.batch_size,
         "seconds": run.training_seconds(),
         "delta": str(run.delta),
         "model": str(model) if model else None,

@@ -159,8 +159,14 @@ class TrainConfig(BaseModel):
     ] = None
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", TRAINING)] = 1e-5
     batch_size: Annotated[
-        PositiveInt | Literal["auto"], Setting("Latents a step; auto fits the memory.", TRAINING)
-    ] = 1
+        PositiveInt | Literal["auto"] | None,
+        Setting(
+            "Pairs a step; auto is the fastest that fits into the memory. A rate that is not given "
+            "follows it.",
+            TRAINING,
+            unset="auto on CUDA, 1 elsewhere",
+        ),
+    ] = None
     image_size: Annotated[
         Side | None, Setting("Pixels a side.", TRAINING, unset="the model's own")
     ] = None

@@ -11,11 +11,10 @@ import yaml
 
 from esdctl import __version__
 from esdctl.checkpoints.changes.delta import write_delta
-from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.before_after import before_after, sheet_text
+from esdctl.erasing.chosen_batch import with_chosen_batch
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import edit_before_training
-from esdctl.erasing.esd.batch_size import fitting_latents
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
@@ -87,19 +86,29 @@ def erase(
         _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
         with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
-            student = _train(model, plan, run, devices[1:], reporter, stop, prober, hardener)
-            _write_delta(run, plan, student)
+            ready = _prepared(model, plan, devices[1:], reporter)
+            chosen = with_chosen_batch(plan, run, ready, model.schedule, reporter)
+            student = _train(model, chosen, run, ready, reporter, stop, prober, hardener)
+            _write_delta(run, chosen, student)
             if plan.config.contact_sheet:
                 _write_contact_sheet(run, plan, model, student, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
 
 
+def _prepared(
+    model: StableDiffusion, plan: ErasePlan, second: Sequence[torch.device], reporter: Reporter
+) -> Prepared:
+    for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
+        reporter.warning(note)
+    return prepare(model, plan.pipeline, plan.concept, plan.config, second)
+
+
 def _train(
     model: StableDiffusion,
     plan: ErasePlan,
     run: RunFolder,
-    second: Sequence[torch.device],
+    ready: Prepared,
     reporter: Reporter,
     stop: Callable[[], bool],
     prober: Prober | None,
@@ -107,10 +116,8 @@ def _train(
 ) -> Student:
     """The trained student; while it trains, the U-Net alone is in the device's memory."""
     config = plan.config
-    for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
-        reporter.warning(note)
-    ready = prepare(model, plan.pipeline, plan.concept, config, second)
-    batch_size = _batch_size(run, ready, model.schedule, config, reporter)
+    batch_size = config.batch_size
+    assert isinstance(batch_size, int)  # chosen by now
     if config.compile:
         ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
     if config.warm_start:
@@ -134,21 +141,6 @@ def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:
     computed = (student.device.type, name_of(student.dtype))
     digest = pool_digest(config, plan.concept, plan.base_digest, computed, ready.latent)
     return PoolFolder(config.pool, digest)
-
-
-def _batch_size(
-    run: RunFolder, ready: Prepared, schedule: Schedule, config: TrainConfig, reporter: Reporter
-) -> int:
-    """The number that the settings name, or what fits, which a resumed run finds in its folder."""
-    if config.batch_size != "auto":
-        return config.batch_size
-    size = run.fitted_batch_size()
-    if size is None:
-        size = fitting_latents(
-            ready.student, schedule, ready.embeddings, config, ready.latent, reporter
-        )
-        write_json(run.batch_size, {"batch_size": size})
-    return size
 
 
 def _advice(
@@ -176,6 +168,7 @@ def _write_or_compare_record(
         {
             "settings": settings,
             "settings_digest": plan.digest,
+            "lr_batch": plan.lr_batch,
             "preset": plan.preset.name,
             "concept": asdict(plan.concept),
             "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},

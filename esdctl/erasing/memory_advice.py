@@ -37,13 +37,13 @@ def _without_another_result(config: TrainConfig, more_devices: bool) -> Iterator
 
 def _batch_size(config: TrainConfig, run: RunFolder | None) -> int:
     """Latents a step; 1 where an automatic batch was not found yet: its trial is of one."""
-    if config.batch_size != "auto":
+    if isinstance(config.batch_size, int):
         return config.batch_size
-    return run.fitted_batch_size() or 1 if run else 1
+    return run.chosen_batch_size() or 1 if run else 1
 
 
 def _with_another_result(config: TrainConfig, batch_size: int, dtype: str) -> Iterator[str]:
-    if config.batch_size == "auto" and batch_size > 1:
+    if not isinstance(config.batch_size, int) and batch_size > 1:
         yield f"--batch-size {batch_size // 2} (auto chose {batch_size})"
     elif batch_size > 1:
         yield f"--batch-size 1 (now {batch_size})"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esdctl.erasing.base_model import find_base
+from esdctl.erasing.batches import usual_batch, with_batch
 from esdctl.erasing.concepts import (
     EVERY_NAME,
     FULL_SIZE,
@@ -52,6 +53,8 @@ class ErasePlan:
         digest: sha256 over all that decides the result.
         output: the run folder.
         notes: what was inferred; for the user.
+        lr_batch: the batch that the learning rate belongs to, where the machine chooses one; None
+            where the rate is meant as it is.
     """
 
     config: TrainConfig
@@ -64,6 +67,7 @@ class ErasePlan:
     digest: str
     output: Path
     notes: tuple[str, ...]
+    lr_batch: int | None = None
 
 
 def plan_erase(
@@ -99,6 +103,9 @@ def _planned(
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
     config, more = _settled(resolved, pipeline, workspace)
+    lr_batch = usual_batch(resolved, preset) or sources.lr_batch
+    if isinstance(config.batch_size, int):
+        config, lr_batch = with_batch(config, config.batch_size, lr_batch), None
     notes += more
     catalogue = read_catalogue(pipeline.folder) or FULL_SIZE
     concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
@@ -110,12 +117,12 @@ def _planned(
     cost = cpu_cost_note(pipeline, config.devices, _passes(config), config.image_size)
     notes += [cost] if cost else []
     base_digest = pipeline.digest()
-    digest = settings_digest(config, concept, base_digest)
+    digest = settings_digest(config, concept, base_digest, lr_batch)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
     default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
     return ErasePlan(
         config, _origins(resolved, config), preset, concept, catalogue, pipeline, base_digest,
-        digest, request.output or default, tuple(notes),
+        digest, request.output or default, tuple(notes), lr_batch,
     )  # fmt: skip
 
 
@@ -204,6 +211,8 @@ def _origins(resolved: Resolved[TrainConfig], config: TrainConfig) -> dict[str, 
         origins["template"] = f"concept {config.concept}"
     if found.image_size is not None and config.image_size is None:
         origins["image_size"] = f"model {config.model}"
+    if found.lr != config.lr:
+        origins["lr"] += f", for a batch of {config.batch_size}"
     return origins
 
 
@@ -258,7 +267,10 @@ def plan_resume(
     run, record = open_run(path)
     recorded = Translated(_mapping(record["settings"], path), is_unlearn_diff=False)
     request = EraseRequest(preset=str(record.get("preset", "")) or None, output=path)
-    sources = Sources(run.record, recorded, flags=wanted)
+    lr_batch = record.get("lr_batch")
+    sources = Sources(
+        run.record, recorded, flags=wanted, lr_batch=lr_batch if isinstance(lr_batch, int) else None
+    )
     plan = _planned(request, sources, workspace, reporter)
     if plan.digest != record["settings_digest"]:
         raise UsageError(

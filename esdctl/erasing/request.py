@@ -47,12 +47,14 @@ class Sources:
         file: what it says; empty without one.
         environment: a layer for each variable.
         flags: of the command line.
+        lr_batch: the batch that the file's learning rate belongs to, where a run's record says so.
     """
 
     path: Path | None
     file: Translated
     environment: tuple[Layer, ...] = ()
     flags: Translated = Translated({}, False)  # noqa: RUF009  # frozen
+    lr_batch: int | None = None
 
     @property
     def is_unlearn_diff(self) -> bool:

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 
 from esdctl.checkpoints.changes.delta import read_delta
+from esdctl.erasing.batches import with_batch
 from esdctl.erasing.erase import Hardener, Prober, erase
 from esdctl.erasing.plan import ErasePlan, plan_resume
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.settings_digest import settings_digest
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import run_path
 from esdctl.progress import Reporter
@@ -69,7 +71,13 @@ def plan_rerun(
     if folder.exists():
         raise UsageError(f"{folder} exists", "choose another --output")
     config = plan.config.model_copy(update={"contact_sheet": False, "format": "delta"})
-    return first, replace(plan, config=config, output=folder, notes=())
+    size, digest = first.chosen_batch_size(), plan.digest
+    if size is not None and not isinstance(config.batch_size, int):
+        config = with_batch(config, size, plan.lr_batch)
+        digest = settings_digest(config, plan.concept, plan.base_digest)
+    return first, replace(
+        plan, config=config, digest=digest, output=folder, notes=(), lr_batch=None
+    )
 
 
 def rerun(

@@ -1,6 +1,7 @@
 """Names inside a run folder, and what its record looks like."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +40,17 @@ class RunFolder:
     def delta(self) -> Path:
         return self.path / DELTA_NAME
 
-    @property
-    def batch_size(self) -> Path:
-        """What ``batch_size: auto`` came to; a resumed run keeps it."""
-        return self.path / "batch_size.json"
-
-    def fitted_batch_size(self) -> int | None:
-        """What that file says; None where it is not there yet."""
-        if not self.batch_size.exists():
+    def chosen_batch_size(self) -> int | None:
+        """What the machine chose for this run, which keeps it; None where it has not yet."""
+        if not self.record.exists():
             return None
-        return int(json.loads(self.batch_size.read_bytes())["batch_size"])
+        _, record = open_run(self.path)
+        computed = record.get("computed")
+        chosen = computed.get("batch_size") if isinstance(computed, dict) else None
+        old = self.path / "batch_size.json"  # where it stood at first
+        if chosen is None and old.exists():
+            chosen = json.loads(old.read_bytes())["batch_size"]
+        return None if chosen is None else int(chosen)
 
     @property
     def contact_sheet(self) -> Path:
@@ -116,6 +118,19 @@ def open_run(path: Path) -> tuple[RunFolder, dict[str, object]]:
     if not isinstance(record, dict) or not {"settings", "base", "settings_digest"} <= record.keys():
         raise InputError(f"{run.record} is damaged: it lacks its settings", "train again")
     return run, record
+
+
+def planned_steps(record: Mapping[str, object]) -> int | None:
+    """The optimiser steps of a record: as the settings say, or as its chosen batch came to.
+
+    Returns:
+        None where no batch was chosen yet, or the record is damaged.
+    """
+    for part in (record.get("settings"), record.get("computed")):
+        steps = part.get("iterations") if isinstance(part, dict) else None
+        if isinstance(steps, int):
+            return steps
+    return None
 
 
 def claim(path: Path) -> RunFolder:

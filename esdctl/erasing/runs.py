@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from esdctl.erasing.run_folder import RunFolder, open_run
+from esdctl.erasing.run_folder import RunFolder, open_run, planned_steps
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import RECORD_NAME, run_folders, run_path
 from esdctl.progress import Reporter
@@ -69,7 +69,6 @@ def summarise(path: Path) -> Summary:
     settings, concept, base, origin = (
         _mapping(record.get(key)) for key in ("settings", "concept", "base", "provenance")
     )
-    iterations = settings.get("iterations")
     return Summary(
         name=path.name,
         path=str(path),
@@ -80,7 +79,7 @@ def summarise(path: Path) -> Summary:
         train_method=str(settings.get("train_method", "")),
         time=str(origin.get("time", "")),
         steps=run.steps() if run.log.is_file() else 0,
-        iterations=iterations if isinstance(iterations, int) else 0,
+        iterations=planned_steps(record) or 0,
         is_finished=run.is_finished,
         bytes=size_of_folder(path),
     )

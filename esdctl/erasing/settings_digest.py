@@ -14,13 +14,16 @@ CHANGEABLE = {
 }
 
 
-def settings_digest(config: TrainConfig, concept: Concept, base_digest: str) -> str:
+def settings_digest(
+    config: TrainConfig, concept: Concept, base_digest: str, lr_batch: int | None = None
+) -> str:
     """sha256 over all that decides the result.
 
     Args:
         config: every setting.
         concept: its prompts and the retained ones.
         base_digest: of the base model.
+        lr_batch: the batch that the learning rate belongs to, where the machine chooses one.
     """
     values = {
         name
@@ -35,6 +38,8 @@ def settings_digest(config: TrainConfig, concept: Concept, base_digest: str) -> 
         "retained": concept.retained,
         "base": base_digest,
     }
+    if lr_batch is not None:
+        content["lr_batch"] = lr_batch
     if config.model_config_path is not None:
         content["model_config"] = sha256_file(config.model_config_path)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -28,7 +28,8 @@ def pairs_of(config: TrainConfig) -> int:
     """The pairs of a whole training; of a batch that is not known yet, one a step."""
     if config.pairs is not None:
         return config.pairs
-    return steps_of(config, 1) * (config.batch_size if isinstance(config.batch_size, int) else 1)
+    batch_size = config.batch_size if isinstance(config.batch_size, int) else 1
+    return (config.iterations or 0) * batch_size
 
 
 def with_one_length(layers: Sequence[Layer]) -> list[Layer]:

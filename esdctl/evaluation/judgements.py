@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from esdctl.errors import InputError
 from esdctl.evaluation.cases import CaseKey
 from esdctl.evaluation.judges.detector import Sighting
+from esdctl.sampling.plan import FP32
 from esdctl.sampling.schedulers import DDIM, Scheduler
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_json
 
@@ -106,6 +107,7 @@ class JudgingSettings:
         image_size: side in pixels; None where it is each row's own.
         scheduler: what solves the equation from noise to picture.
         stored: the form in which pictures are stored before they are judged; None for none.
+        dtype: what the U-Net computes in.
     """
 
     classifier: str
@@ -114,14 +116,17 @@ class JudgingSettings:
     image_size: int | None
     scheduler: Scheduler = DDIM
     stored: Stored = None
+    dtype: str = FP32
 
     def document(self) -> dict[str, object]:
-        """As JSON; DDIM is meant where no scheduler is named, and pictures as they were made."""
+        """As JSON; DDIM and fp32 are meant where none is named, and pictures as they were made."""
         settings: dict[str, object] = asdict(self)
         if self.scheduler == DDIM:
             del settings["scheduler"]
         if self.stored is None:
             del settings["stored"]
+        if self.dtype == FP32:
+            del settings["dtype"]
         return settings
 
     @property

@@ -92,6 +92,13 @@ class EvaluationPlan:
         """Who judge, whatever their kind."""
         return (*self.classifiers, *self.detectors)
 
+    def in_dtype(self, dtype: str) -> "EvaluationPlan":
+        """The same pictures by a U-Net that computes in fp32, bf16 or fp16."""
+        cases = tuple(
+            replace(case, picture=replace(case.picture, dtype=dtype)) for case in self.cases
+        )
+        return replace(self, settings=replace(self.settings, dtype=dtype), cases=cases)
+
     def settings_of(self, judge: Classifier | Detector) -> JudgingSettings:
         """How pictures are made and judged for one of the judges."""
         return replace(self.settings, classifier=judge.digest())

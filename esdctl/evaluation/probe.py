@@ -75,12 +75,15 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
 
     Args:
         plan: the pictures and the classifier.
-        model: the one in training; text encoders, VAE and classifier leave its device again after
-            each probe.
+        model: the one in training; text encoders and VAE leave its device again after each probe,
+            the classifier stays.
     """
+    loaded: list[Classify] = []
 
     def probe(least: float) -> Probed:
-        classify = plan.classifiers[0].load(model.device, Silent())
+        if not loaded:
+            loaded.append(plan.classifiers[0].load(model.device, Silent()))
+        classify = loaded[0]
         gone = seen = 0
         wanted = least / 100 * len(plan.cases) - 1e-9
         while seen < len(plan.cases):

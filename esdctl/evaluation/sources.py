@@ -11,6 +11,7 @@ from PIL import Image
 
 from esdctl.errors import InputError
 from esdctl.evaluation.cases import Case
+from esdctl.models.precision import DTYPES
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
@@ -84,7 +85,7 @@ class ModelPictures:
         make_pictures(
             plan,
             self.folder,
-            lambda: load(self.pipeline, self.device),
+            lambda: load(self.pipeline, self.device, DTYPES[pictures[0].dtype]),
             batch_size,
             reporter,
             show=lambda row: None,
@@ -95,7 +96,10 @@ class ModelPictures:
             yield from stored_batches(cases, self.folder)
             return
         by_picture = {case.picture: case for case in cases}
-        for batch in sample(load(self.pipeline, self.device), list(by_picture), batch_size):
+        if not cases:
+            return
+        model = load(self.pipeline, self.device, DTYPES[cases[0].picture.dtype])
+        for batch in sample(model, list(by_picture), batch_size):
             yield [by_picture[picture] for picture, _ in batch], [pixels for _, pixels in batch]
 
 

@@ -4,6 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from esdctl.errors import UsageError
+from esdctl.models.devices import find_device
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -21,6 +24,22 @@ def find_dtype(name: str | None, device: torch.device) -> torch.dtype:
     with torch.cuda.device(device):
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float16
+
+
+def dtype_for(name: str | None, device: str | None) -> str:
+    """A key of ``DTYPES``: the one that is named, else what suits a device.
+
+    Args:
+        name: as the user typed it, or None.
+        device: as in ``find_device``.
+
+    Raises:
+        UsageError: there is no such type, or no machine has such a device.
+        DeviceError: this machine has no such device.
+    """
+    if name is not None and name not in DTYPES:
+        raise UsageError(f"--dtype is {name!r}", f"use one of {', '.join(DTYPES)}")
+    return name or name_of(find_dtype(None, find_device(device)))
 
 
 def name_of(dtype: torch.dtype) -> str:

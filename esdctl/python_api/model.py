@@ -15,6 +15,7 @@ from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.plan import Request, plan_evaluation
 from esdctl.models.devices import find_device
 from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
+from esdctl.models.precision import DTYPES, dtype_for
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
@@ -53,6 +54,7 @@ class Model:
         image_size: int | None = None,
         batch_size: BatchSize = DEFAULT_BATCH_SIZE,
         device: str | None = None,
+        dtype: str | None = None,
         output: FolderName | None = None,
         reporter: Reporter | None = None,
     ) -> list[Image.Image]:
@@ -67,6 +69,7 @@ class Model:
             image_size: the side in pixels, a multiple of 8.
             batch_size: pictures at once, or ``auto``; changes no picture.
             device: ``cpu``, ``cuda:0``, ``mps``; else the best one. The model stays in its memory.
+            dtype: ``fp32``, ``bf16`` or ``fp16``; else bf16 on CUDA, fp32 elsewhere.
             output: a folder for the PNG files and ``pictures.jsonl``; None writes nothing.
             reporter: told of the progress; None for stderr.
 
@@ -89,15 +92,17 @@ class Model:
         }
         known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         plan = plan_pictures(self.files, prompts_from(prompts), SamplingSettings(**known))
+        plan = plan.in_dtype(dtype_for(dtype, device))
         with reporting(reporter) as events:
             if output is None:
-                model = self._load(device)
+                model = self._load(device, plan.pictures[0].dtype)
                 pixels = sample_in_memory(model, plan.pictures, events, batch_size)
                 return [Image.fromarray(picture) for picture in pixels]
             folder = user_path(Path(output))
             make_pictures(
-                plan, folder, lambda: self._load(device), batch_size, events, lambda row: None
-            )
+                plan, folder, lambda: self._load(device, plan.pictures[0].dtype), batch_size,
+                events, lambda row: None,
+            )  # fmt: skip
         return [opened(folder / picture.file) for picture in plan.pictures]
 
     def pipeline(self, device: str | None = None) -> Any:
@@ -135,8 +140,8 @@ class Model:
             styles, objects: restrict the grid to these.
             batch_size, device, reporter: as in ``sample``.
             output: where predictions are kept; else ``outputs/evaluations`` of the workspace.
-            settings: ``steps``, ``guidance``, ``scheduler``, ``protocol`` and ``judge``, as the
-                command's.
+            settings: ``steps``, ``guidance``, ``scheduler``, ``dtype``, ``protocol`` and
+                ``judge``, as the command's.
 
         Returns:
             The first judge's report; ``report.document()`` is what ``--json`` prints.
@@ -151,20 +156,22 @@ class Model:
         chosen: dict[str, Any] = {
             key: tuple(value) for key, value in given.items() if value is not None
         }
-        judge = settings.pop("judge", None)
+        judge, dtype = settings.pop("judge", None), settings.pop("dtype", None)
         judges = tuple(judge.split(",")) if judge else ()
         request = Request(**chosen, **settings, judges=judges)
         plan = plan_evaluation(self.files, request, self.workspace.models)
+        plan = plan.in_dtype(dtype_for(dtype, device))
         folder = user_path(Path(output)) if output else self.workspace.outputs / "evaluations"
         with reporting(reporter) as events:
             execution = Execution(folder, find_device(device), batch_size)
             return run_evaluation(plan, execution, events)[0]
 
-    def _load(self, device: str | None) -> StableDiffusion:
+    def _load(self, device: str | None, dtype: str) -> StableDiffusion:
         place = find_device(device)
-        if str(place) not in self._loaded:
-            self._loaded[str(place)] = load(self.files, place)
-        return self._loaded[str(place)]
+        key = f"{place} {dtype}"
+        if key not in self._loaded:
+            self._loaded[key] = load(self.files, place, DTYPES[dtype])
+        return self._loaded[key]
 
 
 def open_model(

@@ -18,7 +18,7 @@ from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.contact_sheet import GAP, captioned_sheet, contact_sheet, square_columns
-from esdctl.sampling.plan import BatchSize, Picture, SamplePlan
+from esdctl.sampling.plan import FP32, BatchSize, Picture, SamplePlan
 from esdctl.sampling.sample import TASK, Pixels, auto_batch_size, batches_of, sample
 from esdctl.sampling.schedulers import DDIM
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_bytes, write_with
@@ -127,7 +127,8 @@ def finished_rows(plan: SamplePlan, folder: Path) -> dict[str, Row]:
         row = written.get(picture.file)
         if row is None:
             continue
-        wanted, found = ({"scheduler": DDIM, **each} for each in (picture.document(), row))
+        usual = {"scheduler": DDIM, "dtype": FP32}
+        wanted, found = ({**usual, **each} for each in (picture.document(), row))
         differing = [key for key, value in wanted.items() if found.get(key) != value]
         if differing:
             raise _other_settings(folder, picture.file, differing[0])

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,8 @@ BatchSize = int | Literal["auto"]
 
 _SEEDS = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
+FP32 = "fp32"  # what a U-Net computes in where nothing is said
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -37,6 +39,7 @@ class Picture:
         steps: of the scheduler, 1 to 1000.
         width, height: pixels, multiples of 8.
         scheduler: what solves the equation from noise to picture.
+        dtype: what the U-Net computes in, fp32, bf16 or fp16.
     """
 
     file: str
@@ -47,12 +50,15 @@ class Picture:
     width: int
     height: int
     scheduler: Scheduler = DDIM
+    dtype: str = FP32
 
     def document(self) -> dict[str, object]:
-        """The settings as rows hold them; DDIM is meant where no scheduler is named."""
+        """The settings as rows hold them; DDIM and fp32 are meant where none is named."""
         settings: dict[str, object] = asdict(self)
         if self.scheduler == DDIM:
             del settings["scheduler"]
+        if self.dtype == FP32:
+            del settings["dtype"]
         return settings
 
 
@@ -90,6 +96,10 @@ class SamplePlan:
     digest: str
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
+
+    def in_dtype(self, dtype: str) -> "SamplePlan":
+        """The same pictures by a U-Net that computes in fp32, bf16 or fp16."""
+        return replace(self, pictures=tuple(replace(each, dtype=dtype) for each in self.pictures))
 
     @property
     def label(self) -> str:

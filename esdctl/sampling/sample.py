@@ -17,7 +17,7 @@ from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.errors import InputError
 from esdctl.models.batch_size import fitting_batch
 from esdctl.models.cpu.unet import inference_unet
-from esdctl.models.memory import keep_freed_memory, memory_errors
+from esdctl.models.memory import keep_freed_memory, memory_errors, peak_growth
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
@@ -115,16 +115,23 @@ def _overlapped(
 
 
 def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
-    """How many of the largest pictures fit into the memory, by a trial of one; else 1."""
+    """How many of the largest pictures fit into the memory, by a trial of one or two; else 1."""
     largest = max(pictures, key=lambda picture: picture.width * picture.height)
+    is_cpu = model.device.type == "cpu"
 
-    def trial() -> None:
-        for _ in _decoded(model, _denoised(model, [replace(largest, steps=1)], 1, Event())):
+    def trial(count: int, is_decoded: bool = is_cpu) -> None:
+        alike = [replace(largest, steps=1, file=str(index)) for index in range(count)]
+        denoised = _denoised(model, alike, count, Event())
+        for _ in _decoded(model, denoised) if is_decoded else denoised:
             pass
 
-    trial()  # loads the model
-    at_most = LARGEST_ON_CPU if model.device.type == "cpu" else LARGEST
-    fit = fitting_batch(model.device, trial, at_most)
+    trial(1, is_decoded=True)  # loads the model
+    if is_cpu:
+        fit = fitting_batch(model.device, trial, LARGEST_ON_CPU)
+    else:
+        # Pictures are decoded one by one, while the next batch is denoised.
+        decoding = peak_growth(model.device, partial(trial, 1, is_decoded=True)) or 0
+        fit = fitting_batch(model.device, trial, LARGEST, kept=decoding)
     return 1 if fit is None else fit.size
 
 

@@ -35,7 +35,7 @@ def sample_with(pipe: Any, pictures: Sequence[Picture], steps: int) -> npt.NDArr
             width=first.width,
             num_inference_steps=steps,
             guidance_scale=first.guidance,
-            latents=noise.to(pipe.unet.device),
+            latents=noise.to(pipe.unet.device, pipe.unet.dtype),
             output_type="np",
         ).images  # (B, H, W, 3) in 0..1
     return np.asarray((made * 255).round(), dtype=np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from esdctl.erasing.before_after import sheet_batch_size, sheet_pictures
-from esdctl.erasing.esd.batch_size import fitting_latents
+from esdctl.erasing.chosen_batch import choose_batch
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
@@ -20,7 +20,7 @@ from esdctl.evaluation.evaluate import missing_pictures
 from esdctl.evaluation.plan import EvaluationPlan
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors, peak_memory
-from esdctl.models.precision import find_dtype, name_of
+from esdctl.models.precision import DTYPES, find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter, Silent
@@ -75,6 +75,8 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
     dtype = find_dtype(config.dtype, devices[0])
     model = load(plan.pipeline, devices[0], dtype)
     begun = run if run.record.exists() else None
+    if begun is not None and not isinstance(config.batch_size, int):
+        config = config.model_copy(update={"batch_size": run.chosen_batch_size()})
     batch_size = config.batch_size
 
     def advice() -> list[str]:
@@ -83,10 +85,7 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
 
     with memory_errors(devices[0], advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        if batch_size == "auto":
-            batch_size = fitting_latents(
-                ready.student, model.schedule, ready.embeddings, config, ready.latent, reporter
-            )
+        batch_size = choose_batch(config, ready, model.schedule, reporter)
         opening = time.perf_counter() - began
         cost = measure_training(ready, model.schedule, config, batch_size)
         sheet = _sheet_seconds(plan, model) if config.contact_sheet else 0.0
@@ -127,7 +126,7 @@ def estimate_sampling(
     Raises:
         DeviceError: the device's memory does not suffice for a batch.
     """
-    model = load(pipeline, device)
+    model = load(pipeline, device, DTYPES[pictures[0].dtype])
     with memory_errors(device, partial(sampling_advice, device, pictures[:1])):
         for part in model.files.parts:
             getattr(model, part)  # loads it

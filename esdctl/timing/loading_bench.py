@@ -10,12 +10,12 @@ from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.quiet_libraries import quiet_libraries
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
+from esdctl.models.stopwatch import synchronise
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.isolated import isolated
-from esdctl.timing.measurements import Case, Measurements, measurements
-from esdctl.timing.stopwatch import synchronise
+from esdctl.timing.measurements import Case, Measurements, Subject, measurements
 
 TASK = "cases"
 
@@ -47,7 +47,8 @@ def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter
         reporter.advanced(TASK, len(rows), name)
     reporter.finished(TASK)
     title = "Opening a model from the disk's cache, with the libraries loaded"
-    return measurements(title, rows, ("s", "peak memory, MB"))
+    subject = Subject("load", pipeline.name, pipeline.digest(), {})
+    return measurements(title, rows, ("s", "peak memory, MB"), subject)
 
 
 def whole(model: str, root: Path, device: str | None) -> tuple[float, int]:

@@ -1,7 +1,9 @@
 """What ``esdctl bench`` prints: the machine, a row of figures a case, and ratios to the first."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from esdctl.timing.machine import this_machine
 
@@ -20,6 +22,28 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is measured, so that only like is compared with like.
+
+    Args:
+        command: of ``esdctl bench``.
+        model, model_digest: its name here, and the sha256 of its tensors or files.
+        settings: what the figures depend on beside the machine.
+    """
+
+    command: str
+    model: str
+    model_digest: str
+    settings: Mapping[str, object]
+
+    def document(self) -> dict[str, object]:
+        """As a JSON document."""
+        written = json.dumps(dict(self.settings), sort_keys=True)
+        digest = hashlib.sha256(written.encode()).hexdigest()
+        return {**asdict(self), "settings": json.loads(written), "settings_digest": digest}
+
+
+@dataclass(frozen=True)
 class Measurements:
     """Cases side by side; the first one is what the others are compared with.
 
@@ -28,12 +52,14 @@ class Measurements:
         cases: all with the same figures.
         compared: the figures that are costs, so that less is better.
         machine: where.
+        subject: what; None where it was no command's.
     """
 
     title: str
     cases: tuple[Case, ...]
     compared: tuple[str, ...]
     machine: dict[str, object]
+    subject: Subject | None = None
 
     def ratios(self) -> list[dict[str, float]]:
         """How many times less each other case costs than the first."""
@@ -52,6 +78,7 @@ class Measurements:
         return {
             "title": self.title,
             "machine": self.machine,
+            "subject": self.subject and self.subject.document(),
             "cases": [{"name": case.name, **case.figures} for case in self.cases],
             "compared_with": self.cases[0].name,
             "ratios": [
@@ -84,9 +111,11 @@ class Measurements:
         )
 
 
-def measurements(title: str, cases: Sequence[Case], compared: Sequence[str]) -> Measurements:
+def measurements(
+    title: str, cases: Sequence[Case], compared: Sequence[str], subject: Subject | None = None
+) -> Measurements:
     """What was measured, on this machine."""
-    return Measurements(title, tuple(cases), tuple(compared), this_machine())
+    return Measurements(title, tuple(cases), tuple(compared), this_machine(), subject)
 
 
 def _cell(figure: float | None, ratio: float | None) -> str:

@@ -9,16 +9,17 @@ import torch
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_device
 from esdctl.models.memory import memory_errors, peak_memory
+from esdctl.models.precision import dtype_for, find_dtype
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
+from esdctl.models.stopwatch import seconds_of
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import default_guidance
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.diffusers_pipeline import diffusers_pipeline, sample_with
 from esdctl.timing.isolated import isolated
-from esdctl.timing.measurements import Case, Measurements, measurements
+from esdctl.timing.measurements import Case, Measurements, Subject, measurements
 from esdctl.timing.sampling_cost import measure_sampling, some_pictures
-from esdctl.timing.stopwatch import seconds_of
 
 TASK = "cases"
 
@@ -30,6 +31,7 @@ def bench_sampling(
     steps: int,
     device: str | None,
     reporter: Reporter,
+    dtype: str | None = None,
 ) -> Measurements:
     """Measure diffusers at the largest batch size, then ours at each; a process each.
 
@@ -40,19 +42,28 @@ def bench_sampling(
         steps: of DDIM.
         device: or None for the best one.
         reporter: told of each case.
+        dtype: what the U-Nets compute in; None for what suits the device.
+
+    Raises:
+        UsageError: there is no such type.
     """
-    largest = max(batch_sizes)
+    largest, dtype = max(batch_sizes), dtype_for(dtype, device)
     reporter.started(TASK, 1 + len(batch_sizes), "cases")
-    theirs = isolated(diffusers_figures, model, root, largest, steps, device).value
+    theirs = isolated(diffusers_figures, model, root, largest, steps, device, dtype).value
     rows = [Case(f"diffusers, batch {largest}", theirs)]
     reporter.advanced(TASK, 1)
     for size in batch_sizes:
-        ours = isolated(our_figures, model, root, size, steps, device).value
+        ours = isolated(our_figures, model, root, size, steps, device, dtype).value
         rows.append(Case(f"esdctl, batch {size}", ours))
         reporter.advanced(TASK, len(rows))
     reporter.finished(TASK)
+    pipeline = resolve_model(model, Workspace(root))
+    settings = {"steps": steps, "batch_sizes": list(batch_sizes), "dtype": dtype}
     return measurements(
-        f"A picture of {steps} DDIM steps", rows, ("s a picture", "peak memory, MB")
+        f"A picture of {steps} DDIM steps",
+        rows,
+        ("s a picture", "peak memory, MB"),
+        Subject("sample", pipeline.name, pipeline.digest(), settings),
     )
 
 
@@ -69,12 +80,17 @@ def parse_batch_sizes(text: str) -> list[int]:
 
 
 def our_figures(
-    name: str, root: Path, batch_size: int, steps: int, device: str | None
+    name: str,
+    root: Path,
+    batch_size: int,
+    steps: int,
+    device: str | None,
+    dtype: str | None = None,
 ) -> dict[str, float | None]:
     """By short batches of few steps and of more."""
     place = find_device(device)
     pipeline = resolve_model(name, Workspace(root))
-    model = load(pipeline, place)
+    model = load(pipeline, place, find_dtype(dtype, place))
     pictures = some_pictures(model, batch_size, default_guidance(pipeline))
     with memory_errors(place, _advice):
         cost = measure_sampling(model, pictures)
@@ -82,7 +98,12 @@ def our_figures(
 
 
 def diffusers_figures(
-    name: str, root: Path, batch_size: int, steps: int, device: str | None
+    name: str,
+    root: Path,
+    batch_size: int,
+    steps: int,
+    device: str | None,
+    dtype: str | None = None,
 ) -> dict[str, float | None]:
     """The same through diffusers' own pipeline on the same weights."""
     place = find_device(device)
@@ -90,7 +111,7 @@ def diffusers_figures(
     model = load(pipeline, place)
     pictures = some_pictures(model, batch_size, default_guidance(pipeline))
     with memory_errors(place, _advice):
-        pipe = diffusers_pipeline(model)
+        pipe = diffusers_pipeline(model).to(find_dtype(dtype, place))
         few, more = (
             seconds_of(place, partial(sample_with, pipe, pictures, count)) for count in (1, 4)
         )

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from esdctl.models.stable_diffusion import StableDiffusion
+from esdctl.models.stopwatch import seconds_of
 from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import batches_of, sample
-from esdctl.timing.stopwatch import seconds_of
 
 FEW, MORE = 1, 5  # DDIM steps
 SLOW = 4.0  # seconds of a batch of one step from which on 2 steps must do

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from esdctl.erasing.batches import with_batch
+from esdctl.erasing.chosen_batch import choose_batch
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.closed_form import edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
-from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.settings_digest import CHANGEABLE
 from esdctl.erasing.trackers import open_tracker
 from esdctl.errors import UsageError
 from esdctl.evaluation.probe import new_probe, plan_probe
@@ -25,7 +28,7 @@ from esdctl.progress import Reporter, Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
 from esdctl.timing.isolated import isolated
-from esdctl.timing.measurements import Case, Measurements, measurements
+from esdctl.timing.measurements import Case, Measurements, Subject, measurements
 from esdctl.timing.training_cost import measure_training
 
 TASK = "cases"
@@ -83,7 +86,8 @@ def bench_training(
         reporter.advanced(TASK, done, case.name)
     reporter.finished(TASK)
     compared = ["s a pair", "forwards a pair", "peak memory, MB"]
-    return measurements("A training pair", rows, [*compared, *([f"s to {until}"] if until else [])])
+    compared += [f"s to {until}"] if until else []
+    return measurements("A training pair", rows, compared, _subject(cases[-1], root))
 
 
 def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
@@ -94,12 +98,14 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
     with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        ready, compiling = _compiled(ready, config, _batch_size(plan))
-        cost = measure_training(ready, model.schedule, config, _batch_size(plan))
+        size = choose_batch(config, ready, model.schedule, Silent())
+        ready, compiling = _compiled(ready, config, size)
+        cost = measure_training(ready, model.schedule, config, size)
     unet = sum(p.numel() * p.element_size() for p in model.unet_values.values())
     selected = sum(p.numel() for p in ready.student.selected.values())
     return {
         "s a pair": cost.seconds_a_pair,
+        "pairs a second": 1 / cost.seconds_a_pair,
         "forwards a pair": cost.passes.forwards_a_pair,
         "s a step": cost.seconds_a_step,
         "pairs a step": float(cost.passes.pairs),
@@ -125,8 +131,10 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     probe = new_probe(pictures, model)
     with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        ready, _ = _compiled(ready, config, _batch_size(plan))
-        shape = (_batch_size(plan), *ready.latent)
+        size = choose_batch(config, ready, model.schedule, Silent())
+        config = with_batch(config, size, plan.lr_batch)
+        ready, _ = _compiled(ready, config, size)
+        shape = (size, *ready.latent)
         with TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))
             if config.warm_start:
@@ -147,6 +155,13 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     }
 
 
+def _subject(case: TrainingCase, root: Path) -> Subject:
+    """The model, and the settings that decide what a pair costs and gives."""
+    plan = plan_erase(EraseRequest(dict(case.settings), preset=case.preset), Workspace(root))
+    settings = plan.config.model_dump(mode="json", exclude={*CHANGEABLE, "model"})
+    return Subject("train", plan.pipeline.name, plan.base_digest, settings)
+
+
 def _advice() -> list[str]:
     return ["measure a smaller --batch-size or --image-size"]
 
@@ -161,9 +176,3 @@ def _compiled(
     student = compiled(ready, config, batch_size, Silent())
     seconds = time.perf_counter() - began
     return replace(ready, student=student), None if student.compiled is None else seconds
-
-
-def _batch_size(plan: ErasePlan) -> int:
-    if plan.config.batch_size == "auto":
-        raise UsageError("an automatic batch cannot be compared", "name it: --batch-size 4")
-    return plan.config.batch_size

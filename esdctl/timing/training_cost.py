@@ -9,8 +9,8 @@ from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.prepare import Prepared
 from esdctl.erasing.esd.update import Update
+from esdctl.models.stopwatch import seconds_of
 from esdctl.timing.passes import Pass, Passes, count_passes
-from esdctl.timing.stopwatch import seconds_of
 
 
 @dataclass(frozen=True)

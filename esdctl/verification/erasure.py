@@ -16,7 +16,7 @@ from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.diff import Difference, compare
 from esdctl.checkpoints.layouts.inspection import inspect
 from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
-from esdctl.erasing.run_folder import RunFolder
+from esdctl.erasing.run_folder import RunFolder, planned_steps
 from esdctl.erasing.train_methods import canonical_method, select
 from esdctl.errors import EsdctlError, InputError
 from esdctl.models.erased import Erased, open_erased
@@ -72,7 +72,7 @@ def is_ours(path: Path) -> bool:
         return METADATA_KEY in (file.metadata() or {})
 
 
-def check_log(run: RunFolder, settings: Mapping[str, object]) -> Check:
+def check_log(run: RunFolder, record: Mapping[str, object]) -> Check:
     """Whether a run's log has every step once, in order, each with a finite loss."""
     try:
         rows = read_jsonl(run.log)
@@ -81,10 +81,9 @@ def check_log(run: RunFolder, settings: Mapping[str, object]) -> Check:
     losses = [(row.get("step"), row.get("loss")) for row in rows if "loss" in row]
     steps = [step for step, _ in losses]
     wild = [step for step, loss in losses if not _is_finite(loss)]
-    iterations = settings.get("iterations")
-    is_whole = steps == list(range(1, len(steps) + 1)) and (
-        len(steps) == iterations or bool(settings.get("until"))
-    )
+    iterations, settings = planned_steps(record), record.get("settings")
+    may_end = isinstance(settings, dict) and bool(settings.get("until"))
+    is_whole = steps == list(range(1, len(steps) + 1)) and (len(steps) == iterations or may_end)
     measured = f"{len(steps)} steps" + (f", no finite loss in step {wild[0]}" if wild else "")
     if steps != sorted(set(map(_number, steps))):
         measured += ", out of order"

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from esdctl.errors import InputError
+from esdctl.models.precision import DTYPES
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter
@@ -92,11 +93,11 @@ def _furthest(
 ) -> tuple[int, str]:
     """The largest difference of a value from 0 to 255, and the picture that it is in."""
     names = {field.name for field in fields(Picture)}
-    model = load(pipeline, device)
+    known = [{key: value for key, value in row.items() if key in names} for row in rows]
+    pictures = [Picture(**settings) for settings in known]  # type: ignore[arg-type]
+    model = load(pipeline, device, DTYPES.get(pictures[0].dtype, torch.float32))
     differences = {}
-    for row in rows:
-        known = {key: value for key, value in row.items() if key in names}
-        picture = Picture(**known)  # type: ignore[arg-type]
+    for picture in pictures:
         made = sample_in_memory(model, [picture], reporter)[0]
         stored = _stored(folder / picture.file)
         again = _as_stored(made, picture.file)

@@ -114,11 +114,8 @@ def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
     checks = list(report.checks)
     if (target.path / RECORD_NAME).exists():
         _, record = open_run(target.path)
-        settings = record.get("settings")
         checks.append(check_provenance(record))
-        checks.append(
-            check_log(RunFolder(target.path), settings if isinstance(settings, dict) else {})
-        )
+        checks.append(check_log(RunFolder(target.path), record))
     is_model = any((target.path / name).exists() for name in (RECORD_NAME, "model_index.json"))
     if is_model or (target.path.is_file() and is_ours(target.path)):
         checks += check_erasure(target.path, Workspace(target.root), reporter)

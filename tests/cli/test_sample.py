@@ -54,6 +54,23 @@ def test_a_second_run_prints_the_same_paths_and_makes_nothing(
     assert picture.stat().st_mtime_ns == made
 
 
+def test_what_the_unet_computes_in_is_part_of_what_a_picture_is(
+    tiny_model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    asked = arguments(tiny_model, "--prompt", "a dog", "--root", str(tmp_path), "--jsonl")
+    rows = []
+    for dtype in ("fp32", "bf16"):
+        assert run([*asked, "--dtype", dtype]) == 0
+        rows.append(json.loads(capsys.readouterr().out))
+    assert [row.get("dtype") for row in rows] == [None, "bf16"]  # fp32 is meant where none is named
+    folders = {Path(row["path"]).parent for row in rows}
+    assert len(folders) == 2
+    assert run([*asked, "--output", str(Path(rows[1]["path"]).parent)]) == 2
+    assert "dtype" in capsys.readouterr().err
+    assert run([*asked, "--dtype", "fp8"]) == 2
+    assert "use one of fp32, bf16, fp16" in capsys.readouterr().err
+
+
 def test_json_is_one_document_with_the_rows_and_the_sheet(
     tiny_model: Path, tmp_path: Path, capsys: Capture
 ) -> None:

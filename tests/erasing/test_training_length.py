@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.erasing.batches import POWER
 
 Captured = pytest.CaptureFixture[str]
 STYLE = ["--model", "pocket", "--concept", "Rust", "--preset", "pocket-cold"]  # 64 pairs, 4 a step
@@ -67,3 +68,33 @@ def test_a_length_that_is_said_twice_in_one_place_is_refused(
     monkeypatch.delenv("ESDCTL_TRAIN_ITERATIONS")
     assert run(["train", *STYLE, "--config", "null.yaml", "--show-config"]) == 2
     assert "both null" in capsys.readouterr().err
+
+
+def test_a_rate_of_the_presets_follows_the_batch_and_one_that_is_given_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for flags, rate, origin in (
+        ((), 1e-3, "preset pocket-cold"),
+        (("--batch-size=16",), 1e-3 * 4**POWER, "preset pocket-cold, for a batch of 16"),
+        (("--batch-size=16", "--lr=1e-3"), 1e-3, "flag"),
+        (("--batch-size=16", "--iterations=4"), 1e-3, "preset pocket-cold"),
+    ):
+        assert run(["train", *STYLE, *flags, "--show-config", "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)["settings"]["lr"]
+        assert (row["value"], row["origin"]) == (pytest.approx(rate), origin)
+
+
+def test_a_batch_that_the_machine_chose_is_recorded_with_its_steps_and_rate_and_kept(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["--model", str(tiny_model), "--concept=Rust", "--preset=style", "--pairs=8"]
+    quick = ["--ddim-steps=2", "--devices=cpu", "--no-contact-sheet", "--batch-size=auto"]
+    assert run(["train", *asked, *quick, "--output=run"]) == 0
+    computed = json.loads(Path("run/run.json").read_text())["computed"]
+    size = computed["batch_size"]
+    assert computed["iterations"] == -(-8 // size)
+    assert computed["lr"] == pytest.approx(1e-5 * size**POWER)
+    assert run(["verify", "run"]) == 0
+    assert run(["runs", "rerun", "run"]) == 0  # equal bit for bit

@@ -1,5 +1,6 @@
 """Which pictures are judged, for which target."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,7 @@ def test_another_scheduler_is_another_protocol_and_ddim_keeps_its_name() -> None
     ddim = JudgingSettings("c" * 64, 25, 3.0, 128)
     assert "scheduler" not in ddim.document()  # so that older predictions are found
     assert JudgingSettings("c" * 64, 25, 3.0, 128, "unipc").digest != ddim.digest
+    assert "dtype" not in ddim.document()
+    in_bf16 = replace(ddim, dtype="bf16")
+    assert in_bf16.digest != ddim.digest
+    assert in_bf16.sampling_digest != ddim.sampling_digest

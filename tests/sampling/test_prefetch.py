@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import numpy as np
@@ -108,6 +109,18 @@ def test_auto_is_the_largest_power_of_two_that_fits(
     monkeypatch.setattr(fitting, "peak_growth", lambda device, work: grown)
     monkeypatch.setattr(fitting, "free_memory", lambda device: free)
     assert auto_batch_size(model, plan.pictures) == size
+
+
+def test_on_cuda_a_second_piece_tells_what_each_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def grown(device: torch.device, work: Callable[[], None]) -> int:
+        assert isinstance(work, partial)
+        return {1: 500, 2: 520}[work.args[0]]  # 480 are needed once
+
+    monkeypatch.setattr(fitting, "peak_growth", grown)
+    monkeypatch.setattr(fitting, "free_memory", lambda device: 2000)
+    fit = fitting.fitting_batch(torch.device("cuda"), lambda count: None, 64, kept=200)
+    assert fit is not None
+    assert (fit.a_piece, fit.size) == (20, 32)  # of 2000 four fifths, less 480 and 200
 
 
 def test_auto_makes_the_same_pictures(model: StableDiffusion, plan: SamplePlan) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from esdctl.errors import UsageError
+from esdctl.models import stopwatch
 from esdctl.models.memory import resident_peak
+from esdctl.models.stopwatch import seconds_of
 from esdctl.settings.devices import parse_devices
-from esdctl.timing import stopwatch
 from esdctl.timing.isolated import isolated
 from esdctl.timing.measurements import Case, measurements
-from esdctl.timing.stopwatch import seconds_of
 
 CPU = torch.device("cpu")
 

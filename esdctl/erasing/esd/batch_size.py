@@ -1,21 +1,23 @@
-"""``batch_size: auto``: as many latents a step as the free memory holds, from one trial step."""
+"""``batch_size: auto``: the fastest number of latents a step that fits, by trial steps."""
 
 from collections.abc import Callable
+from functools import partial
 
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
-from esdctl.models.batch_size import fitting_batch
+from esdctl.models.batch_size import fastest, fitting_batch
 from esdctl.models.memory import gigabytes
+from esdctl.models.stopwatch import seconds_of
 from esdctl.progress import Reporter
 
-LARGEST = 8  # a larger batch averages noise that the next step averages anyway
+LARGEST = 16  # up to it the learning rate's rule was measured: tests/measurements/batches.py
 MOMENTS = 2  # of Adam, beside the gradient, as large as the selected parameters each
 
 
-def fitting_latents(
+def fastest_batch(
     student: Student,
     schedule: Schedule,
     embeddings: Embeddings,
@@ -23,7 +25,7 @@ def fitting_latents(
     latent_shape: tuple[int, int, int],
     reporter: Reporter,
 ) -> int:
-    """The largest of 1, 2, 4, 8 whose step fits; 1 where memory cannot be measured.
+    """The fastest of 1, 2, 4, 8, 16 whose step fits; 1 where memory cannot be measured.
 
     Args:
         student, schedule, embeddings, config: as in ``train``; nothing is changed.
@@ -36,14 +38,17 @@ def fitting_latents(
     trial = _trial(student, schedule, embeddings, config, latent_shape)
     size = sum(p.numel() * p.element_size() for p in student.selected.values())
     # The trial's peak holds the gradient as well.
-    fit = fitting_batch(student.device, trial, LARGEST, in_trial=size, kept=(1 + MOMENTS) * size)
+    fit = fitting_batch(student.device, trial, LARGEST, in_trial=size, kept=MOMENTS * size)
     if fit is None:
         reporter.notice("batch size: 1 (this system does not tell its memory; see --batch-size)")
         return 1
+    sizes = [2**power for power in range(LARGEST.bit_length()) if 2**power <= fit.size]
+    best = fastest(sizes, lambda count: seconds_of(student.device, partial(trial, count)))
     reporter.notice(
-        f"batch size: {fit.size} ({gigabytes(fit.a_piece)} a latent, {gigabytes(fit.free)} free)"
+        f"batch size: {best} ({fit.size} fit: {gigabytes(fit.a_piece)} a latent, "
+        f"{gigabytes(fit.free)} free)"
     )
-    return fit.size
+    return best
 
 
 def _trial(
@@ -52,17 +57,17 @@ def _trial(
     embeddings: Embeddings,
     config: TrainConfig,
     latent_shape: tuple[int, int, int],
-) -> Callable[[], None]:
-    """A step of one latent with all its kinds of passes, without the optimiser's part."""
+) -> Callable[[int], None]:
+    """A step of so many latents with all its kinds of passes, without the optimiser's part."""
     two_steps = config.model_copy(update={"ddim_steps": 2})
     retained = len(embeddings.retained or ())
-    draws = (
-        draw(config.seed, step, 2, len(embeddings.prompts), retained, (1, *latent_shape))
-        for step in range(1000)
-    )
-    with_trajectory = next(drawn for drawn in draws if drawn.bin == 0)
 
-    def work() -> None:
+    def work(count: int) -> None:
+        draws = (
+            draw(config.seed, step, 2, len(embeddings.prompts), retained, (count, *latent_shape))
+            for step in range(1000)
+        )
+        with_trajectory = next(drawn for drawn in draws if drawn.bin == 0)
         pairs = exact_pairs(student, schedule, embeddings, two_steps, with_trajectory)
         loss = step_loss(student, pairs, config.negative_guidance)
         loss.total(config.retain_weight).backward()

@@ -87,6 +87,7 @@ class Sampler:
     guidance: FiniteFloat | None = None
     image_size: int | None = None
     scheduler: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.esd import batch_size as trials
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.run_folder import RunFolder
@@ -44,19 +45,19 @@ def test_an_automatic_batch_is_what_fits_and_is_kept_when_resumed(
 
     monkeypatch.setattr(batch_size, "free_memory", lambda device: free and free * 1_000_000)
     monkeypatch.setattr(batch_size, "peak_growth", measured)
+    monkeypatch.setattr(trials, "seconds_of", lambda device, work: 1.0)  # the largest is fastest
     assert train("--batch-size", "auto", "--output", "run") == 0
     assert f"batch size: {expected}" in capsys.readouterr().err
-    assert json.loads((tmp_path / "run/batch_size.json").read_bytes()) == {"batch_size": expected}
+    assert RunFolder(tmp_path / "run").chosen_batch_size() == expected
     (tmp_path / "run/contact_sheet.png").unlink()
     monkeypatch.setattr(batch_size, "peak_growth", None)  # it must not be asked again
     assert train("--resume", "run") == 0
 
 
 def test_the_trial_of_an_automatic_batch_changes_no_step(train: Train, tmp_path: Path) -> None:
-    assert train("--batch-size", "8", "--output", "named") == 0
     assert train("--batch-size", "auto", "--output", "auto") == 0
-    size = json.loads((tmp_path / "auto/batch_size.json").read_bytes())["batch_size"]
-    assert size == 8  # the tiny model fits anywhere
+    size = RunFolder(tmp_path / "auto").chosen_batch_size()
+    assert train("--batch-size", str(size), "--output", "named") == 0
     names = ("named", "auto")
     one, other = ([row["loss"] for row in log(tmp_path / name)] for name in names)
     assert one == other
@@ -139,11 +140,31 @@ def test_an_automatic_batch_that_does_not_fit_is_advised_by_its_number(
         return denoise(self, x, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Student, "denoise", failing)
+    monkeypatch.setattr(trials, "seconds_of", lambda device, work: 1.0)
     assert train("--batch-size", "auto", "--output", "run") == 6
     told = capsys.readouterr().err
-    assert ("--batch-size 4 (auto chose 8)" in told) == (latents == 8)
+    assert ("--batch-size 8 (auto chose 16)" in told) == (latents == 8)
     assert told.count("--batch-size") == (latents == 8)
     assert "--gradient-checkpointing" in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({1: 1.0, 2: 1.5, 4: 2.0, 8: 3.9}, 4),  # 8 gains less than a twentieth a piece
+        ({1: 1.0, 2: 2.0, 4: 1.0}, 1),  # what does not gain ends the search
+        ({1: 1.0, 2: 1.2, 4: 0.0}, 2),  # 4 does not fit after all
+    ],
+)
+def test_the_fastest_batch_is_the_one_whose_pieces_cost_least(
+    seconds: dict[int, float], expected: int
+) -> None:
+    def measured(size: int) -> float:
+        if not seconds[size]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return seconds[size]
+
+    assert batch_size.fastest(list(seconds), measured) == expected
 
 
 @pytest.mark.parametrize(
