@@ -1,11 +1,12 @@
 """``esdctl bench``: what training, sampling and opening a model cost on this machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from esdctl.cli.command import CommandGroup
-from esdctl.cli.options import DeviceOption, JsonOption, QuietOption, RootOption
+from esdctl.cli.options import DeviceOption, DtypeOption, JsonOption, QuietOption, RootOption
 from esdctl.cli.output import print_json, print_line
 from esdctl.cli.setting_options import with_settings
 from esdctl.cli.terminal import reporting
@@ -39,9 +40,12 @@ BatchSizesOption = Annotated[
 ]
 # What a training pair's cost depends on.
 COSTLY = {
-    "prompt", "train_method", "trajectory", "batch_size", "ddim_steps", "image_size", "iterations",
-    "lr", "retain_all", "devices", "dtype", "gradient_checkpointing", "compile",
+    "prompt", "train_method", "trajectory", "batch_size", "ddim_steps", "image_size", "pairs",
+    "iterations", "lr", "retain_all", "devices", "dtype", "gradient_checkpointing", "compile",
 }  # fmt: skip
+DocumentArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="What esdctl bench ... --json printed.")
+]
 StepsOption = Annotated[int, typer.Option("--steps", min=1, max=1000, help="DDIM steps.")]
 
 
@@ -80,6 +84,7 @@ def sample(
     batch_sizes: BatchSizesOption = "1,4,16",
     steps: StepsOption = 25,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     root: RootOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -89,7 +94,8 @@ def sample(
 
     sizes = parse_batch_sizes(batch_sizes)
     with reporting(quiet) as reporter:
-        found = bench_sampling(model, find_workspace(root).root, sizes, steps, device, reporter)
+        place = find_workspace(root).root
+        found = bench_sampling(model, place, sizes, steps, device, reporter, dtype)
     _show(found, json)
 
 
@@ -107,6 +113,27 @@ def load(
     with reporting(quiet) as reporter:
         found = bench_loading(model, find_workspace(root).root, device, reporter)
     _show(found, json)
+
+
+@app.command()
+def compare(
+    first: DocumentArgument,
+    second: DocumentArgument,
+    json: JsonOption = False,
+) -> None:
+    """Two files of ``esdctl bench train|sample|load --json`` side by side.
+
+    They may be of two machines or of two versions; another model, or other settings, are refused.
+
+    Example: esdctl bench compare mine.json theirs.json
+    """
+    from esdctl.timing.comparison import compare_files
+
+    found = compare_files(first, second)
+    if json:
+        print_json(found.document())
+    else:
+        print_line(found.markdown().rstrip("\n"))
 
 
 def _show(measurements: "Measurements", json: bool) -> None:

@@ -19,18 +19,20 @@ class PlainEsd:
     """The state of a training.
 
     Args:
-        folder: a pipeline folder.
+        source: a pipeline folder, or diffusers' pipeline, whose device is where all is done.
         prompt: what is erased.
         dtype: of everything.
         lr: of Adam.
     """
 
     def __init__(
-        self, folder: Path, prompt: str, dtype: torch.dtype = torch.float32, lr: float = 5e-5
+        self, source: Path | Any, prompt: str, dtype: torch.dtype = torch.float32, lr: float = 5e-5
     ) -> None:
-        self.pipe: Any = StableDiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, local_files_only=True
-        ).to(dtype)
+        if isinstance(source, Path):
+            source = StableDiffusionPipeline.from_pretrained(
+                source, safety_checker=None, local_files_only=True
+            )
+        self.pipe: Any = source.to(dtype)
         self.pipe.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config)
         self.pipe.set_progress_bar_config(disable=True)
         for part in (self.pipe.unet, self.pipe.vae, self.pipe.text_encoder):
@@ -43,7 +45,7 @@ class PlainEsd:
             parameter.requires_grad_(True)
         self.optimizer = torch.optim.Adam(self.selected, lr=lr)
         with torch.no_grad():
-            self.c, self.empty = self.pipe.encode_prompt(prompt, "cpu", 1, True, "")
+            self.c, self.empty = self.pipe.encode_prompt(prompt, self.frozen.device, 1, True, "")
         self.prompt = prompt
 
     def step(self, number: int) -> float:
@@ -82,6 +84,7 @@ class PlainEsd:
         generator = torch.Generator().manual_seed(seed)
         channels, side = self.frozen.config.in_channels, self.frozen.config.sample_size
         noise = torch.randn((1, channels, side, side), generator=generator, dtype=self.frozen.dtype)
+        noise = noise.to(self.frozen.device)
         self.pipe.scheduler.set_timesteps(STEPS)
         t = self.pipe.scheduler.timesteps[index]
         if index == 0:
