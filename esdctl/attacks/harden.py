@@ -18,7 +18,7 @@ from esdctl.attacks.methods.inversion import ATTACK, learned_tokens
 from esdctl.attacks.plan import Budget, plan_attacks
 from esdctl.attacks.slots import encode_slots, with_slots_for
 from esdctl.attacks.target import Target
-from esdctl.erasing.editing.closed_form import LARGEST_ETA, edit_keys_and_values
+from esdctl.erasing.editing.closed_form import edit_keys_and_values, rule_of
 from esdctl.erasing.erase import Hardener
 from esdctl.erasing.esd.prepare import Prepared
 from esdctl.erasing.plan import ErasePlan
@@ -92,7 +92,7 @@ def _edit_against(
     rows = [vector.expand(len(prompts), -1, -1) for vector in vectors]
     learned = encode_slots(target.model, prompts, rows).to(torch.device("cpu"))
     embeddings = replace(ready.embeddings, prompts=learned)
-    edit_keys_and_values(ready.student, embeddings, min(LARGEST_ETA, plan.config.negative_guidance))
+    edit_keys_and_values(ready.student, embeddings, replace(rule_of(plan.config), rounds=0))
 
 
 def _loaded(plan: ErasePlan, device: torch.device) -> Callable[[], StableDiffusion]:

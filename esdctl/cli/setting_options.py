@@ -37,7 +37,7 @@ def with_settings(
         @functools.wraps(command)
         def call(**given: Any) -> None:
             settings = {option.name: given.pop(option.name) for option in options}
-            command(**given, settings={k: v for k, v in settings.items() if v is not None})
+            command(**given, settings={k: _one(v) for k, v in settings.items() if v is not None})
 
         parameters = sorted([*options, *own], key=_is_below_a_heading)  # stable
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -48,6 +48,11 @@ def with_settings(
         return call
 
     return decorate
+
+
+def _one(value: object) -> object:
+    """A list of one is what it holds."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def setting_option(model: type[BaseModel], name: str) -> Any:
@@ -67,7 +72,8 @@ def _is_below_a_heading(parameter: inspect.Parameter) -> bool:
 
 def _option(field: Field) -> inspect.Parameter:
     types: dict[str, Any] = {"flag": bool | None, "list": list[str] | None, "value": str | None}
-    return _parameter(field.name, Annotated[types[field.kind], _info(field)])
+    kind = "list" if field.setting.is_repeatable else field.kind
+    return _parameter(field.name, Annotated[types[kind], _info(field)])
 
 
 def _info(field: Field) -> Any:

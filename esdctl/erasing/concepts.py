@@ -39,6 +39,9 @@ class Concept:
         prompts: one is drawn at each step.
         erase_from: the prompt the concept is erased from, or None for the concept's own.
         retained: prompts whose predictions are kept; one is drawn at each step.
+        parts: where several are erased at once, each as if it were alone; then ``prompts`` are
+            those of all, as many of each.
+        sources: what each of ``prompts`` is erased from, where they are not erased from one.
     """
 
     name: str
@@ -46,6 +49,13 @@ class Concept:
     prompts: tuple[str, ...]
     erase_from: str | None
     retained: tuple[str, ...]
+    parts: tuple["Concept", ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def each(self) -> tuple["Concept", ...]:
+        """Every concept that is erased."""
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from esdctl.erasing.config_checks import (
     concept_not_empty,
     device_text,
     measurable_end,
+    method_agrees,
     method_can_be_edited,
     one_device_or_two,
     one_is_a_list,
@@ -22,6 +23,7 @@ from esdctl.erasing.config_checks import (
     separator_not_empty,
     something_to_do,
 )
+from esdctl.erasing.methods import Method
 from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
 from esdctl.erasing.train_methods import RULES, canonical_method
 from esdctl.settings.paths import SettingPath
@@ -69,7 +71,11 @@ class TrainConfig(BaseModel):
     concept: Annotated[
         str | None,
         AfterValidator(concept_not_empty),
-        Setting("What to erase, such as Abstractionism.", unset="the prompt's words"),
+        Setting(
+            "What to erase, such as Abstractionism; repeatable, for several at once.",
+            unset="the prompt's words",
+            is_repeatable=True,
+        ),
     ] = None
     model: Annotated[
         str | None,
@@ -86,7 +92,7 @@ class TrainConfig(BaseModel):
     train_method: Annotated[
         str,
         AfterValidator(canonical_method),
-        Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="METHOD"),
+        Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="PARAMETERS"),
     ] = "xattn"
     prompt: Annotated[
         tuple[str, ...],
@@ -157,6 +163,15 @@ class TrainConfig(BaseModel):
             unset="pairs / batch size",
         ),
     ] = None
+    method: Annotated[
+        Method | None,
+        AfterValidator(method_agrees),
+        Setting(
+            "Edit keys and values in closed form, train by ESD, or train after an edit.",
+            unset="as warm_start and pairs say",
+            decides="others",
+        ),
+    ] = None
     lr: Annotated[float, Field(gt=0), Setting("Learning rate of Adam.", TRAINING)] = 1e-5
     batch_size: Annotated[
         PositiveInt | Literal["auto"] | None,
@@ -219,6 +234,58 @@ class TrainConfig(BaseModel):
         ),
     ] = None
 
+    also: Annotated[
+        tuple[str, ...],
+        BeforeValidator(one_is_a_list),
+        AfterValidator(plain_texts),
+        Setting("More concepts to erase at the same time.", TRAINING, metavar="NAME", unset="none"),
+    ] = ()
+    concepts: Annotated[
+        SettingPath | None,
+        Setting(
+            "More of them, one a line, or CSV with name, template, prompt and erase_from.",
+            TRAINING,
+            metavar="FILE",
+            unset="none",
+            decides="content",
+        ),
+    ] = None
+    corpus: Annotated[
+        bool | None,
+        Setting(
+            "Keep a corpus of common prompts in an edit, minus what is near the concept.",
+            KEEPING,
+            unset="with a full-size model",
+            needs=Needs("warm_start"),
+        ),
+    ] = None
+    edit_rule: Annotated[
+        Literal["ridge", "null-space"],
+        Setting(
+            "How an edit keeps: by weight, or by moving only directions that nothing kept uses.",
+            KEEPING,
+            needs=Needs("warm_start"),
+        ),
+    ] = "ridge"
+    ridge: Annotated[
+        float | None,
+        Field(gt=0),
+        Setting(
+            "How dear any change is to an edit, beside what it erases and keeps by name.",
+            KEEPING,
+            unset="0.001 with retain_all, else 1",
+            needs=Needs("warm_start"),
+        ),
+    ] = None
+    rounds: Annotated[
+        int,
+        Field(ge=0, le=100),
+        Setting(
+            "Edits after the first, each against the embeddings that bring the concept back.",
+            KEEPING,
+            needs=Needs("warm_start"),
+        ),
+    ] = 0
     retain_weight: Annotated[float, Field(ge=0), Setting("Weight of the retain term.", KEEPING)] = (
         1.0
     )

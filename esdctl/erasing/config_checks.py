@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationInfo
 
+from esdctl.erasing.methods import Method, method_of
 from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.until import parse_until
 from esdctl.errors import UsageError
@@ -59,6 +60,21 @@ def something_to_do(value: int | None, info: ValidationInfo) -> int | None:
     """No pairs or iterations are enough only after a closed-form edit."""
     if value == 0 and not info.data.get("warm_start"):
         raise ValueError("must be at least 1, unless warm_start is all there is to do")
+    return value
+
+
+def method_agrees(value: Method | None, info: ValidationInfo) -> Method | None:
+    """``method`` says no other thing than ``warm_start`` and the length."""
+    warm_start, pairs, steps = map(info.data.get, ("warm_start", "pairs", "iterations"))
+    length = pairs if steps is None else steps
+    if value is None or warm_start is None or length is None:  # at fault themselves
+        return value
+    if value != method_of(warm_start, length):
+        said = f"warm_start {str(warm_start).lower()} and {length} pairs or iterations"
+        raise ValueError(
+            f"contradicts {said}, which is {method_of(warm_start, length)}; "
+            "leave them to the method"
+        )
     return value
 
 

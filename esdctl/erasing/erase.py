@@ -11,14 +11,16 @@ import yaml
 
 from esdctl import __version__
 from esdctl.checkpoints.changes.delta import write_delta
+from esdctl.checkpoints.safetensors.metadata import ErasedName, written_names
 from esdctl.erasing.before_after import before_after, sheet_text
 from esdctl.erasing.chosen_batch import with_chosen_batch
+from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.editing.closed_form import edit_before_training
+from esdctl.erasing.editing.edit_alone import edit_alone, edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
-from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
@@ -86,11 +88,16 @@ def erase(
         _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
         with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
-            ready = _prepared(model, plan, devices[1:], reporter)
-            chosen = with_chosen_batch(plan, run, ready, model.schedule, reporter)
-            student = _train(model, chosen, run, ready, reporter, stop, prober, hardener)
-            _write_delta(run, chosen, student)
-            if plan.config.contact_sheet:
+            if plan.config.method == "edit" and hardener is None:
+                tensors = edit_alone(plan, run, devices[0], reporter)
+                _write_delta(run, plan, tensors)
+                student = _student_with(tensors, model) if plan.config.contact_sheet else None
+            else:
+                ready = _prepared(model, plan, devices[1:], reporter)
+                chosen = with_chosen_batch(plan, run, ready, model.schedule, reporter)
+                student = _train(model, chosen, run, ready, reporter, stop, prober, hardener)
+                _write_delta(run, chosen, student.selected)
+            if student is not None and plan.config.contact_sheet:
                 _write_contact_sheet(run, plan, model, student, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
@@ -121,7 +128,7 @@ def _train(
     if config.compile:
         ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
     if config.warm_start:
-        edit_before_training(ready, config.negative_guidance, run.log, reporter)
+        edit_before_training(ready, plan, run, reporter)
     probe = None if prober is None else prober(model)
     with closing(open_tracker(config, run.path, reporter)) as tracker:
         train(Training(
@@ -131,6 +138,15 @@ def _train(
     if hardener is not None:
         hardener(model, ready)
     return ready.student
+
+
+@torch.no_grad()
+def _student_with(tensors: Mapping[str, torch.Tensor], model: StableDiffusion) -> Student:
+    """A student whose selected parameters have these values."""
+    student = new_student(model.unet, list(tensors), model.unet_values, model.dtype)
+    for name, value in tensors.items():
+        student.selected[name].copy_(value)
+    return student
 
 
 def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:
@@ -209,7 +225,8 @@ def _write_contact_sheet(
     guidance = default_guidance(plan.pipeline)
     side = plan.config.image_size or model.image_size
     try:
-        sheet = before_after(model, student, plan.concept, plan.catalogue, guidance, side, reporter)
+        first = plan.concept.each[0]
+        sheet = before_after(model, student, first, plan.catalogue, guidance, side, reporter)
     except DeviceError as error:
         without = f"finish without the contact sheet: esdctl train --resume {run.path}"
         raise DeviceError(error.message, f"{without} --no-contact-sheet") from error
@@ -217,16 +234,23 @@ def _write_contact_sheet(
     write_with(run.contact_sheet, lambda temporary: sheet.save(temporary, pnginfo=text))
 
 
-def _write_delta(run: RunFolder, plan: ErasePlan, student: Student) -> None:
+def _concepts(concept: Concept) -> dict[str, str]:
+    """The metadata of several concepts, each with its kind; nothing for one."""
+    names = [ErasedName(part.name, part.template) for part in concept.parts]
+    return {"concepts": written_names(names)} if names else {}
+
+
+def _write_delta(run: RunFolder, plan: ErasePlan, selected: Mapping[str, torch.Tensor]) -> None:
     config: TrainConfig = plan.config
     write_delta(
         run.delta,
-        dict(student.selected),
+        selected,
         {
             "base": plan.pipeline.name,
             "base_digest": plan.base_digest,
             "concept": plan.concept.name,
             "concept_kind": plan.concept.template,
+            **_concepts(plan.concept),
             "train_method": config.train_method,
             "settings": json.dumps(config.model_dump(mode="json", exclude=CHANGEABLE)),
             "version": __version__,

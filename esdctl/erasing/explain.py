@@ -8,8 +8,10 @@ import yaml
 
 from esdctl.erasing.concepts import template_of
 from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.methods import with_method
 from esdctl.erasing.preset import load_preset, preset_keys
 from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
+from esdctl.erasing.several import with_several
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import UsageError
 from esdctl.settings.devices import parse_devices
@@ -131,7 +133,8 @@ def _explained(key: str, value: object, path: Path) -> Explained:
     """One key on its own."""
     try:
         alone = translate({key: value}, TrainConfig, f"file {path}")
-        config = resolve(TrainConfig, [Layer(f"file {path}", alone.values)]).value
+        layers = with_method(with_several([Layer(f"file {path}", alone.values)]))
+        config = resolve(TrainConfig, layers).value
     except UsageError as error:
         return Explained(key, value, _meaning(key), "", _with_hint(error))
     if key in UNUSED:

@@ -3,7 +3,6 @@
 _ELSEWHERE = {
     "concept": "erase_concept concept_name target_concept",
     "model": "base_model model_path model_name model_id pretrained_model_name_or_path checkpoint",
-    "train_method": "method",
     "prompt": "prompts train_prompt",
     "retain": "preserve keep retain_concepts",
     "devices": "gpu gpus cuda device",

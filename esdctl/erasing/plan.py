@@ -11,7 +11,6 @@ from esdctl.erasing.concepts import (
     FULL_SIZE,
     Catalogue,
     Concept,
-    describe_concept,
     kind_of,
     read_catalogue,
     split_retained,
@@ -19,10 +18,13 @@ from esdctl.erasing.concepts import (
 )
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.config_checks import PLACE
+from esdctl.erasing.methods import method_of
+from esdctl.erasing.plan_of_edit import check_several, check_warm_start, forms_of, with_earlier
 from esdctl.erasing.preset import Preset, load_preset
 from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
+from esdctl.erasing.several import describe_concepts
 from esdctl.erasing.train_methods import moves_keys_and_values
 from esdctl.erasing.training_length import pairs_of
 from esdctl.erasing.unlearn_diff_names import check_names
@@ -94,7 +96,7 @@ def _planned(
 ) -> ErasePlan:
     without_preset = sources.resolve(None)
     first = without_preset.value
-    is_bare = not (first.concept or first.prompt or request.config_file)
+    is_bare = not (first.concept or first.concepts or first.prompt or request.config_file)
     is_unlearn_diff = sources.is_unlearn_diff or (request.is_unlearn_diff_line and is_bare)
     named = request.preset or ("unlearn-diff" if is_unlearn_diff else None)
     _check_words(sources, named)  # before a model is opened, which may take minutes
@@ -108,18 +110,24 @@ def _planned(
         config, lr_batch = with_batch(config, config.batch_size, lr_batch), None
     notes += more
     catalogue = read_catalogue(pipeline.folder) or FULL_SIZE
-    concept = describe_concept(config, catalogue, _is_spelt_out(config, first, sources))
-    _check_warm_start(config, concept)
-    if first.template is None:
-        notes.append(f"{concept.name} is erased as {config.template}, by {config.train_method}")
+    concept = describe_concepts(
+        config, catalogue, _is_spelt_out(config, first, sources), forms_of(resolved, preset)
+    )
+    concept = with_earlier(concept, config, pipeline)
+    check_warm_start(config, concept)
+    check_several(config, concept)
+    if first.template is None and not concept.parts:
+        by = config.train_method if config.method == "esd" else config.method
+        notes.append(f"{concept.name} is erased as {config.template}, by {by}")
     notes += _more_notes(config, resolved.origins, preset, sources)
     notes += pipeline.files.architecture.notes
     cost = cpu_cost_note(pipeline, config.devices, _passes(config), config.image_size)
-    notes += [cost] if cost else []
+    notes += [cost] if cost and config.method != "edit" else []
     base_digest = pipeline.digest()
     digest = settings_digest(config, concept, base_digest, lr_batch)
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in concept.name)[:40]
-    default = workspace.outputs / "runs" / f"{label}-{config.train_method}-{digest[:8]}"
+    how = "edit" if config.method == "edit" else config.train_method
+    default = workspace.outputs / "runs" / f"{label}-{how}-{digest[:8]}"
     return ErasePlan(
         config, _origins(resolved, config), preset, concept, catalogue, pipeline, base_digest,
         digest, request.output or default, tuple(notes), lr_batch,
@@ -145,15 +153,7 @@ def _check_words(sources: Sources, preset_name: str | None) -> None:
     split_retained(config.retain)
     if sources.is_unlearn_diff and config.concept:
         check_names((sources.file, sources.flags), template_of(config), config.concept)
-    describe_concept(config, EVERY_NAME, _is_spelt_out(config, first, sources))
-
-
-def _check_warm_start(config: TrainConfig, concept: Concept) -> None:
-    if config.warm_start and not concept.retained:
-        raise UsageError(
-            "warm_start without anything to keep takes half of all other concepts with it",
-            "add --retain-all, or --retain NAME for each that matters",
-        )
+    describe_concepts(config, EVERY_NAME, _is_spelt_out(config, first, sources))
 
 
 def _is_spelt_out(config: TrainConfig, first: TrainConfig, sources: Sources) -> bool:
@@ -191,7 +191,12 @@ def _settled(
         "model": pipeline.name,
         "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
         "template": template_of(config),
+        "method": method_of(config.warm_start, pairs_of(config)),
     }
+    if config.corpus is None:
+        changes["corpus"] = config.warm_start and not pipeline.is_pocket
+    if config.concepts is not None:
+        changes["concepts"] = config.concepts.resolve()
     if config.pool is not None:
         changes["pool"] = config.pool.resolve()
     if config.output_dir is not None:
@@ -207,6 +212,10 @@ def _settled(
 def _origins(resolved: Resolved[TrainConfig], config: TrainConfig) -> dict[str, str]:
     """Where each setting comes from, also where the concept or the model decides it."""
     origins, found = dict(resolved.origins), resolved.value
+    if found.method is None:
+        origins["method"] = "warm_start and pairs"
+    if found.corpus is None:
+        origins["corpus"] = f"model {config.model}"
     if found.template is None and config.concept and kind_of(config.concept):
         origins["template"] = f"concept {config.concept}"
     if found.image_size is not None and config.image_size is None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from esdctl.erasing.config import TrainConfig
+from esdctl.erasing.methods import with_method
 from esdctl.erasing.preset import Preset
+from esdctl.erasing.several import with_several
 from esdctl.erasing.training_length import settled, with_one_length
 from esdctl.settings.resolve import Layer, Resolved, read_environment, resolve
 from esdctl.settings.settings_file import read_section
@@ -79,7 +81,8 @@ class Sources:
         ]
         if preset is not None:
             layers.insert(0, Layer(f"preset {preset.name}", preset.values))
-        return settled(resolve(TrainConfig, with_one_length(layers)))
+        named = with_method(with_several(layers))
+        return settled(resolve(TrainConfig, with_one_length(named)))
 
 
 def read_sources(request: EraseRequest) -> Sources:

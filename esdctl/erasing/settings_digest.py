@@ -40,6 +40,8 @@ def settings_digest(
     }
     if lr_batch is not None:
         content["lr_batch"] = lr_batch
+    if concept.parts:
+        content["erase_from"] = concept.sources or concept.erase_from
     if config.model_config_path is not None:
         content["model_config"] = sha256_file(config.model_config_path)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -118,7 +119,7 @@ class Pipeline:
         """
         values: dict[str, torch.Tensor] = {}
         for delta in self._deltas():
-            unet = {**self.files.read("unet"), **values}
+            unet = overlaid(values, self.files.read("unet"))
             values |= add_changes([open_change(delta)], unet)
         return values
 
@@ -134,6 +135,13 @@ class _BaseOptions:
     model_config: Path | None
     prediction_type: str | None
     reporter: Reporter
+
+
+def overlaid(
+    values: dict[str, torch.Tensor], base: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """The base's tensors with others in their places; each is read when it is asked for."""
+    return ChainMap(values, base)  # type: ignore[arg-type]  # nothing is written
 
 
 def resolve_model(

@@ -37,6 +37,33 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
     return concatenate(parts).for_size(model.image_size, model.image_size)
 
 
+@torch.no_grad()
+def encode_starts(
+    model: StableDiffusion, prompts: Sequence[str], length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the encoders make of the first tokens alone; each token sees none behind it.
+
+    Args:
+        model: gives tokenizers, text encoders and device.
+        prompts: B texts, at least one.
+        length: tokens; a longer prompt is cut there.
+
+    Returns:
+        The embeddings as in the whole prompt, (B, length, D), and those of the token that ends each
+        prompt, (B, D), which stands for it; float32, on the CPU.
+    """
+    starts, ends = [], []
+    for first in range(0, len(prompts), AT_ONCE):
+        few = [ftfy.fix_text(prompt) for prompt in prompts[first : first + AT_ONCE]]
+        tokens = [_tokens(model, i, few)[:, :length] for i in range(len(model.text_encoders))]
+        told = _told(model, tokens, None).embeddings.cpu()  # (b, length, D)
+        last = tokens[0] == model.tokenizers[0].eos_token_id  # the padding is the same in SD 1.x
+        where = torch.where(last.any(1), last.int().argmax(1), length - 1).cpu()  # (b,)
+        starts.append(told)
+        ends.append(told[torch.arange(len(told)), where])
+    return torch.cat(starts), torch.cat(ends)
+
+
 def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
     """A sentence for each prompt that is longer than the text encoder reads (77 tokens in CLIP).
 

@@ -1,6 +1,7 @@
 """Erasing from Python: ``erase``, ``resume`` and ``open_run`` give a Run, an erased model."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Run(Model):
 
 def erase(
     model: str | Path | None = None,
-    concept: str | None = None,
+    concept: str | Sequence[str] | None = None,
     *,
     preset: str | None = None,
     config: FolderName | None = None,
@@ -81,7 +82,7 @@ def erase(
 
     Args:
         model: a name (``pocket``, ``compvis``, a run) or a path; None for that command's choice.
-        concept: what to erase.
+        concept: what to erase; a list for several at once.
         preset: named settings; else those that suit model and concept.
         config: a YAML file of settings.
         output: the run folder; else one below ``outputs/runs`` of the workspace.

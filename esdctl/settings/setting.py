@@ -47,8 +47,11 @@ class Setting:
         metavar: the value's form in the help, where the type does not say it.
         flags: other spellings of its option.
         decides: what of it decides a result, and goes into the digest: its value, the content of
-            the file that it names, or nothing, so that an interrupted run may go on with another.
+            the file that it names, other settings that it stands for, or nothing, so that an
+            interrupted run may go on with another.
         needs: what it has an effect with; None for always.
+        is_repeatable: whether its option may be given several times, though it is no list; what
+            reads the settings makes something of the others.
     """
 
     help: str
@@ -57,8 +60,9 @@ class Setting:
     choices: tuple[str, ...] = ()
     metavar: str = ""
     flags: tuple[str, ...] = ()
-    decides: Literal["value", "content", "nothing"] = "value"
+    decides: Literal["value", "content", "others", "nothing"] = "value"
     needs: Needs | None = None
+    is_repeatable: bool = False
 
 
 @dataclass(frozen=True)

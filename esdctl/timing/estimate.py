@@ -23,12 +23,15 @@ from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.precision import DTYPES, find_dtype, name_of
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter, Silent
 from esdctl.sampling.defaults import default_guidance
 from esdctl.sampling.plan import BatchSize, Picture
 from esdctl.sampling.sample import auto_batch_size, sampling_advice
 from esdctl.timing.sampling_cost import sampling_seconds
 from esdctl.timing.training_cost import measure_training
+
+FEW_PROMPTS = 4  # read to tell how long all of them take
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
         DeviceError: there is no such device, or its memory does not suffice for a step.
     """
     config, run = plan.config, RunFolder(plan.output)
+    if config.method == "edit" and not config.harden:
+        return _estimate_edit(plan, began)
     devices = find_devices(config.devices)
     dtype = find_dtype(config.dtype, devices[0])
     model = load(plan.pipeline, devices[0], dtype)
@@ -98,6 +103,24 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
     more = {"a_step": cost.seconds_a_step, "a_pair": cost.seconds_a_pair}
     total = sum(parts.values())
     return Estimate(total, peak_memory(devices[0]), str(devices[0]), {**parts, **more})
+
+
+def _estimate_edit(plan: ErasePlan, began: float) -> Estimate:
+    """A few prompts are read by the text encoder; what the edit takes beside that is little."""
+    device = find_devices(plan.config.devices)[0]
+    model = load(replace(plan.pipeline), device)
+    prompts = (*plan.concept.prompts, *plan.concept.retained, "")
+    with memory_errors(device, lambda: ["use --device cpu"]):
+        for _ in range(2):  # the first call is slower than all others
+            start = time.perf_counter()
+            encode_prompts(model, prompts[:FEW_PROMPTS])
+            reading = time.perf_counter() - start
+        opening = time.perf_counter() - began
+        model.drop("text_encoder", "text_encoder_2")
+        sheet = _sheet_seconds(plan, model) if plan.config.contact_sheet else 0.0
+    editing = reading * len(prompts) / len(prompts[:FEW_PROMPTS])
+    parts = {"opening": opening, "editing": editing, "contact_sheet": sheet}
+    return Estimate(sum(parts.values()), peak_memory(device), str(device), parts)
 
 
 def _sheet_seconds(plan: ErasePlan, model: StableDiffusion) -> float:

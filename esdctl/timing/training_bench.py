@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from esdctl.erasing.batches import with_batch
 from esdctl.erasing.chosen_batch import choose_batch
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.editing.closed_form import edit_before_training
+from esdctl.erasing.editing.edit_alone import edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
@@ -138,7 +138,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
         with TemporaryDirectory() as folder:
             run = RunFolder(Path(folder))
             if config.warm_start:
-                edit_before_training(ready, config.negative_guidance, run.log, Silent())
+                edit_before_training(ready, plan, run, Silent())
             no_tracker = open_tracker(
                 config.model_copy(update={"tracker": None}), run.path, Silent()
             )

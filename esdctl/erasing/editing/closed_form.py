@@ -14,81 +14,181 @@ The derivative by W' is zero where W' B = W (C + w P + lambda I), so that
 A B^-1 is the same for all layers. What the tokens become is ESD's target in their own space,
 v = f - eta (c - 0): f is the token at the same place in the prompt that is erased from, or in the
 empty prompt, and 0 that of the empty prompt.
+
+The other rule (``null-space``, as Li et al. 2025, arXiv 2503.07392) moves W only in directions
+that no kept token uses: with Q the projection on P's eigenvectors of small eigenvalues, without
+start token and empty prompt, which are held exactly, W' = W + W A Q (Q C Q + lambda I)^-1.
 """
 
-import time
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.erasing.esd.prepare import Prepared
+from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.student import Student
-from esdctl.progress import Reporter
-from esdctl.storage.atomic import append_jsonl
 
 MATRICES = ("attn2.to_k.weight", "attn2.to_v.weight")
 KEEP_WEIGHT = 1.0  # w
-RIDGE = 1e-3  # lambda, in parts of the mean eigenvalue of C + w P
+# lambda, in parts of the mean eigenvalue of C + w P. What is not named is kept by the greater one,
+# which erases as well: tests/measurements/README.md.
+RIDGE_ALL_NAMED, RIDGE = 1e-3, 1.0
+SMALL = 1e-2  # eigenvalues of P, in parts of their mean, whose directions may move
+HELD = 1e-10  # of the empty prompt's squared length: where it has more, nothing may move
 SAME = 1e-3  # tokens that are nearer to a kept one, in parts of its length, are that one
 LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/measurements/README.md
 AT_ONCE = 64  # prompts; 64 of SD's are 15 MB
 
 
-def edit_before_training(ready: Prepared, eta: float, log: Path, reporter: Reporter) -> None:
-    """Edit the student before its first step; a resumed checkpoint replaces what this gives.
+@dataclass(frozen=True)
+class Rule:
+    """How an edit weighs what it erases against what it keeps.
 
     Args:
-        ready: the student and all embeddings.
-        eta: negative guidance; more than ``LARGEST_ETA`` counts as that.
-        log: gets a row if it is new.
-        reporter: told what was edited.
+        eta: negative guidance.
+        ridge: lambda, in parts of the mean eigenvalue of C + w P.
+        is_null_space: move only what no kept token uses.
+        rounds: edits after the first.
+        corpus: mean p p' of a corpus that is kept as well, (D, D), or None.
+        concepts: how many are erased at once; each counts as much as one alone.
     """
-    began = time.perf_counter()
-    count = edit_keys_and_values(ready.student, ready.embeddings, min(LARGEST_ETA, eta))
-    seconds = round(time.perf_counter() - began, 4)
-    reporter.notice(f"warm start: {count} matrices edited in {seconds:.2f} s")
-    if not log.exists():
-        append_jsonl(log, {"step": 0, "warm_start": count, "seconds": seconds})
+
+    eta: float = 1.0
+    ridge: float = RIDGE
+    is_null_space: bool = False
+    rounds: int = 0
+    corpus: torch.Tensor | None = None
+    concepts: int = 1
 
 
-def edit_keys_and_values(student: Student, embeddings: Embeddings, eta: float) -> int:
+def rule_of(config: TrainConfig, corpus: torch.Tensor | None = None, concepts: int = 1) -> Rule:
+    """The rule that settings ask for; eta counts up to ``LARGEST_ETA``."""
+    usual = RIDGE_ALL_NAMED if config.retain_all else RIDGE
+    return Rule(
+        eta=min(LARGEST_ETA, config.negative_guidance),
+        ridge=usual if config.ridge is None else config.ridge,
+        is_null_space=config.edit_rule == "null-space",
+        rounds=config.rounds,
+        corpus=corpus,
+        concepts=concepts,
+    )
+
+
+def edit_keys_and_values(student: Student, embeddings: Embeddings, rule: Rule) -> int:
     """Edit the selected keys and values; the frozen copy stays.
 
     Args:
         student: changed in place.
         embeddings: of the concept, of what it is erased from, and of what is kept.
-        eta: negative guidance.
+        rule: how.
 
     Returns:
         How many matrices were edited.
     """
     matrices = [p for name, p in student.selected.items() if name.endswith(MATRICES)]
-    edit = _edit(embeddings, eta).to(student.device, torch.float32)  # (D, D)
-    with torch.no_grad():
-        for matrix in matrices:
-            matrix.add_(matrix @ edit)  # (C, D)
+    edit_matrices(matrices, embeddings, rule)
     return len(matrices)
 
 
-def _edit(embeddings: Embeddings, eta: float) -> torch.Tensor:
-    """A B^-1, (D, D), float64."""
-    empty = embeddings.empty.embeddings  # (1, 77, D)
-    concept = embeddings.prompts.embeddings  # (P, 77, D)
-    asked, source = concept, empty
-    if embeddings.erase_from is not None:
-        source = embeddings.erase_from.embeddings
-        asked = source.expand_as(concept)
+@torch.no_grad()
+def edit_matrices(matrices: Sequence[torch.Tensor], embeddings: Embeddings, rule: Rule) -> None:
+    """Edit keys and values, and again against what would bring the concept back.
+
+    Args:
+        matrices: (C, D) each, float32; changed in place.
+        embeddings: of the concept, of what it is erased from, and of what is kept.
+        rule: how.
+    """
+    before = [matrix.clone() for matrix in matrices] if rule.rounds else []
+    _add(matrices, closed_form(embeddings, rule))
+    for _ in range(rule.rounds):
+        found = _bring_back(embeddings.prompts, before, matrices)
+        # W' 0 is W 0, which is kept; what eta adds was meant for W.
+        again = replace(embeddings, prompts=found, erase_from=None)
+        _add(matrices, closed_form(again, replace(rule, eta=0.0)))
+
+
+def closed_form(embeddings: Embeddings, rule: Rule) -> torch.Tensor:
+    """What all keys and values are multiplied by and moved by.
+
+    Args:
+        embeddings: of the concept, of what it is erased from, and of what is kept.
+        rule: how.
+
+    Returns:
+        A B^-1, (D, D), float64.
+    """
     kept = [embeddings.empty, *([embeddings.retained] if embeddings.retained is not None else [])]
-    wanted = source - eta * (concept - empty)  # (P, 77, D)
-    is_own = ~_occurs(asked, kept)  # (P, 77)
-    c, v = asked[is_own].double(), wanted[is_own].double()  # (N, D)
-    a = (v - c).T @ c / max(len(c), 1)
-    b = c.T @ c / max(len(c), 1) + KEEP_WEIGHT * _second_moment(kept)
-    b += RIDGE * b.diagonal().mean() * torch.eye(len(b), dtype=b.dtype)
+    a, own = _erased_moments(embeddings, kept, rule.eta)
+    moment = _second_moment(kept) + (0 if rule.corpus is None else rule.corpus)
+    if rule.is_null_space:
+        free = _free_directions(moment, embeddings.empty)  # (D, D)
+        ridge = rule.ridge * own.diagonal().mean()
+        a, b = a @ free, rule.concepts * free @ own @ free
+    else:
+        ridge = rule.ridge * (own + KEEP_WEIGHT * moment).diagonal().mean()
+        b = rule.concepts * own + KEEP_WEIGHT * moment
+    a, b = rule.concepts * a, b + ridge * torch.eye(len(b), dtype=b.dtype)
     edit: torch.Tensor = torch.linalg.solve(b, a, left=False)
     return edit
+
+
+def _erased_moments(
+    embeddings: Embeddings, kept: list[Conditioning], eta: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A = mean_c (v - c) c' and C = mean_c c c', (D, D) each, float64; a few prompts at a time."""
+    empty, prompts = embeddings.empty.embeddings, embeddings.prompts.embeddings
+    sources = empty if embeddings.erase_from is None else embeddings.erase_from.embeddings
+    sources = sources.expand_as(prompts)  # (P, 77, D)
+    size = prompts.shape[-1]
+    a, own = (torch.zeros(size, size, dtype=torch.float64) for _ in range(2))
+    tokens = 0
+    for concept, source in zip(prompts.split(AT_ONCE), sources.split(AT_ONCE), strict=True):
+        asked = concept if embeddings.erase_from is None else source
+        wanted = source - eta * (concept - empty)
+        is_own = ~_occurs(asked, kept)  # (p, 77)
+        c, v = asked[is_own].double(), wanted[is_own].double()  # (N, D)
+        a += (v - c).T @ c
+        own += c.T @ c
+        tokens += len(c)
+    return a / max(tokens, 1), own / max(tokens, 1)
+
+
+def _add(matrices: Iterable[torch.Tensor], edit: torch.Tensor) -> None:
+    """W' = W + W A B^-1."""
+    for matrix in matrices:
+        matrix.add_(matrix @ edit.to(matrix.device, matrix.dtype))
+
+
+def _bring_back(
+    prompts: Conditioning, before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]
+) -> Conditioning:
+    """The embeddings for which the edited matrices say most nearly what W said of the concept.
+
+    As RECE (Gong et al. 2024, arXiv 2407.12383): c* = (sum U' U + lambda I)^-1 sum U' W c, where U
+    is the edited W and U' its transpose.
+    """
+    old = torch.cat([matrix.double().cpu() for matrix in before])  # (sum of C, D)
+    new = torch.cat([matrix.double().cpu() for matrix in after])
+    gram = new.T @ new
+    gram += RIDGE_ALL_NAMED * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    back = torch.linalg.solve(gram, new.T @ old)  # (D, D)
+    rows = prompts.embeddings
+    return replace(prompts, embeddings=(rows.double() @ back.T).to(rows.dtype))
+
+
+def _free_directions(moment: torch.Tensor, empty: Conditioning) -> torch.Tensor:
+    """The projection on what may move, (D, D): little used by what is kept, never by the empty."""
+    values, vectors = torch.linalg.eigh(moment)
+    free = vectors[:, values < SMALL * values.mean()]  # (D, F)
+    tokens = empty.embeddings[0].double()  # (77, D), the start token first
+    _, sizes, held = torch.linalg.svd(tokens @ free, full_matrices=False)
+    strong = held[sizes.square() > HELD * tokens.square().sum()]  # (H, F)
+    left = torch.eye(free.shape[1], dtype=free.dtype) - strong.T @ strong  # (F, F)
+    movable: torch.Tensor = free @ left @ free.T
+    return movable
 
 
 def _second_moment(prompts: list[Conditioning]) -> torch.Tensor:

@@ -56,7 +56,7 @@ def prepare(
     if model.device.type == "cpu" and _bytes_of(model.unet) >= LARGE:
         return_freed_memory()
     side = config.image_size or model.image_size
-    embeddings = _embeddings(pipeline, model.device, concept, side)
+    embeddings = embeddings_of(pipeline, model.device, concept, side)
     copy = load(pipeline, second[0], model.dtype).unet if second else None
     names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
     student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
@@ -71,18 +71,27 @@ def _bytes_of(unet: torch.nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
 
 
-def _embeddings(
+def embeddings_of(
     pipeline: Pipeline, device: torch.device, concept: Concept, side: int
 ) -> Embeddings:
+    """Embeddings of all prompts, in the machine's memory; no text encoder stays there.
+
+    Args:
+        pipeline: the model's files.
+        device: where the text encoders run.
+        concept: gives the prompts.
+        side: of a picture, in pixels.
+    """
     # Opened for this alone: mapped pages stay in memory as long as their file is open.
     model = load(replace(pipeline), device)
 
     def encode(prompts: Sequence[str]) -> Conditioning:
         return encode_prompts(model, prompts).for_size(side, side).to(torch.device("cpu"))
 
+    sources = concept.sources or ((concept.erase_from,) if concept.erase_from else ())
     embeddings = Embeddings(
         prompts=encode(concept.prompts),
-        erase_from=encode([concept.erase_from]) if concept.erase_from else None,
+        erase_from=encode(sources) if sources else None,
         retained=encode(concept.retained) if concept.retained else None,
         empty=encode([""]),
     )

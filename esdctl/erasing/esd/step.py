@@ -16,7 +16,8 @@ class Embeddings:
 
     Args:
         prompts: of the erased concept, P rows.
-        erase_from: of the prompt it is erased from, one row, or None.
+        erase_from: of the prompt it is erased from, one row; or a row for each of ``prompts``,
+            where they are not erased from one; or None.
         retained: of the retained prompts, R rows, or None.
         empty: of the empty prompt, one row.
     """
@@ -157,6 +158,18 @@ def _in_one_pass(
     return answer.chunk(count)
 
 
+def _sources(
+    rows: Conditioning | None,
+    prompts: list[int],
+    repeat: Callable[[Conditioning], Conditioning],
+    pick: Callable[[Conditioning, list[int]], Conditioning],
+) -> Conditioning | None:
+    """What each row is erased from: the only source, or that of its prompt."""
+    if rows is None:
+        return None
+    return repeat(rows) if len(rows) == 1 else pick(rows, prompts)
+
+
 def conditions_of(
     embeddings: Embeddings, prompts: list[int], retained: list[int] | None, device: torch.device
 ) -> Conditions:
@@ -179,7 +192,7 @@ def conditions_of(
     return Conditions(
         empty=repeat(embeddings.empty),
         concept=pick(embeddings.prompts, prompts),
-        source=None if embeddings.erase_from is None else repeat(embeddings.erase_from),
+        source=_sources(embeddings.erase_from, prompts, repeat, pick),
         retained=None
         if embeddings.retained is None or retained is None
         else pick(embeddings.retained, retained),

@@ -12,7 +12,7 @@ from esdctl.diffusion.conditioning import Conditioning
 from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing import closed_form as module
-from esdctl.erasing.editing.closed_form import edit_keys_and_values
+from esdctl.erasing.editing.closed_form import Rule, edit_keys_and_values
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.student import Student
@@ -55,7 +55,7 @@ def objective(new: torch.Tensor, old: torch.Tensor, given: Embeddings, eta: floa
     wanted = source - eta * (c - empty)
     kept = torch.cat([part.embeddings for part in (given.empty, given.retained) if part]).double()
     lengths = [rows.flatten(0, 1).square().sum(1).mean() for rows in (asked.double(), kept)]
-    ridge = module.RIDGE * (lengths[0] + module.KEEP_WEIGHT * lengths[1]) / D
+    ridge = module.RIDGE_ALL_NAMED * (lengths[0] + module.KEEP_WEIGHT * lengths[1]) / D
     return (
         (asked.double() @ new.T - wanted.double() @ old.T).square().sum(-1).mean()
         + module.KEEP_WEIGHT * (kept @ (new - old).T).square().sum(-1).mean()
@@ -66,7 +66,7 @@ def objective(new: torch.Tensor, old: torch.Tensor, given: Embeddings, eta: floa
 @pytest.mark.parametrize("erase_from", [False, True])
 def test_no_other_matrix_is_better(erase_from: bool) -> None:
     given, one = embeddings(erase_from=erase_from), student()
-    assert edit_keys_and_values(one, given, eta=1.0) == 1
+    assert edit_keys_and_values(one, given, Rule(eta=1.0, ridge=module.RIDGE_ALL_NAMED)) == 1
     new = one.selected[NAME].detach().double().requires_grad_()
     old = one.frozen[NAME].double()
     (gradient,) = torch.autograd.grad(objective(new, old, given, 1.0), new)
@@ -76,7 +76,7 @@ def test_no_other_matrix_is_better(erase_from: bool) -> None:
 
 def test_tokens_of_the_concept_become_what_is_wanted_and_kept_ones_stay() -> None:
     given, one = embeddings(), student()
-    edit_keys_and_values(one, given, eta=0.0)
+    edit_keys_and_values(one, given, Rule(eta=0.0, ridge=module.RIDGE_ALL_NAMED))
     new, old = one.selected[NAME], one.frozen[NAME]
 
     def moved(rows: Conditioning) -> float:
@@ -93,7 +93,7 @@ def test_tokens_of_the_concept_become_what_is_wanted_and_kept_ones_stay() -> Non
 def test_keys_and_values_alone_move_and_the_frozen_copy_stays() -> None:
     one = student()
     before = {name: value.clone() for name, value in one.frozen.items()}
-    edit_keys_and_values(one, embeddings(), 1.0)
+    edit_keys_and_values(one, embeddings(), Rule())
     assert torch.equal(one.selected["block.attn2.to_q.weight"], torch.ones(5, D))
     assert all(torch.equal(one.frozen[name], value) for name, value in before.items())
 
@@ -103,7 +103,7 @@ def test_tokens_that_a_kept_prompt_shares_are_not_erased() -> None:
     given = embeddings(retained=0)
     shared = Embeddings(given.prompts, None, given.prompts, given.empty)
     one = student()
-    edit_keys_and_values(one, shared, 1.0)
+    edit_keys_and_values(one, shared, Rule())
     torch.testing.assert_close(one.selected[NAME].detach(), one.frozen[NAME])
 
 
@@ -113,7 +113,8 @@ def test_each_block_with_a_prompt_is_edited_in_every_family(family: Family, tmp_
     concept = Concept("Rust", "style", ("rust style",), None, ("a dog",))
     model = load(pipeline, torch.device("cpu"))
     ready = prepare(model, pipeline, concept, TrainConfig(train_method="esd-x-strict"))
-    assert edit_keys_and_values(ready.student, ready.embeddings, 1.0) == len(ready.student.selected)
+    count = edit_keys_and_values(ready.student, ready.embeddings, Rule())
+    assert count == len(ready.student.selected)
     changed = {
         name
         for name, value in ready.student.selected.items()
@@ -124,7 +125,8 @@ def test_each_block_with_a_prompt_is_edited_in_every_family(family: Family, tmp_
 
 
 def test_a_run_of_the_edit_alone_is_a_finished_run(train: Train, tmp_path: Path) -> None:
-    assert train("--warm-start", "--retain", "Dogs", "--iterations", "0", "--output", "run") == 0
+    edit = ("--warm-start", "--no-corpus", "--iterations", "0")
+    assert train(*edit, "--retain", "Dogs", "--output", "run") == 0
     (row,) = read_jsonl(tmp_path / "run/log.jsonl")
     assert row["step"] == 0
     assert row["warm_start"] == 32
@@ -132,7 +134,7 @@ def test_a_run_of_the_edit_alone_is_a_finished_run(train: Train, tmp_path: Path)
 
 
 def test_training_goes_on_from_the_edit(train: Train, tmp_path: Path) -> None:
-    assert train("--warm-start", "--retain", "Dogs", "--output", "warm") == 0
+    assert train("--warm-start", "--no-corpus", "--retain", "Dogs", "--output", "warm") == 0
     assert train("--retain", "Dogs", "--output", "cold") == 0
     warm, cold = (
         [
@@ -159,7 +161,7 @@ def test_an_older_run_without_the_setting_has_the_same_digest(train: Train, tmp_
     [
         (("--warm-start", "--train-method", "noxattn"), "noxattn moves none"),
         (("--iterations", "0"), "unless warm_start"),
-        (("--warm-start",), "without anything to keep"),
+        (("--warm-start", "--no-corpus", "--ridge", "0.001"), "without anything to keep"),
     ],
 )
 def test_what_would_do_nothing_or_too_much_is_refused(
@@ -167,3 +169,41 @@ def test_what_would_do_nothing_or_too_much_is_refused(
 ) -> None:
     assert train(*flags) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_null_space_rule_moves_nothing_that_is_kept() -> None:
+    given, one = embeddings(), student()
+    edit_keys_and_values(one, given, Rule(is_null_space=True))
+    difference = (one.selected[NAME] - one.frozen[NAME]).detach()
+    assert given.retained is not None
+    for kept in (given.empty, given.retained):
+        assert float((kept.embeddings @ difference.T).norm()) < 1e-4 * float(kept.embeddings.norm())
+    assert float((given.prompts.embeddings @ difference.T).norm()) > 0.1
+
+
+def test_a_round_edits_what_would_bring_the_concept_back() -> None:
+    given = embeddings()
+
+    def nearest(rounds: int) -> float:
+        """How nearly any embedding still says what the concept said, in parts of its length."""
+        one = student()
+        edit_keys_and_values(one, given, Rule(rounds=rounds))
+        said = given.prompts.embeddings.flatten(0, 1) @ one.frozen[NAME].T  # (N, C)
+        back = torch.linalg.lstsq(one.selected[NAME].detach(), said.T).solution
+        return float(back.norm())
+
+    assert nearest(2) > nearest(0)
+
+
+def test_a_concept_among_many_is_erased_as_if_it_were_alone() -> None:
+    """What each has of its own is not weighed by how many there are."""
+    rows = torch.eye(D)[:8].reshape(8, 1, D).expand(8, 3, D).contiguous()  # at right angles
+    empty = Conditioning(torch.zeros(1, 3, D))
+    many = Embeddings(Conditioning(rows), None, None, empty)
+    alone = Embeddings(Conditioning(rows[:1]), None, None, empty)
+    left = []
+    for given, count in ((many, 8), (alone, 1)):
+        one = student()
+        edit_keys_and_values(one, given, Rule(eta=0.0, concepts=count))
+        left.append(float((one.selected[NAME] @ rows[0, 0]).norm()))
+    assert left[0] == pytest.approx(left[1], rel=1e-4)

@@ -92,7 +92,7 @@ def pool_digest(
     content = {
         "settings": config.model_dump(mode="json", include=_OF_CONFIG),
         "prompts": concept.prompts,
-        "erase_from": concept.erase_from,
+        "erase_from": concept.sources or concept.erase_from,
         "retained": concept.retained if config.retain_weight > 0 else (),
         "base": base_digest,
         "computed": list(computed),
