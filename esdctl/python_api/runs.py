@@ -88,7 +88,7 @@ def erase(
         output: the run folder; else one below ``outputs/runs`` of the workspace.
         root: the workspace; else ``ESDCTL_ROOT``, else the current folder.
         reporter: told of the progress; None for stderr.
-        settings: any setting of ``esdctl train --show-config``, such as ``iterations=500``,
+        settings: any setting of ``esdctl train --show-config``, such as ``pairs=500``,
             ``prompt=["a teapot"]`` or ``devices="0,1"``.
 
     Returns:

@@ -17,15 +17,17 @@ class Machine(BaseModel):
 
     processor: str
     threads: int
+    device: str = ""
     accelerators: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     time: str = ""
 
     @property
     def name(self) -> str:
-        """The cards, else the processor with its threads."""
+        """Where it was measured: the cards, or the processor with its threads."""
         cards = ", ".join(str(card.get("name", "?")) for card in self.accelerators)
-        return cards or f"{self.processor}, {self.threads} threads"
+        processor = f"{self.processor}, {self.threads} threads"
+        return processor if self.device.startswith("cpu") or not cards else cards
 
 
 class Subject(BaseModel):

@@ -48,7 +48,7 @@ def bench_loading(model: str, root: Path, device: str | None, reporter: Reporter
     reporter.finished(TASK)
     title = "Opening a model from the disk's cache, with the libraries loaded"
     subject = Subject("load", pipeline.name, pipeline.digest(), {})
-    return measurements(title, rows, ("s", "peak memory, MB"), subject)
+    return measurements(title, rows, ("s", "peak memory, MB"), subject, str(place))
 
 
 def whole(model: str, root: Path, device: str | None) -> tuple[float, int]:

@@ -112,10 +112,15 @@ class Measurements:
 
 
 def measurements(
-    title: str, cases: Sequence[Case], compared: Sequence[str], subject: Subject | None = None
+    title: str,
+    cases: Sequence[Case],
+    compared: Sequence[str],
+    subject: Subject | None = None,
+    device: str = "cpu",
 ) -> Measurements:
-    """What was measured, on this machine."""
-    return Measurements(title, tuple(cases), tuple(compared), this_machine(), subject)
+    """What was measured, on this machine and its device."""
+    machine = {**this_machine(), "device": device}
+    return Measurements(title, tuple(cases), tuple(compared), machine, subject)
 
 
 def _cell(figure: float | None, ratio: float | None) -> str:

@@ -64,6 +64,7 @@ def bench_sampling(
         rows,
         ("s a picture", "peak memory, MB"),
         Subject("sample", pipeline.name, pipeline.digest(), settings),
+        str(find_device(device)),
     )
 
 

@@ -87,7 +87,8 @@ def bench_training(
     reporter.finished(TASK)
     compared = ["s a pair", "forwards a pair", "peak memory, MB"]
     compared += [f"s to {until}"] if until else []
-    return measurements("A training pair", rows, compared, _subject(cases[-1], root))
+    subject, device = _subject(cases[-1], root)
+    return measurements("A training pair", rows, compared, subject, device)
 
 
 def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
@@ -155,11 +156,12 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     }
 
 
-def _subject(case: TrainingCase, root: Path) -> Subject:
-    """The model, and the settings that decide what a pair costs and gives."""
+def _subject(case: TrainingCase, root: Path) -> tuple[Subject, str]:
+    """The model, and the settings that decide what a pair costs and gives; and the device."""
     plan = plan_erase(EraseRequest(dict(case.settings), preset=case.preset), Workspace(root))
     settings = plan.config.model_dump(mode="json", exclude={*CHANGEABLE, "model"})
-    return Subject("train", plan.pipeline.name, plan.base_digest, settings)
+    device = str(find_devices(plan.config.devices)[0])
+    return Subject("train", plan.pipeline.name, plan.base_digest, settings), device
 
 
 def _advice() -> list[str]:
