@@ -11,17 +11,25 @@ ENOUGH = 1.0  # seconds of measuring; work that takes longer is measured once
 REPEATS = 5
 
 
-def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
+def seconds_of(
+    device: torch.device, work: Callable[[], object], enough: float | None = None
+) -> float:
     """How long ``work`` takes once its memory is there.
 
     The first time makes a device choose its kernels and take its memory. It counts only where it
     lasts longer than ``ENOUGH``; then that is small beside the work itself.
+
+    Args:
+        device: where it is done.
+        work: what is measured.
+        enough: seconds of measuring, in place of ``ENOUGH``.
     """
     first = _once(device, work)
-    if first > ENOUGH:
+    enough = ENOUGH if enough is None else enough
+    if first > enough:
         return first
     times: list[float] = []
-    while len(times) < REPEATS and sum(times) < ENOUGH:
+    while len(times) < REPEATS and sum(times) < enough:
         times.append(_once(device, work))
     return statistics.median(times)
 

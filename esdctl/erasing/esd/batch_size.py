@@ -13,6 +13,7 @@ from esdctl.models.memory import gigabytes
 from esdctl.models.stopwatch import seconds_of
 from esdctl.progress import Reporter
 
+ENOUGH_ON_CPU = 0.1  # seconds of measuring a batch; no kernels are chosen there first
 LARGEST = 16  # up to it the learning rate's rule was measured: tests/measurements/batches.py
 MOMENTS = 2  # of Adam, beside the gradient, as large as the selected parameters each
 
@@ -43,7 +44,8 @@ def fastest_batch(
         reporter.notice("batch size: 1 (this system does not tell its memory; see --batch-size)")
         return 1
     sizes = [2**power for power in range(LARGEST.bit_length()) if 2**power <= fit.size]
-    best = fastest(sizes, lambda count: seconds_of(student.device, partial(trial, count)))
+    enough = ENOUGH_ON_CPU if student.device.type == "cpu" else None
+    best = fastest(sizes, lambda count: seconds_of(student.device, partial(trial, count), enough))
     reporter.notice(
         f"batch size: {best} ({fit.size} fit: {gigabytes(fit.a_piece)} a latent, "
         f"{gigabytes(fit.free)} free)"

@@ -45,19 +45,24 @@ def test_an_automatic_batch_is_what_fits_and_is_kept_when_resumed(
 
     monkeypatch.setattr(batch_size, "free_memory", lambda device: free and free * 1_000_000)
     monkeypatch.setattr(batch_size, "peak_growth", measured)
-    monkeypatch.setattr(trials, "seconds_of", lambda device, work: 1.0)  # the largest is fastest
-    assert train("--batch-size", "auto", "--output", "run") == 0
+    monkeypatch.setattr(
+        trials, "seconds_of", lambda device, work, enough: 1.0
+    )  # the largest is fastest
+    quick = ("--iterations", "1", "--no-contact-sheet")
+    assert train("--batch-size", "auto", "--output", "run", *quick) == 0
     assert f"batch size: {expected}" in capsys.readouterr().err
     assert RunFolder(tmp_path / "run").chosen_batch_size() == expected
-    (tmp_path / "run/contact_sheet.png").unlink()
+    (tmp_path / "run/delta.safetensors").unlink()
     monkeypatch.setattr(batch_size, "peak_growth", None)  # it must not be asked again
     assert train("--resume", "run") == 0
+    assert (tmp_path / "run/delta.safetensors").is_file()
 
 
 def test_the_trial_of_an_automatic_batch_changes_no_step(train: Train, tmp_path: Path) -> None:
-    assert train("--batch-size", "auto", "--output", "auto") == 0
+    quick = ("--iterations", "2", "--no-contact-sheet")
+    assert train("--batch-size", "auto", "--output", "auto", *quick) == 0
     size = RunFolder(tmp_path / "auto").chosen_batch_size()
-    assert train("--batch-size", str(size), "--output", "named") == 0
+    assert train("--batch-size", str(size), "--output", "named", *quick) == 0
     names = ("named", "auto")
     one, other = ([row["loss"] for row in log(tmp_path / name)] for name in names)
     assert one == other
@@ -140,7 +145,7 @@ def test_an_automatic_batch_that_does_not_fit_is_advised_by_its_number(
         return denoise(self, x, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Student, "denoise", failing)
-    monkeypatch.setattr(trials, "seconds_of", lambda device, work: 1.0)
+    monkeypatch.setattr(trials, "seconds_of", lambda device, work, enough: 1.0)
     assert train("--batch-size", "auto", "--output", "run") == 6
     told = capsys.readouterr().err
     assert ("--batch-size 8 (auto chose 16)" in told) == (latents == 8)
