@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +48,10 @@ def verify(
             "--pictures", min=1, metavar="N", help="Sample N stored pictures again and compare."
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="RUN", help="What one delta or export was made from."),
+    ] = None,
     device: DeviceOption = None,
     catalog: CatalogOption = None,
     root: RootOption = None,
@@ -57,7 +62,8 @@ def verify(
 ) -> None:
     """Check models, data sets and runs on disk; exit 1 when something is wrong.
 
-    Prints each path that is sound; with --json the whole report. Only --repair needs a network.
+    Prints each path in which nothing is wrong; with --json the whole report. What could not be
+    checked is said, with its reason. Only --repair needs a network.
 
     Example: esdctl verify --repair
     """
@@ -67,6 +73,8 @@ def verify(
 
     if json and jsonl:
         raise UsageError("--json and --jsonl exclude each other")
+    if run is not None and len(names or []) != 1:
+        raise UsageError("--run needs one delta or export", "name it: esdctl verify PATH --run RUN")
     workspace = find_workspace(root)
     targets = find_targets(names or [], load_catalog(catalog), workspace)
     if dry_run and not repair:
@@ -75,11 +83,13 @@ def verify(
         for run in [] if names else unfinished_runs(workspace):
             reporter.notice(f"{run} is left out: the run is not finished")
         mending = transfer if repair and not dry_run else None
-        reports = [_verify(target, deep, mending, reporter) for target in targets]
+        reports = [_verify(target, deep, run, mending, reporter) for target in targets]
         if pictures is not None:
             reports = [
                 _with_pictures(report, pictures, workspace, device, reporter) for report in reports
             ]
+        for report in reports:
+            _warn_of_unchecked(report, reporter)
     if not quiet:
         _show(reports)
     _print(reports, json, jsonl)
@@ -87,19 +97,32 @@ def verify(
 
 
 def _verify(
-    target: "Target", deep: bool, mending: TransferFlags | None, reporter: Reporter
+    target: "Target",
+    deep: bool,
+    run: Path | None,
+    mending: TransferFlags | None,
+    reporter: Reporter,
 ) -> "Report":
     """Check a target; with ``mending``, fetch again what is damaged and check once more."""
     from esdctl.verification.targets import verify_target
 
-    report = verify_target(target, deep, reporter)
+    report = verify_target(target, deep, reporter, run)
     if mending is None or report.passed:
         return report
     from esdctl.verification.repair import repair
 
     if repair(target, report, mending.options(), reporter):
-        return verify_target(target, deep, reporter)
+        return verify_target(target, deep, reporter, run)
     return report
+
+
+def _warn_of_unchecked(report: "Report", reporter: Reporter) -> None:
+    """Say what is neither passed nor failed, under --quiet as well."""
+    reasons: dict[str, list[str]] = {}
+    for check in report.unchecked:
+        reasons.setdefault(check.measured, []).append(check.name)
+    for why, names in reasons.items():
+        reporter.warning(f"{report.path}: not checked: {', '.join(names)} ({why})")
 
 
 def _with_pictures(
@@ -134,13 +157,17 @@ def _print(reports: "Sequence[Report]", json: bool, jsonl: bool) -> None:
 
 
 def _show(reports: "Sequence[Report]") -> None:
-    """A line for each check that passed or failed."""
+    """A line for each check that passed, failed, or could not be made."""
     for report in reports:
         failures = report.failures
         rows = [
             (check.name, check.measured, check.allowed, "ok", "")
             for check in report.checks
             if check.passed
+        ]
+        rows += [
+            (check.name, check.measured, check.allowed, "not checked", check.file)
+            for check in report.unchecked
         ]
         rows += [
             (check.name, _cut(check.measured), _cut(check.allowed), "FAILED", check.file)

@@ -61,8 +61,11 @@ def verify_folder(folder: Path, deep: bool, reporter: Reporter) -> Report:
     damaged: tuple[str, ...] = ()
     if (folder / MANIFEST_NAME).exists():
         checks, damaged = _check_against_manifest(folder, str(folder), reporter)
+    elif not (folder / "model_index.json").exists():
+        why = f"no {MANIFEST_NAME} tells sizes and digests"
+        checks.append(Check("manifest", why, "readable", None))
     checks += _check_soundness(folder, deep)
-    if not checks:
+    if all(check.passed is None for check in checks):
         raise InputError(
             f"{folder} holds nothing that can be checked",
             "give a folder that esdctl made, or one with safetensors files",

@@ -1,4 +1,7 @@
-"""A check: what was measured, what is allowed, the verdict; and a report of several."""
+"""A check: what was measured, what is allowed, the verdict; and a report of several.
+
+A verdict has three values: a check that could not be made is neither passed nor failed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,16 +16,16 @@ class Check:
 
     Args:
         name: what was looked at, such as ``sha256``.
-        measured: what was found.
+        measured: what was found; of a check that could not be made, why.
         allowed: what would have been right.
-        passed: the verdict.
+        passed: the verdict; None where the check could not be made.
         file: the file that it is about, relative to the folder; "" when about all of them.
     """
 
     name: str
     measured: str
     allowed: str
-    passed: bool
+    passed: bool | None
     file: str = ""
 
 
@@ -44,11 +47,17 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
+        """Whether nothing failed; what could not be checked is in ``unchecked``."""
+        return not self.failures
 
     @property
     def failures(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if not check.passed)
+        return tuple(check for check in self.checks if check.passed is False)
+
+    @property
+    def unchecked(self) -> tuple[Check, ...]:
+        """What could not be checked."""
+        return tuple(check for check in self.checks if check.passed is None)
 
     def document(self) -> dict[str, object]:
         """The report as a JSON document."""
@@ -56,16 +65,17 @@ class Report:
             "name": self.name,
             "path": str(self.path),
             "passed": self.passed,
+            "unchecked": len(self.unchecked),
             "damaged": list(self.damaged),
             "checks": [asdict(check) for check in self.checks],
         }
 
 
 def require_passed(reports: Sequence[Report]) -> None:
-    """Do nothing when every check passed.
+    """Do nothing when no check failed.
 
     Raises:
-        CheckFailed: one did not; the first failure is named, the others are counted.
+        CheckFailed: one did; the first failure is named, the others are counted.
     """
     failures = [(report, check) for report in reports for check in report.failures]
     if not failures:

@@ -1,8 +1,8 @@
-"""What to check of a run folder or a delta: digests, record, delta, sheet if there is one."""
+"""What to check of a run folder or a file of weights: digests, record, delta, sheet."""
 
 from pathlib import Path
 
-from esdctl.errors import InputError
+from esdctl.errors import EsdctlError, InputError
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, read_manifest
 from esdctl.verification.checks import Check, Report
@@ -63,10 +63,19 @@ def _is_intact(path: Path, entry: FileEntry) -> bool:
 
 
 def verify_weights(path: Path) -> Report:
-    """Check one safetensors file, a delta or another."""
-    fault = fault_of_safetensors(path)
-    check = Check("safetensors headers", fault or "sound", "sound", not fault)
-    return Report(str(path), path, (check,))
+    """Check that one file of weights can be read: safetensors, or a pickle, which runs nothing."""
+    from esdctl.checkpoints.tensor_file import peek_tensors
+
+    if path.suffix == ".safetensors":
+        fault = fault_of_safetensors(path)
+        check = Check("safetensors headers", fault or "sound", "sound", not fault)
+        return Report(str(path), path, (check,))
+    try:
+        peek_tensors(path)
+        fault = ""
+    except EsdctlError as error:
+        fault = error.message
+    return Report(str(path), path, (_check("checkpoint", fault, "readable", path),))
 
 
 def _fault_of_delta(path: Path, record: dict[str, object]) -> str:

@@ -18,9 +18,13 @@ from esdctl.progress import Reporter
 from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.artifacts import is_begun, verify_artifact, verify_folder
-from esdctl.verification.checks import Report
+from esdctl.verification.checks import Check, Report
 from esdctl.verification.pictures import PICTURE_ROWS, verify_pictures
 from esdctl.verification.runs import is_finished, verify_run, verify_weights
+
+_WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_MODEL_MARKS = (RECORD_NAME, "model_index.json")  # in a folder
+_MODEL_KINDS = ("model", "delta", "LoRA", "authors' delta", "U-Net of a pipeline folder")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Target:
     """One thing to verify.
 
     Args:
-        path: a folder, or a safetensors file.
+        path: a folder, or a file of weights.
         artifact: what the catalogue says of it; None when it says nothing.
         root: of the workspace that the artifact lies in.
     """
@@ -80,12 +84,24 @@ def unfinished_runs(workspace: Workspace) -> list[Path]:
     return [run for run in run_folders(workspace) if not is_finished(run)]
 
 
-def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
-    """Check one target; ``deep`` decodes every picture as well.
+def verify_target(
+    target: Target, deep: bool, reporter: Reporter, run: Path | None = None
+) -> Report:
+    """Check one target.
+
+    Args:
+        target: what ``find_targets`` found.
+        deep: decode every picture as well.
+        reporter: told of the bytes that were hashed.
+        run: what a delta or an export was made from; else it is looked for.
 
     Raises:
-        InputError: nothing about it can be checked.
+        InputError: nothing about it can be checked, or ``run`` is no finished run.
+        UsageError: ``run`` is named for what is made from no run.
     """
+    is_made = target.artifact is None and not (target.path / PICTURE_ROWS).is_file()
+    if run is not None and not is_made:
+        raise UsageError(f"--run is {run}, but {target.name} is made from no run", "leave it out")
     if target.artifact is not None:
         return verify_artifact(target.artifact, target.root, deep, reporter)
     if target.path.is_file():
@@ -96,29 +112,30 @@ def verify_target(target: Target, deep: bool, reporter: Reporter) -> Report:
         report = verify_pictures(target.path)
     else:
         report = verify_folder(target.path, deep, reporter)
-    return _with_erasure(report, target, reporter)
+    return _with_erasure(report, target, reporter, run) if is_made else report
 
 
-def _with_erasure(report: Report, target: Target, reporter: Reporter) -> Report:
-    """Add what a sound run, delta or export says of its erasure, held against its base."""
-    if not report.passed or (target.path / PICTURE_ROWS).is_file():
+def _with_erasure(report: Report, target: Target, reporter: Reporter, run: Path | None) -> Report:
+    """Add what a sound run, delta or export says of its erasure, held against base and run."""
+    if not report.passed:
         return report
+    from esdctl.checkpoints.layouts.inspection import inspect
     from esdctl.erasing.run_folder import RunFolder, open_run
-    from esdctl.verification.erasure import (
-        check_erasure,
-        check_log,
-        check_provenance,
-        is_ours,
-    )
+    from esdctl.verification.erasure import check_erasure
+    from esdctl.verification.training_log import check_log, check_provenance
 
     checks = list(report.checks)
     if (target.path / RECORD_NAME).exists():
         _, record = open_run(target.path)
         checks.append(check_provenance(record))
         checks.append(check_log(RunFolder(target.path), record))
-    is_model = any((target.path / name).exists() for name in (RECORD_NAME, "model_index.json"))
-    if is_model or (target.path.is_file() and is_ours(target.path)):
-        checks += check_erasure(target.path, Workspace(target.root), reporter)
+    kind = inspect(target.path).kind if target.path.is_file() else ""
+    if any((target.path / name).exists() for name in _MODEL_MARKS) or kind in _MODEL_KINDS:
+        checks += check_erasure(target.path, Workspace(target.root), reporter, run)
+    elif kind:
+        checks.append(Check("erasure", f"it holds {kind}", "a model or a change of one", None))
+    elif run is not None:
+        raise UsageError(f"--run is {run}, but {target.name} is no model", "leave it out")
     return replace(report, checks=tuple(checks))
 
 
@@ -145,9 +162,10 @@ def _at_path(path: Path, catalog: Catalog, unknown: UsageError) -> Target:
         target = _at_folder(place, catalog)
         if target is not None and (place == whole or (place / MANIFEST_NAME).exists()):
             return target
-    if path.is_file() and path.suffix != ".safetensors":
+    if path.is_file() and path.suffix not in _WEIGHTS:
         raise InputError(
-            f"{path} is no safetensors file", "give the folder that it lies in, or a name"
+            f"{path} is no file of weights ({', '.join(_WEIGHTS)})",
+            "give the folder that it lies in, or a name",
         )
     return Target(path)
 

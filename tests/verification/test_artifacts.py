@@ -221,6 +221,6 @@ def test_what_cannot_be_checked_is_an_error(workspace: Workspace) -> None:
     (workspace.root / "empty").mkdir()
     with pytest.raises(InputError, match="nothing that can be checked"):
         verify(workspace, str(workspace.root / "empty"))
-    (workspace.root / "x.ckpt").touch()
-    with pytest.raises(InputError, match="no safetensors file"):
-        verify(workspace, str(workspace.root / "x.ckpt"))
+    (workspace.root / "x.png").touch()
+    with pytest.raises(InputError, match="no file of weights"):
+        verify(workspace, str(workspace.root / "x.png"))

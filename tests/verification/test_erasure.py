@@ -12,48 +12,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from esdctl.cli.app import run
+from esdctl.erasing.run_folder import RunFolder
+from esdctl.models.resolve import resolve_model
+from esdctl.storage.workspace import Workspace
+from esdctl.verification.training_log import check_log
+from tests.verification.conftest import RUN, rewrite, verdicts
 
 Captured = pytest.CaptureFixture[str]
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a run of two steps, its export, and two pictures of it."""
-    root = tmp_path_factory.mktemp("verified")
-    train = [
-        "train", "--model", str(tiny_model), "--concept", "Mosaic", "--preset", "reference",
-        "--train-method", "xattn", "--ddim-steps", "2", "--iterations", "2", "--lr", "1e-3",
-        "--device", "cpu", "--no-contact-sheet", "--quiet",
-        "--output", str(root / "outputs/runs/one"),
-    ]  # fmt: skip
-    assert run(train) == 0
-    name = str(root / "outputs/runs/one")
-    assert run(["export", name, "--to", "diffusers", "-o", str(root / "exported")]) == 0
-    sample = ["sample", "--model", name, "--prompt", "a", "--seeds", "1,2", "--steps", "2", "-q"]
-    assert run([*sample, "--root", str(root), "-o", str(root / "outputs/samples/s")]) == 0
-    return root
-
-
-@pytest.fixture
-def root(trained: Path, tmp_path: Path) -> Path:
-    shutil.copytree(trained, tmp_path / "w")
-    return tmp_path / "w"
-
-
 def verify(root: Path, name: str, capsys: Captured, *more: str) -> tuple[int, dict[str, str]]:
     """The exit status, and the failed checks with what was measured."""
-    capsys.readouterr()
-    status = run(["verify", str(root / name), "--root", str(root), "--json", "--quiet", *more])
-    (report,) = json.loads(capsys.readouterr().out)
-    return status, {c["name"]: c["measured"] for c in report["checks"] if not c["passed"]}
-
-
-def rewrite(path: Path, change: dict[str, torch.Tensor]) -> None:
-    """Other values of some tensors, the metadata as it was."""
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata()
-    save_file({**load_file(path), **change}, path, about)
+    status, passed, measured = verdicts(root, name, capsys, *more)
+    return status, {check: measured[check] for check in passed if passed[check] is False}
 
 
 def taken_out(root: Path) -> Path:
@@ -61,17 +33,17 @@ def taken_out(root: Path) -> Path:
     return Path(shutil.copy(root / RUN / "delta.safetensors", root / "delta.safetensors"))
 
 
-RUN, EXPORT = "outputs/runs/one", "exported"
+EXPORT = "exported"
 
 
 @pytest.mark.parametrize("name", [RUN, f"{RUN}/delta.safetensors", EXPORT])
 def test_what_was_left_as_it_was_made_passes(name: str, root: Path, capsys: Captured) -> None:
     assert verify(root, name, capsys) == (0, {})
-    run(["verify", str(root / name), "--root", str(root), "--json"])
-    (report,) = json.loads(capsys.readouterr().out)
-    names = [check["name"] for check in report["checks"]]
-    assert {"base", "parameters", "values"} <= set(names)
-    assert ("log" in names) == (name == RUN)
+    _, passed, _ = verdicts(root, name, capsys)
+    assert {"base", "parameters", "values"} <= set(passed)
+    assert None not in passed.values()
+    assert ("log" in passed) == (name == RUN)
+    assert ("run" in passed) == (name == EXPORT)
 
 
 def test_one_more_tensor_changed_in_an_export_is_named(root: Path, capsys: Captured) -> None:
@@ -79,7 +51,7 @@ def test_one_more_tensor_changed_in_an_export_is_named(root: Path, capsys: Captu
     rewrite(path, {"conv_in.bias": load_file(path)["conv_in.bias"] + 1})
     status, failed = verify(root, EXPORT, capsys)
     assert status == 1
-    assert "1 others, such as unet.conv_in.bias" in failed["parameters"]
+    assert "1 other, such as unet.conv_in.bias" in failed["parameters"]
 
 
 def test_a_changed_text_encoder_is_named(root: Path, capsys: Captured) -> None:
@@ -106,17 +78,17 @@ def test_a_value_that_is_not_finite_is_named(root: Path, capsys: Captured) -> No
     name, value = next(iter(load_file(path).items()))
     rewrite(path, {name: torch.full_like(value, float("nan"))})
     status, failed = verify(root, path.name, capsys)
-    assert status == 1
-    assert name in " ".join(failed.values())
+    assert (status, list(failed)) == (1, ["values"])
+    assert name in failed["values"]
 
 
 def test_an_export_that_is_not_finite_is_a_failed_check(root: Path, capsys: Captured) -> None:
     path = root / EXPORT / UNET
     name = next(key for key in load_file(path) if "attn2.to_k" in key)
-    rewrite(path, {name: torch.full_like(load_file(path)[name], float("nan"))})
-    status, failed = verify(root, EXPORT, capsys)
-    assert status == 1
-    assert name in failed["model"]
+    rewrite(path, {name: torch.full_like(load_file(path)[name], float("inf"))})
+    status, passed, measured = verdicts(root, EXPORT, capsys)
+    assert (status, passed["values"], passed["parameters"]) == (1, False, None)
+    assert name in measured["values"]
 
 
 def test_an_export_that_cannot_be_read_is_no_absent_base(root: Path, capsys: Captured) -> None:
@@ -134,7 +106,10 @@ def test_another_base_is_a_failure(root: Path, tiny_model: Path, capsys: Capture
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["esdctl"])
     save_file(load_file(path), path, {"esdctl": json.dumps({**about, "base": str(other)})})
-    assert verify(root, path.name, capsys)[0] == 1
+    status, passed, measured = verdicts(root, path.name, capsys)
+    assert (status, passed["base"], passed["parameters"]) == (1, False, None)
+    digest = resolve_model(str(other), Workspace(root)).digest()
+    assert measured["base"] == digest[:16]
 
 
 def test_a_base_that_is_not_here_is_said_and_no_failure(root: Path, capsys: Captured) -> None:
@@ -142,17 +117,61 @@ def test_a_base_that_is_not_here_is_said_and_no_failure(root: Path, capsys: Capt
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["esdctl"])
     save_file(load_file(path), path, {"esdctl": json.dumps({**about, "base": "/nowhere"})})
-    assert verify(root, path.name, capsys) == (0, {})
+    status, passed, _ = verdicts(root, path.name, capsys)
+    assert status == 0
+    assert passed["values"] is True
+    assert [passed[name] for name in ("base", "parameters", "run")] == [None] * 3
+    run(["verify", str(path), "--root", str(root), "--quiet"])
+    assert "warning: " in (said := capsys.readouterr().err)
+    assert "not checked: base (no model called '/nowhere'" in said
 
 
-def test_a_gap_in_the_log_is_named(root: Path, capsys: Captured) -> None:
-    log = root / RUN / "log.jsonl"
-    lines = [line for line in log.read_text().splitlines() if '"step": 1' not in line]
-    log.write_text("\n".join(lines) + "\n")
-    (root / RUN / "manifest.json").unlink(missing_ok=True)
+@pytest.mark.parametrize(
+    ("rows", "settings", "fault"),
+    [
+        ("1 2 3", {"iterations": 3}, ""),
+        ("1 3", {"iterations": 3}, "step 3 stands where step 2 should"),
+        ("1 2 2", {"iterations": 3}, "step 2 stands where step 3 should"),
+        ("2 1 3", {"iterations": 3}, "step 2 stands where step 1 should"),
+        ("1 2", {"iterations": 3}, "2 steps"),
+        ("1 2 3 4", {"iterations": 3}, "4 steps"),
+        ("1 2n 3", {"iterations": 3}, "no finite loss in step 2"),
+        ("1 2 p2", {"iterations": 9, "until": "UA>=99"}, ""),
+        ("p0", {"iterations": 9, "until": "UA>=99"}, ""),
+        ("1 2", {"iterations": 2, "until": "UA>=99"}, ""),
+        ("1 2 3", {"iterations": 9, "until": "UA>=99"}, "no probe after the last step"),
+        ("1 2 p2 3", {"iterations": 9, "until": "UA>=99"}, "no probe after the last step"),
+        ("1 2 m2", {"iterations": 9, "until": "UA>=99"}, "no probe after the last step"),
+        ("1 2 3 p3", {"iterations": 2, "until": "UA>=99"}, "no probe after the last step"),
+        ("1 3 p3", {"iterations": 9, "until": "UA>=99"}, "step 3 stands where step 2 should"),
+    ],
+)
+def test_a_log_has_every_step_until_the_end(
+    rows: str, settings: dict[str, object], fault: str, tmp_path: Path
+) -> None:
+    """``3`` is a step, ``2n`` one without a finite loss, ``p2`` a probe that ended, ``m2`` not."""
+    lines = [
+        {"step": int(row[1:]), "probe": "UA>=99", "is_reached": row[0] == "p"}
+        if row[0] in "pm"
+        else {"step": int(row.strip("n")), "loss": float("nan") if "n" in row else 0.5}
+        for row in rows.split()
+    ]
+    run_folder = RunFolder(tmp_path)
+    run_folder.log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    check = check_log(run_folder, {"settings": settings})
+    assert check.passed is (not fault)
+    assert fault in check.measured
+
+
+def test_a_gap_in_the_log_of_a_run_is_named(root: Path, capsys: Captured) -> None:
+    folder = RunFolder(root / RUN)
+    rows = folder.log.read_text().splitlines()
+    kept = [row for row in rows if json.loads(row)["step"] != 1]
+    assert len(kept) == len(rows) - 1
+    folder.log.write_text("\n".join(kept) + "\n")
+    folder.seal("Mosaic", "ef" * 32)  # so that the log alone is wrong
     status, failed = verify(root, RUN, capsys)
-    assert status == 1
-    assert "log" in failed or "sha256" in failed
+    assert (status, failed) == (1, {"log": "1 step, step 2 stands where step 1 should"})
 
 
 def test_pictures_are_sampled_again(root: Path, capsys: Captured) -> None:

@@ -101,6 +101,19 @@ def lora_shapes(file: TensorFile, names: Iterable[str]) -> dict[str, Shape]:
     return changed
 
 
+def lora_ranks(file: TensorFile, names: Iterable[str]) -> dict[str, int]:
+    """The rank of each matrix that a LoRA holds as two factors; no tensor is read.
+
+    Returns:
+        Name of the weight, under diffusers' names -> rank.
+
+    Raises:
+        InputError: as ``read_lora``.
+    """
+    parts = _parts_of(file, set(names)).items()
+    return {name: file.infos[keys["down"]].shape[0] for name, keys in parts if "down" in keys}
+
+
 def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
     """U-Net weight -> kind of tensor (down, up, alpha, diff, diff_b) -> its key."""
     weights = _weights_of(parameters)
