@@ -209,21 +209,25 @@ def _split(prompt: str, separator: str | None) -> list[str]:
 
 
 def _retained(config: TrainConfig, catalogue: Catalogue, concept: str) -> tuple[str, ...]:
-    """Prompts to keep: each named concept alone, and with ``retain_all`` in pairs as well.
+    """Prompts to keep: each concept alone, and each style with each object.
 
     The pairs are the benchmark's evaluation prompts, style and object together, since that is
     how a kept concept is asked for.
     """
-    prompts = []
+    prompts: list[str] = []
+    styles: list[str] = []
+    objects: list[str] = []
     for name in config.retain:
         known = find(name)
         canonical = known.name if known else name
         if canonical == concept:
             raise UsageError(f"{name} is both erased and retained", "remove it from --retain")
         prompts.append(_fill(TEMPLATE, canonical) if known else name)
+        if known is not None:
+            (styles if known.kind == "style" else objects).append(canonical)
     if config.retain_all:
         styles = [style for style in catalogue.styles if style != concept]
         objects = [name for name in catalogue.objects if name != concept]
         prompts += [_fill(TEMPLATE, name) for name in (*styles, *objects)]
-        prompts += [evaluation_prompt(style, name) for style in styles for name in objects]
+    prompts += [evaluation_prompt(style, name) for style in styles for name in objects]
     return tuple(prompts)

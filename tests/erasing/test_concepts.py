@@ -64,6 +64,21 @@ def test_several_known_concepts_in_one_retain_are_split_and_said(workspace: Work
     assert "--retain Cats,Birds is read as 2 concepts: Cats, Birds" in plan.notes
 
 
+def test_retained_styles_and_objects_are_kept_together_too(workspace: Workspace) -> None:
+    kept = ("Rust", "Cats", "Bricks", "a cat, red")
+    plan = planned(workspace, model="pocket", concept="Mosaic", retain=kept, retain_all=False)
+    alone = ("An image of Rust.", "An image of Cats.", "An image of Bricks.", "a cat, red")
+    assert plan.concept.retained[:4] == alone
+    assert plan.concept.retained[4:] == (
+        "A Cats image in Rust style.",
+        "A Cats image in Bricks style.",
+    )
+    objects = planned(
+        workspace, model="pocket", concept="Mosaic", retain=("Cats", "Dogs"), retain_all=False
+    )
+    assert objects.concept.retained == ("An image of Cats.", "An image of Dogs.")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
