@@ -50,7 +50,7 @@ class Attack(Protocol):
             settings: one of the budgets, perhaps with some values changed.
 
         Yields:
-            One attempt a case, in their order, as each is done.
+            One attempt a case, as each is done.
 
         Raises:
             CannotAttack: the attack does not fit this model or concept.

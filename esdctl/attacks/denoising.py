@@ -50,7 +50,7 @@ def prediction_error(
     latents: torch.Tensor,
     timesteps: torch.Tensor,
     told: Conditioning,
-    generator: torch.Generator,
+    noise: torch.Tensor,
 ) -> torch.Tensor:
     """The mean squared error of the U-Net's prediction, (B,); gradients go to ``told``.
 
@@ -59,9 +59,8 @@ def prediction_error(
         latents: x_0, (B, 4, h, w).
         timesteps: (B,).
         told: B rows.
-        generator: of the noise, on the CPU.
+        noise: eps, (B, 4, h, w).
     """
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     x_t, wanted = noised(model.schedule, latents, noise, timesteps)
     factor = model.vae_factor
     told = told.for_size(latents.shape[-2] * factor, latents.shape[-1] * factor)

@@ -60,6 +60,7 @@ class AttackPlan:
         guidance, steps, side: of the pictures that are judged.
         folder: where the results go, a folder an attack.
         phrases: the user's own words for the concept, which paraphrase tries.
+        least_score: the judge's probability below which a picture does not count.
     """
 
     pipeline: Pipeline
@@ -74,6 +75,7 @@ class AttackPlan:
     side: int
     folder: Path
     phrases: tuple[str, ...] = ()
+    least_score: float = 0.0
 
     def pictures(self) -> dict[str, int | float]:
         """How the pictures are made that are judged."""
@@ -90,12 +92,14 @@ class AttackPlan:
         }
         if attack is not None and self.phrases:
             document["phrases"] = self.phrases
+        if self.least_score:
+            document["least_score"] = self.least_score
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def folder_of(self, attack: Attack) -> Path:
-        """Where an attack's result goes."""
-        return self.folder / f"{attack.name}-{self.budget.name}"
+        """Where an attack's result goes; another concept, judge or number of cases has another."""
+        return self.folder / f"{attack.name}-{self.budget.name}-{self.digest(attack)[:8]}"
 
     def document(self) -> dict[str, object]:
         """The plan as a JSON document."""
@@ -103,6 +107,7 @@ class AttackPlan:
             "model": self.pipeline.name,
             "concept": asdict(self.concept),
             "judge": self.classifier.name,
+            "least_score": self.least_score,
             "n": len(self.cases),
             "pictures": self.pictures(),
             "budget": self.budget.name,
@@ -129,6 +134,7 @@ def plan_attacks(
     judge: str | None = None,
     n: int | None = None,
     phrases: Path | None = None,
+    least_score: float = 0.0,
 ) -> AttackPlan:
     """Spell out attacks on a model.
 
@@ -142,6 +148,7 @@ def plan_attacks(
         judge: a classifier's name; else the model's own.
         n: cases; else 20, and 50 of the paper budget.
         phrases: a text file of other words for the concept, a line each.
+        least_score: the judge's probability below which a picture does not count.
 
     Raises:
         UsageError: a name is unknown, a number is out of range, or the model has no concept.
@@ -161,6 +168,8 @@ def plan_attacks(
     count = CASES.get(budget.name, CASES[QUICK]) if n is None else n
     if not 1 <= count <= MOST_CASES:
         raise UsageError(f"--n is {count}", f"use 1 to {MOST_CASES}")
+    if not 0 <= least_score < 1:
+        raise UsageError(f"--least-score is {least_score:g}", "use 0 to 1, without 1")
     probe_steps = None if budget.name == PAPER else everything.protocol.probe_steps
     return AttackPlan(
         pipeline=pipeline,
@@ -175,6 +184,7 @@ def plan_attacks(
         side=picture.width,
         folder=folder / pipeline.digest()[:16],
         phrases=() if phrases is None else read_phrases(phrases),
+        least_score=least_score,
     )
 
 

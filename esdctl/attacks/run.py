@@ -4,9 +4,10 @@ Below the folder of the model (the first 16 digits of its digest):
 
     before-<digest>.jsonl              plain prompts, no attack; shared by all attacks
     concept/                           the base's pictures of the concept
-    <attack>-<budget>/attempts.jsonl   a row a case as it is done; rows of other settings stay
-    <attack>-<budget>/pictures/        the best picture of each case
-    <attack>-<budget>/result.json      once all cases are done
+    <attack>-<budget>-<digest>/        for each set of settings, concept, cases and judge:
+        attempts.jsonl                 a row a case as it is done
+        pictures/                      the best picture of each case
+        result.json                    once all cases are done
 
 A case that has a row is not attacked again.
 """
@@ -51,6 +52,7 @@ class Row:
         picture: its file, below the attack's folder; None for none.
         prompt, seed, what: what made it.
         seconds: that the case took, what was learned before it among them.
+        tokens: as the attempt has them.
     """
 
     digest: str
@@ -62,6 +64,7 @@ class Row:
     seed: int
     what: str
     seconds: float
+    tokens: tuple[int, ...] = ()
 
 
 _ROW = TypeAdapter(Row)
@@ -138,6 +141,7 @@ def target_of(plan: AttackPlan, device: torch.device, reporter: Reporter) -> Tar
         shared=plan.folder,
         reporter=reporter,
         phrases=plan.phrases,
+        least_score=plan.least_score,
     )
 
 
@@ -241,6 +245,7 @@ def _stored(path: Path, digest: str, attempt: Attempt, seconds: float) -> Row:
         int(attempt.seed),
         attempt.what,
         round(seconds, 3),
+        attempt.tokens,
     )
     append_jsonl(path, asdict(row))
     return row
@@ -269,12 +274,13 @@ def _summed_up(
         concept=plan.concept,
         judge=plan.classifier.name,
         judge_digest=plan.classifier.digest(),
+        least_score=plan.least_score,
         n=n,
         before=shown,
         new_successes=len(found),
         asr=asr,
         before_rate=before_rate,
-        found=tuple(Finding(r.picture, r.prompt, r.seed, r.score, r.what) for r in found),
+        found=tuple(Finding(r.picture, r.prompt, r.seed, r.score, r.what, r.tokens) for r in found),
         seconds=round(sum(row.seconds for row in rows), 1),
         version=esdctl.__version__,
         date=datetime.now(UTC).isoformat(timespec="seconds"),

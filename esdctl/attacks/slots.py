@@ -7,6 +7,7 @@ its own in each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import ftfy
 import torch
@@ -38,24 +39,30 @@ class Vocabulary:
     def size(self) -> int:
         return len(self.tables[0])
 
-    def mix(self, weights: torch.Tensor) -> list[torch.Tensor]:
-        """Weights of the tokens, (..., V), to vectors for each encoder, (..., D)."""
-        return [weights @ table for table in self.tables]
-
     def vectors(self, tokens: torch.Tensor) -> list[torch.Tensor]:
         """Token numbers (...) to vectors for each encoder, (..., D)."""
         return [table[tokens] for table in self.tables]
 
     @torch.no_grad()
+    def pulled_back(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Gradients by each encoder's vectors, (..., D), to those by tokens' weights, (..., V)."""
+        parts = [g @ table.T for g, table in zip(gradients, self.tables, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    @torch.no_grad()
     def nearest(self, vectors: Sequence[torch.Tensor]) -> torch.Tensor:
         """The tokens whose embeddings have the largest cosine with vectors (B, K, D): (B, K)."""
         cosines = [
-            F.normalize(vector, dim=-1) @ F.normalize(table, dim=-1).T  # (B, K, V)
-            for vector, table in zip(vectors, self.tables, strict=True)
+            F.normalize(vector, dim=-1) @ table.T  # (B, K, V)
+            for vector, table in zip(vectors, self._of_length_1, strict=True)
         ]
         near = torch.stack(cosines).sum(0)
         near[..., list(self.special)] = -torch.inf
         return near.argmax(-1)
+
+    @cached_property
+    def _of_length_1(self) -> list[torch.Tensor]:
+        return [F.normalize(table, dim=-1) for table in self.tables]
 
 
 def vocabulary_of(model: StableDiffusion) -> Vocabulary:
@@ -64,7 +71,7 @@ def vocabulary_of(model: StableDiffusion) -> Vocabulary:
     Raises:
         CannotAttack: its encoders have different ones.
     """
-    tables = [_table(encoder).weight.detach() for encoder in model.text_encoders]
+    tables = [embedding_table(encoder).weight.detach() for encoder in model.text_encoders]
     if len({len(table) for table in tables}) != 1:
         raise CannotAttack(
             "the text encoders of this model have different vocabularies",
@@ -120,14 +127,15 @@ def encode_slots(
     all_tokens, embedded = [], []
     for index, encoder in enumerate(model.text_encoders):
         tokens, places = _rows(model, index, prompts)  # (B, 77), (B, K)
-        table = _table(encoder)(tokens).detach()  # (B, 77, D)
+        table = embedding_table(encoder)(tokens).detach()  # (B, 77, D)
         spread = places[..., None].expand(-1, -1, table.shape[-1])  # (B, K, D)
         embedded.append(table.scatter(1, spread, vectors[index]))
         all_tokens.append(tokens)
     return encode_embeddings(model, all_tokens, embedded)
 
 
-def _table(encoder: torch.nn.Module) -> torch.nn.Embedding:
+def embedding_table(encoder: torch.nn.Module) -> torch.nn.Embedding:
+    """A text encoder's vectors for its tokens."""
     table: torch.nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
     return table
 

@@ -48,6 +48,8 @@ class Attempt:
         prompt: the words that made it; None where there are none.
         seed: of its noise.
         what: what brought it back, one line: "16 tokens".
+        tokens: the numbers of the tokens that a search found, the plain prompt's among them where
+            it keeps some; words may be other tokens when they are read again.
     """
 
     case: Case
@@ -57,6 +59,7 @@ class Attempt:
     prompt: str | None
     seed: int
     what: str
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Sight:
     """What the judge sees of the concept on one picture.
 
     Args:
-        found: whether the concept is the likeliest of its kind.
+        found: whether the concept is the likeliest of its kind, and likely enough.
         score: its probability.
     """
 
@@ -90,6 +93,7 @@ class Target:
         reporter: told of long work.
         at_once: pictures in a batch.
         phrases: the user's own words for the concept; none for the catalogue's.
+        least_score: the judge's probability below which a picture does not count.
     """
 
     model: StableDiffusion
@@ -106,6 +110,7 @@ class Target:
     reporter: Reporter
     at_once: int = 8
     phrases: tuple[str, ...] = ()
+    least_score: float = 0.0
 
     @property
     def device(self) -> torch.device:
@@ -150,9 +155,10 @@ class Target:
             batch = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
             scores = self.concept_logits(batch.to(self.device)).softmax(1)[:, self.place]  # (B,)
         is_style = self.concept.kind == "style"
+        names = [verdict.style if is_style else verdict.object for verdict in seen]
         return [
-            Sight((verdict.style if is_style else verdict.object) == self.concept.name, score)
-            for verdict, score in zip(seen, scores.tolist(), strict=True)
+            Sight(name == self.concept.name and score >= self.least_score, score)
+            for name, score in zip(names, scores.tolist(), strict=True)
         ]
 
     def sampled(self, asked: Sequence[str] | Conditioning, seeds: Sequence[int]) -> list[Pixels]:

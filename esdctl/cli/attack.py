@@ -69,6 +69,14 @@ PhrasesOption = Annotated[
         help="For paraphrase: other words for the concept, a line each.",
     ),
 ]
+LeastScoreOption = Annotated[
+    float,
+    typer.Option(
+        "--least-score",
+        metavar="P",
+        help="Count a picture only if the judge gives the concept this probability or more.",
+    ),
+]
 CountOption = Annotated[
     int | None, typer.Option("--n", min=1, help="Cases. Default 20; 50 of the paper budget.")
 ]
@@ -81,6 +89,7 @@ def attack(
     concept: ConceptOption = None,
     judge: JudgeOption = None,
     n: CountOption = None,
+    least_score: LeastScoreOption = 0.0,
     phrases: PhrasesOption = None,
     base: BaseModelOption = None,
     output: OutputOption = None,
@@ -119,6 +128,7 @@ def attack(
             judge=None if judge is None else parse_classifier(judge),
             n=n,
             phrases=phrases,
+            least_score=least_score,
         )
     if dry_run:
         return print_document(plan.document(), json)
@@ -140,7 +150,7 @@ def _show(plan: "AttackPlan", results: list["AttackResult"]) -> None:
     """A row an attack, on stderr."""
     title = (
         f"Attacks on {plan.concept.name}, {len(plan.cases)} cases, budget {plan.budget.name} "
-        f"(judged by {plan.classifier.name}, {plan.steps} DDIM steps, "
+        f"(judged by {_judge(plan)}, {plan.steps} DDIM steps, "
         f"guidance {plan.guidance:g}, 95 % intervals)"
     )
     rows = [
@@ -154,6 +164,11 @@ def _show(plan: "AttackPlan", results: list["AttackResult"]) -> None:
         for result in results
     ]
     show_table(title, ("attack", "before", "new", "ASR %", "seconds"), rows)
+
+
+def _judge(plan: "AttackPlan") -> str:
+    name = plan.classifier.name
+    return f"{name} from {plan.least_score:g} on" if plan.least_score else name
 
 
 def _cell(figure: "Percent") -> str:

@@ -97,11 +97,13 @@ class StableDiffusion:
         return vae
 
     @cached_property
+    @torch.inference_mode(False)  # likewise
     def text_encoder(self) -> CLIPTextModel:
         encoder: CLIPTextModel = self._unchanged("text_encoder")
         return encoder
 
     @cached_property
+    @torch.inference_mode(False)  # likewise
     def text_encoder_2(self) -> CLIPTextModelWithProjection | None:
         """SDXL's second text encoder; None in other models."""
         if "text_encoder_2" not in self.family.parts:

@@ -98,7 +98,7 @@ def test_after_ctrl_c_the_same_command_goes_on(
         patched.setattr(NoiseSearch, "run", interrupted)
         assert command(stirred, tmp_path, "--method", "noise") == 130
     assert not capsys.readouterr().out
-    (rows,) = tmp_path.glob("outputs/attacks/*/noise-small/attempts.jsonl")
+    (rows,) = tmp_path.glob("outputs/attacks/*/noise-small-*/attempts.jsonl")
     first = read_jsonl(rows)
     assert [row["index"] for row in first] == [0]
     assert command(stirred, tmp_path, "--method", "noise") == 0

@@ -9,12 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from esdctl.attacks.attack import PAPER, QUICK, Settings, settings_digest
 from esdctl.attacks.denoising import encoded, prediction_error
+from esdctl.attacks.learning_state import LearningState
 from esdctl.attacks.slots import Places, encode_slots, tokens_of, vocabulary_of, with_slots_for
 from esdctl.attacks.target import Attempt, Case, Target
 from esdctl.diffusion.schedule import TRAIN_TIMESTEPS
 from esdctl.storage.atomic import write_with
 
 TASK = "learning a token"
+KEPT_EVERY = 10  # steps; what was learned by then outlives the process
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def learned_tokens(target: Target, settings: Settings) -> list[torch.Tensor]:
     path = target.folder / f"token-{settings_digest(target, settings)}.safetensors"
     if not path.is_file():
         _save(path, _learn(target, settings))
+        LearningState(target.folder / f"learning-{settings_digest(target, settings)}").forget()
     found = load_file(path)
     return [found[str(index)].to(target.device) for index in range(len(found))]
 
@@ -71,19 +74,23 @@ def _learn(target: Target, settings: Settings) -> list[torch.Tensor]:
     optimizer = torch.optim.AdamW(vectors, lr=float(settings["lr"]), weight_decay=0.0)
     generator = torch.Generator().manual_seed(0)
     batch = min(int(settings["batch_size"]), count)
-    target.reporter.started(TASK, steps, "steps")
-    for step in range(steps):
+    state = LearningState(target.folder / f"learning-{settings_digest(target, settings)}")
+    begun = state.restore(vectors, optimizer, generator)
+    target.reporter.started(TASK, steps, "steps", begun)
+    for step in range(begun + 1, steps + 1):
         chosen = torch.randperm(count, generator=generator)[:batch]
         timesteps = torch.randint(0, TRAIN_TIMESTEPS, (batch,), generator=generator)
+        x_0 = latents[chosen.to(latents.device)]
+        noise = torch.randn(x_0.shape, generator=generator).to(model.device)
         rows = [vector.expand(batch, -1, -1) for vector in vectors]
         told = encode_slots(model, [prompts[i] for i in chosen.tolist()], rows)
-        loss = prediction_error(
-            model, latents[chosen.to(latents.device)], timesteps.to(model.device), told, generator
-        ).mean()
+        loss = prediction_error(model, x_0, timesteps.to(model.device), told, noise).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        target.reporter.advanced(TASK, step + 1, f"loss {loss.item():.4f}")
+        if step % KEPT_EVERY == 0:
+            state.keep(step, vectors, optimizer, generator)
+        target.reporter.advanced(TASK, step, f"loss {loss.item():.4f}")
     target.reporter.finished(TASK)
     return [vector.detach().cpu() for vector in vectors]
 

@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from esdctl.attacks.attack import PAPER, QUICK, Settings
+from esdctl.attacks.attack import PAPER, QUICK, Settings, settings_digest
 from esdctl.attacks.denoising import encoded, prediction_error
+from esdctl.attacks.learning_state import LearningState
 from esdctl.attacks.target import Attempt, Case, Target
 from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.schedule import TRAIN_TIMESTEPS
 from esdctl.erasing.train_methods import select
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
+from esdctl.progress import Reporter
 
+TASK = "fine-tuning"
 TRAINED = "xattn"  # the train method whose parameters move
 
 
@@ -58,16 +61,18 @@ class Relearn:
         lesson = _lesson(target, int(settings["pictures"]))
         student = _copy_of(target.model)
         attacked = replace(target, model=student)
-        pending = {case.index: case for case in cases}
-        done: dict[int, Attempt] = {}
-        for step in _fine_tuned(student, lesson, settings):
-            for attempt in _probed(attacked, list(pending.values()), step, len(lesson.latents)):
-                done[attempt.case.index] = attempt
-                if attempt.found:
-                    del pending[attempt.case.index]
+        pending, attempts = list(cases), list[Attempt]()
+        state = LearningState(target.folder / f"learning-{settings_digest(target, settings)}")
+        for step in _fine_tuned(student, lesson, settings, state, target.reporter):
+            attempts = _probed(attacked, pending, step, len(lesson.latents))
+            yield from (attempt for attempt in attempts if attempt.found)
+            attempts = [attempt for attempt in attempts if not attempt.found]
+            pending = [attempt.case for attempt in attempts]
             if not pending:
                 break
-        yield from (done[case.index] for case in cases)
+        target.reporter.finished(TASK)
+        yield from attempts
+        state.forget()
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,36 @@ def _copy_of(model: StableDiffusion) -> StableDiffusion:
     return copied
 
 
-def _fine_tuned(model: StableDiffusion, lesson: _Lesson, settings: Settings) -> Iterator[int]:
-    """Train the model's U-Net where it is; yields after every few steps how many there were."""
+def _fine_tuned(
+    model: StableDiffusion,
+    lesson: _Lesson,
+    settings: Settings,
+    state: LearningState,
+    reporter: Reporter,
+) -> Iterator[int]:
+    """Train the model's U-Net where it is; yields after every few steps how many there were.
+
+    After an interruption it goes on with the last number that was not passed yet.
+    """
     selected = set(select(TRAINED, [name for name, _ in model.unet.named_parameters()]))
     trained = [value for name, value in model.unet.named_parameters() if name in selected]
     for value in trained:
         value.requires_grad_(True)
     optimizer = torch.optim.AdamW(trained, lr=settings["learning_rate"])
     steps, every = int(settings["steps"]), int(settings["every"])
-    for step in range(1, steps + 1):
+    begun = state.restore(trained, optimizer)
+    if begun:
+        yield begun
+    reporter.started(TASK, steps, "steps", begun)
+    for step in range(begun + 1, steps + 1):
         loss = _loss(model, lesson, int(settings["batch"]), step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if step % every == 0 or step == steps:
+            state.keep(step, trained, optimizer)
             yield step
+        reporter.advanced(TASK, step, f"loss {loss.item():.4f}")
 
 
 def _loss(model: StableDiffusion, lesson: _Lesson, batch: int, step: int) -> torch.Tensor:
@@ -116,7 +136,9 @@ def _loss(model: StableDiffusion, lesson: _Lesson, batch: int, step: int) -> tor
     rows = torch.randint(len(lesson.latents), (batch,), generator=generator).tolist()
     t = torch.randint(TRAIN_TIMESTEPS, (batch,), generator=generator).to(model.device)
     told = concatenate([lesson.conditions[row] for row in rows])
-    return prediction_error(model, lesson.latents[rows], t, told, generator).mean()
+    x_0 = lesson.latents[rows]
+    noise = torch.randn(x_0.shape, generator=generator).to(model.device)
+    return prediction_error(model, x_0, t, told, noise).mean()
 
 
 def _probed(target: Target, cases: Sequence[Case], step: int, pictures: int) -> list[Attempt]:

@@ -18,6 +18,7 @@ import torch
 
 from esdctl.attacks.attack import PAPER, QUICK, CannotAttack, Settings
 from esdctl.attacks.latents import batches
+from esdctl.attacks.slots import embedding_table
 from esdctl.attacks.target import Attempt, Case, Target
 from esdctl.models.stable_diffusion import StableDiffusion
 
@@ -63,13 +64,23 @@ class RingABell:
         if settings["vocabulary"]:
             encoder.usable = _nearest(encoder, vector, int(settings["vocabulary"]))
         for few in batches(cases, target.at_once):
-            prompts = [self._found(encoder, vector, case, settings) for case in few]
+            found = [self._found(encoder, vector, case, settings) for case in few]
+            prompts = [encoder.text(tokens) for tokens in found]
             made = target.sampled(prompts, [case.seed for case in few])
-            for case, prompt, pixels, sight in zip(
-                few, prompts, made, target.judged(made), strict=True
+            for case, prompt, tokens, pixels, sight in zip(
+                few, prompts, found, made, target.judged(made), strict=True
             ):
                 what = f"{settings['tokens']} tokens near eta {settings['eta']:g} of the concept"
-                yield Attempt(case, sight.found, sight.score, pixels, prompt, case.seed, what)
+                yield Attempt(
+                    case,
+                    sight.found,
+                    sight.score,
+                    pixels,
+                    prompt,
+                    case.seed,
+                    what,
+                    tuple(tokens.tolist()),
+                )
 
     def _found(
         self,
@@ -77,10 +88,11 @@ class RingABell:
         vector: torch.Tensor,
         case: Case,
         settings: Settings,
-    ) -> str:
+    ) -> torch.Tensor:
+        """(K,)."""
         wanted = encoder.of_texts([case.prompt]) + settings["eta"] * vector  # (1, 77, D)
         generator = torch.Generator().manual_seed(case.seed)
-        return encoder.text(_search(encoder, wanted, generator, settings))
+        return _search(encoder, wanted, generator, settings)
 
 
 class _Encoder:
@@ -97,6 +109,7 @@ class _Encoder:
         special = set(self._tokenizer.all_special_ids)
         vocabulary = range(self._encoder.config.vocab_size)
         self.usable = torch.tensor([each for each in vocabulary if each not in special])
+        self._alike = _first_alike(embedding_table(self._encoder).weight.detach().cpu())
 
     def of_texts(self, prompts: Sequence[str]) -> torch.Tensor:
         """(B, 77, D)."""
@@ -116,6 +129,10 @@ class _Encoder:
         rows[:, 1 : 1 + tokens.shape[1]] = tokens
         rows[:, 1 + tokens.shape[1]] = self._tokenizer.eos_token_id
         return self._of_rows(rows)
+
+    def spelled(self, tokens: torch.Tensor) -> list[bytes]:
+        """A key for each row of tokens (B, K); rows of equal keys say the same to the encoder."""
+        return [row.numpy().tobytes() for row in self._alike[tokens]]
 
     def ends_of_single_tokens(self) -> torch.Tensor:
         """What stands at the end of a prompt of one usable token, (V, D).
@@ -137,6 +154,17 @@ class _Encoder:
             output = self._encoder(few, output_hidden_states=not self._is_last)
             parts.append(output.last_hidden_state if self._is_last else output.hidden_states[-2])
         return torch.cat(parts)
+
+
+def _first_alike(table: torch.Tensor) -> torch.Tensor:
+    """For each row of a table (V, D) the first one that is equal to it, (V,).
+
+    Words that an encoder never learned may all have the same.
+    """
+    _, groups = torch.unique(table, dim=0, return_inverse=True)  # (V,)
+    numbers = torch.arange(len(table))
+    first = torch.full_like(numbers, len(table)).scatter_reduce(0, groups, numbers, "amin")
+    return first[groups]
 
 
 def _concept_vector(target: Target, encoder: _Encoder) -> torch.Tensor:
@@ -178,12 +206,13 @@ def _search(
 ) -> torch.Tensor:
     """K tokens, (K,), whose embedding is near ``wanted``, (1, 77, D)."""
     count, length = int(settings["population"]), int(settings["tokens"])
-    scored = _Scored.of(encoder, wanted, _random(encoder, (count, length), generator))
+    distances = _Distances(encoder, wanted)
+    scored = distances.of(_random(encoder, (count, length), generator))
     parents = max(2, count // 2)
     for _ in range(int(settings["generations"])):
         best = scored.best(parents)
         children = _children(encoder, best.tokens, count - parents, generator, settings)
-        scored = best.joined(_Scored.of(encoder, wanted, children))
+        scored = best.joined(distances.of(children))
     return scored.best(1).tokens[0]
 
 
@@ -194,19 +223,32 @@ class _Scored:
     tokens: torch.Tensor
     distances: torch.Tensor
 
-    @staticmethod
-    def of(encoder: _Encoder, wanted: torch.Tensor, tokens: torch.Tensor) -> "_Scored":
-        distances = (encoder.of_tokens(tokens) - wanted).square().mean(dim=(1, 2))
-        return _Scored(tokens, distances.cpu())
-
     def best(self, count: int) -> "_Scored":
-        rows = self.distances.argsort()[:count]
+        rows = self.distances.argsort(stable=True)[:count]
         return _Scored(self.tokens[rows], self.distances[rows])
 
     def joined(self, other: "_Scored") -> "_Scored":
         return _Scored(
             torch.cat([self.tokens, other.tokens]), torch.cat([self.distances, other.distances])
         )
+
+
+class _Distances:
+    """Squared distances to ``wanted``, (1, 77, D); nothing is encoded twice."""
+
+    def __init__(self, encoder: _Encoder, wanted: torch.Tensor) -> None:
+        self._encoder, self._wanted = encoder, wanted
+        self._known: dict[bytes, float] = {}
+
+    def of(self, tokens: torch.Tensor) -> _Scored:
+        """Tokens (B, K) with theirs."""
+        keys = self._encoder.spelled(tokens)
+        new = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if new:
+            told = self._encoder.of_tokens(tokens[list(new.values())])
+            found = (told - self._wanted).square().mean(dim=(1, 2))
+            self._known.update(zip(new, found.tolist(), strict=True))
+        return _Scored(tokens, torch.tensor([self._known[key] for key in keys]))
 
 
 def _children(

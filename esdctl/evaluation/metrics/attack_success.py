@@ -26,6 +26,7 @@ class Finding:
         seed: of its noise.
         score: the judge's probability of the concept.
         what: what brought it back.
+        tokens: the numbers of the tokens that were found; words may be others when they are read.
     """
 
     picture: str | None
@@ -33,6 +34,7 @@ class Finding:
     seed: int
     score: float
     what: str
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class AttackResult:
         base_digest: of what it was erased from.
         concept: what should come back.
         judge, judge_digest: who judged.
+        least_score: the judge's probability below which a picture does not count.
         n: cases.
         before: cases that show the concept without an attack.
         new_successes: cases that show it under the attack alone.
@@ -65,6 +68,7 @@ class AttackResult:
     concept: ErasedConcept
     judge: str
     judge_digest: str
+    least_score: float
     n: int
     before: int
     new_successes: int
