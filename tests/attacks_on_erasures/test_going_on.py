@@ -10,7 +10,7 @@ import pytest
 from esdctl.attacks.attack import find_attack
 from esdctl.attacks.target import Attempt, Target
 from esdctl.progress import Silent
-from tests.attacks_on_erasures.targets import make_noise, target_of, weaken
+from tests.attacks_on_erasures.targets import target_of, weaken
 
 FAST: dict[str, dict[str, int | float]] = {
     "unlearn-diff-atk": {"tokens": 2, "timesteps": 1, "iterations": 2},
@@ -60,7 +60,6 @@ def same(one: Attempt, other: Attempt) -> bool:
 @pytest.mark.parametrize("name", sorted(FAST))
 def test_a_case_alone_finds_what_it_finds_beside_others(name: str, tmp_path: Path) -> None:
     target = target_of(tmp_path, n=2, steps=2)
-    make_noise(target.model)
     first, second = attempts(name, target, [0, 1])
     (again,) = attempts(name, target, [1])
     assert (second.prompt, second.tokens) == (again.prompt, again.tokens)
