@@ -19,7 +19,7 @@ ENOUGH: dict[str, dict[str, int | float]] = {
     "inversion": {"steps": 20, "pictures": 4},
     "noise": {},
     "p4d-k": {"iterations": 10, "evaluated_every": 5},
-    "p4d-n": {"tokens": 8, "evaluated_every": 20},
+    "p4d-n": {"iterations": 40},
     "paraphrase": {},
     "relearn": {"pictures": 2, "steps": 3, "every": 3, "batch": 2},
     "ring-a-bell": {"generations": 20},
