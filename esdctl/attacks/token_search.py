@@ -36,20 +36,21 @@ def integers(
 
 
 def searched_at_once(target: Target, cases: Sequence[Case]) -> int:
-    """How many cases may be searched side by side: as many as memory holds, by a trial of one.
+    """How many cases may be searched side by side: as many as memory holds, by trials of few.
 
     It changes speed alone.
     """
     side = target.side // target.model.vae_factor
-    latents = initial_noise([0], (4, side, side)).to(target.device)
-    told = encode_prompts(target.model, [cases[0].prompt])
+    plain = encode_prompts(target.model, [cases[0].prompt])
 
-    def trial() -> None:
+    def trial(count: int) -> None:
+        latents = initial_noise(range(count), (4, side, side)).to(target.device)
+        told = plain.expand(count)
         rows = replace(told, embeddings=told.embeddings.clone().requires_grad_())
-        timesteps = torch.full((1,), TRAIN_TIMESTEPS // 2, device=target.device)
+        timesteps = torch.full((count,), TRAIN_TIMESTEPS // 2, device=target.device)
         prediction_error(target.model, latents, timesteps, rows, latents).sum().backward()
 
-    trial()  # loads the model
+    trial(1)  # loads the model
     fit = fitting_batch(target.device, trial, target.at_once)
     return 1 if fit is None else fit.size
 
