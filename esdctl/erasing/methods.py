@@ -51,5 +51,8 @@ def with_method(layers: Sequence[Layer]) -> list[Layer]:
         first = next(
             (i for i, layer in enumerate(layers) if not layer.origin.startswith("preset")), last
         )
-        found.insert(min(first, last), Layer("method edit", _DEFAULTS_OF_EDIT))
+        defaults = {**_DEFAULTS_OF_EDIT}
+        if not layers[0].origin.startswith("preset pocket"):
+            defaults["retain_all"] = False  # over a thousand prompts; the corpus is read once
+        found.insert(min(first, last), Layer("method edit", defaults))
     return found

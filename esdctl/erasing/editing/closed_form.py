@@ -38,6 +38,9 @@ RIDGE_ALL_NAMED, RIDGE = 1e-3, 1.0
 SMALL = 1e-2  # eigenvalues of P, in parts of their mean, whose directions may move
 HELD = 1e-10  # of the empty prompt's squared length: where it has more, nothing may move
 SAME = 1e-3  # tokens that are nearer to a kept one, in parts of its length, are that one
+# So many concepts share the weight of one: they have most in common, and what each adds costs the
+# others. Of more, each counts as one of so many.
+SHARED = 10
 LARGEST_ETA = 1.0  # larger ones erase no more and cost IRA: tests/measurements/README.md
 AT_ONCE = 64  # prompts; 64 of SD's are 15 MB
 
@@ -52,7 +55,7 @@ class Rule:
         is_null_space: move only what no kept token uses.
         rounds: edits after the first.
         corpus: mean p p' of a corpus that is kept as well, (D, D), or None.
-        concepts: how many are erased at once; each counts as much as one alone.
+        weight: of what is erased, where it is the mean over very many concepts.
     """
 
     eta: float = 1.0
@@ -60,11 +63,17 @@ class Rule:
     is_null_space: bool = False
     rounds: int = 0
     corpus: torch.Tensor | None = None
-    concepts: int = 1
+    weight: float = 1.0
 
 
 def rule_of(config: TrainConfig, corpus: torch.Tensor | None = None, concepts: int = 1) -> Rule:
-    """The rule that settings ask for; eta counts up to ``LARGEST_ETA``."""
+    """The rule that settings ask for; eta counts up to ``LARGEST_ETA``.
+
+    Args:
+        config: the settings.
+        corpus: mean p p' of the corpus that is kept, or None.
+        concepts: how many are erased at once.
+    """
     usual = RIDGE_ALL_NAMED if config.retain_all else RIDGE
     return Rule(
         eta=min(LARGEST_ETA, config.negative_guidance),
@@ -72,7 +81,7 @@ def rule_of(config: TrainConfig, corpus: torch.Tensor | None = None, concepts: i
         is_null_space=config.edit_rule == "null-space",
         rounds=config.rounds,
         corpus=corpus,
-        concepts=concepts,
+        weight=max(1.0, concepts / SHARED),
     )
 
 
@@ -126,11 +135,11 @@ def closed_form(embeddings: Embeddings, rule: Rule) -> torch.Tensor:
     if rule.is_null_space:
         free = _free_directions(moment, embeddings.empty)  # (D, D)
         ridge = rule.ridge * own.diagonal().mean()
-        a, b = a @ free, rule.concepts * free @ own @ free
+        a, b = a @ free, rule.weight * free @ own @ free
     else:
         ridge = rule.ridge * (own + KEEP_WEIGHT * moment).diagonal().mean()
-        b = rule.concepts * own + KEEP_WEIGHT * moment
-    a, b = rule.concepts * a, b + ridge * torch.eye(len(b), dtype=b.dtype)
+        b = rule.weight * own + KEEP_WEIGHT * moment
+    a, b = rule.weight * a, b + ridge * torch.eye(len(b), dtype=b.dtype)
     edit: torch.Tensor = torch.linalg.solve(b, a, left=False)
     return edit
 

@@ -202,8 +202,8 @@ def test_a_concept_among_many_is_erased_as_if_it_were_alone() -> None:
     many = Embeddings(Conditioning(rows), None, None, empty)
     alone = Embeddings(Conditioning(rows[:1]), None, None, empty)
     left = []
-    for given, count in ((many, 8), (alone, 1)):
+    for given, count in ((many, 8.0), (alone, 1.0)):
         one = student()
-        edit_keys_and_values(one, given, Rule(eta=0.0, concepts=count))
+        edit_keys_and_values(one, given, Rule(eta=0.0, weight=count))
         left.append(float((one.selected[NAME] @ rows[0, 0]).norm()))
     assert left[0] == pytest.approx(left[1], rel=1e-4)
