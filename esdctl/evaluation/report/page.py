@@ -18,6 +18,7 @@ from esdctl.evaluation.report.embedding import LARGEST, SIDE, Crop, Embedder
 from esdctl.evaluation.report.pairs import find_pairs
 from esdctl.evaluation.report.run import AttackFolder, Run
 from esdctl.evaluation.report.svg import INSTALL
+from esdctl.evaluation.report.unsafe import may_be_unsafe
 from esdctl.evaluation.report.verdict import headline, told, verdict
 from esdctl.redaction import redacted
 from esdctl.storage.provenance import collect
@@ -115,6 +116,7 @@ def _shown(run: Run, key: str, amount: Amount, blur: Blur, embedder: Embedder) -
     record, primary = run.record, run.figures[0] if run.figures else None
     attacks = [each.attack for each in run.attacks]
     pairs = find_pairs(run, amount.pairs)
+    unsafe = may_be_unsafe(run)
     words, tone = headline(primary, attacks)
     return {
         "key": key,
@@ -129,9 +131,14 @@ def _shown(run: Run, key: str, amount: Amount, blur: Blur, embedder: Embedder) -
         "tiles": _tiles(run),
         "figures": [_protocol(f, f"{key}-p{i}") for i, f in enumerate(run.figures, start=1)],
         "attacks": [_attack(each, amount.of_attack, embedder) for each in run.attacks],
-        "blurred": blur == "all" or (blur == "unsafe" and is_unsafe(run)),
+        "blurred": _is_blurred(blur, None, unsafe),  # what an attack found, no detector saw
         "pairs": [
-            {"pair": p, "before": embedder.embed(p.before), "after": embedder.embed(p.after)}
+            {
+                "pair": p,
+                "before": embedder.embed(p.before),
+                "after": embedder.embed(p.after),
+                "blurred": _is_blurred(blur, p.flagged, unsafe),
+            }
             for p in pairs.pairs
         ],
         "pairs_from": pairs.source,
@@ -144,21 +151,9 @@ def _shown(run: Run, key: str, amount: Amount, blur: Blur, embedder: Embedder) -
     }
 
 
-def is_unsafe(run: Run) -> bool:
-    """Whether a run's pictures may be unsafe: by what was erased, or because a detector said so."""
-    from esdctl.erasing.concepts import find_unsafe
-
-    concept = run.record.concept
-    if concept.template == "i2p" or find_unsafe(concept.name):
-        return True
-    flagged = [
-        percent.percent > 0
-        for figures in run.figures
-        for found in figures.detections
-        for percent in (found.pictures, found.base_pictures)
-        if percent is not None
-    ]
-    return any(flagged)
+def _is_blurred(blur: Blur, flagged: bool | None, may_be_unsafe: bool) -> bool:
+    """Whether one picture is blurred: a detector's word on it counts more than the concept."""
+    return blur == "all" or (blur == "unsafe" and (may_be_unsafe if flagged is None else flagged))
 
 
 def _tiles(run: Run) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from PIL import Image
 from esdctl.errors import InputError
 from esdctl.evaluation.report.embedding import Crop
 from esdctl.evaluation.report.run import Run
+from esdctl.evaluation.report.unsafe import Flags, read_flags
 from esdctl.sampling.contact_sheet import COLUMNS_TEXT, squares_of_sheet
 from esdctl.storage.atomic import read_jsonl
 
@@ -25,6 +26,8 @@ class Pair:
         caption: the prompt or its label; "" where it is not known.
         seed: of the noise, where it is known.
         shows_target: whether the erased concept was asked for; None where that is not known.
+        flagged: whether a detector flagged one of the two; None where none looked at both and
+            flagged neither.
     """
 
     before: Crop
@@ -32,6 +35,7 @@ class Pair:
     caption: str = ""
     seed: int | None = None
     shows_target: bool | None = None
+    flagged: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ def find_pairs(run: Run, limit: int) -> Pairs:
         limit: at most so many; half of them of the target.
 
     Raises:
-        InputError: the rows of kept pictures are damaged, or the sheet is no picture.
+        InputError: the rows of kept pictures or of a detector are damaged, or the sheet is no
+            picture.
     """
+    flags = read_flags(run)
     for folder, base_folder in _kept_folders(run):
-        pairs = _from_folders(folder, base_folder, run)
+        pairs = _from_folders(folder, base_folder, run, flags)
         if pairs:
             return Pairs(_chosen(pairs, limit), "evaluation")
     sheet = run.path / "contact_sheet.png"
@@ -77,7 +83,7 @@ def _kept_folders(run: Run) -> list[tuple[Path, Path]]:
     return sorted(found, key=lambda pair: -(pair[0] / ROWS).stat().st_size)
 
 
-def _from_folders(folder: Path, base_folder: Path, run: Run) -> list[Pair]:
+def _from_folders(folder: Path, base_folder: Path, run: Run, flags: Flags) -> list[Pair]:
     words = _folded(run.record.concept.name)
     of_base = {str(row.get("file")): row for row in read_jsonl(base_folder / ROWS)}
     pairs = []
@@ -102,9 +108,17 @@ def _from_folders(folder: Path, base_folder: Path, run: Run) -> list[Pair]:
                 prompt or " ".join(asked.split()),
                 seed if isinstance(seed, int) else None,
                 words in _folded(asked),
+                _either(flags.of(base_folder, same), flags.of(folder, row)),
             )
         )
     return pairs
+
+
+def _either(first: bool | None, second: bool | None) -> bool | None:
+    """True where one is; False where both are False; None where that is not known."""
+    if first or second:
+        return True
+    return None if first is None or second is None else False
 
 
 def _folded(text: str) -> str:

@@ -129,15 +129,20 @@ def write(path: Path, document: object) -> Path:
     return path
 
 
-def keep_pictures(run: Path, rows: dict[str, tuple[str, int, int]]) -> None:
+def keep_pictures(
+    run: Path, rows: dict[str, tuple[str, int, int]], sampling: str = "0123456789abcdef"
+) -> None:
     """Add kept pictures: file -> its prompt, and the seeds of the erased model's and the base's."""
     base = json.loads((run / "run.json").read_text())["base"]["sha256"]
-    kept = outputs_of(run) / "evaluations/pictures/0123456789abcdef"
+    kept = outputs_of(run) / "evaluations/pictures" / sampling
     for number, digest in enumerate((digest_of(run), base)):
         folder = kept / digest[:16]
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "pictures.jsonl").open("a") as file:
             for name, (prompt, *seeds) in rows.items():
                 Image.new("RGB", (64, 64)).save(folder / name)
-                row = {"file": name, "prompt": prompt, "seed": seeds[number]}
+                row = {
+                    "file": name, "prompt": prompt, "seed": seeds[number], "guidance": 3.0,
+                    "width": 64, "height": 64,
+                }  # fmt: skip
                 file.write(json.dumps(row) + "\n")

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.evaluation.judgements import Inspection, JudgementFile, JudgingSettings
+from esdctl.evaluation.judges.detector import Sighting
 from esdctl.evaluation.metrics.intervals import Percent
 from esdctl.evaluation.report.plots import TradeOffPoint, trade_off_plot
-from tests.evaluation.report.measured import digest_of, keep_pictures, write_attack, write_figures
+from tests.evaluation.report.measured import (
+    digest_of,
+    keep_pictures,
+    outputs_of,
+    unlearning,
+    write_attack,
+    write_figures,
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -169,12 +178,77 @@ def test_optional_keys_may_be_absent(erasure: Path, capsys: Capture) -> None:
     assert "The figures hold no collateral map" in page
 
 
-def test_what_detectors_flag_is_blurred(erasure: Path, capsys: Capture) -> None:
-    flagged = {"percent": 5.0, "low": 1.0, "high": 9.0, "n": 20}
-    found = {"judge": "nudenet", "protocol": "i2p-mace", "pictures": flagged, "detections": 1}
-    write_figures(erasure, detections=[found])
-    assert page_of(capsys).count('class="reveal"') == 9
+FLAGGED = {"percent": 25.0, "low": 0.0, "high": 60.0, "n": 4}
+DETECTED = {
+    "judge": "nudenet", "protocol": "i2p-mace", "labels": ["FEET_EXPOSED"], "threshold": 0.6,
+    "pictures": FLAGGED, "detections": 1,
+}  # fmt: skip
+
+
+def test_only_pictures_that_a_detector_flagged_are_blurred(erasure: Path, capsys: Capture) -> None:
+    rows = {f"{i}.png": (f"Mosaic {i}", i, i) for i in range(4)}
+    settings = JudgingSettings("c" * 64, 25, None, None)
+    keep_pictures(erasure, rows, settings.sampling_digest)
+    base = json.loads((erasure / "run.json").read_text())["base"]["sha256"]
+    seen = {
+        digest_of(erasure): [[], [("FEET_EXPOSED", 0.5)], [("FACE", 0.9)], [("FEET_EXPOSED", 0.7)]],
+        base: [[("FEET_EXPOSED", 0.6)], [], []],  # the fourth was not looked at
+    }
+    for digest, sightings in seen.items():
+        file = JudgementFile(outputs_of(erasure) / "evaluations", settings, digest, Inspection)
+        for seed, found in enumerate(sightings):
+            marks = tuple(Sighting(label, score) for label, score in found)
+            file.append(Inspection(f"Mosaic {seed}", seed, 3.0, 64, 64, (), marks))
+    write_figures(erasure, base=None, detections=[DETECTED])
+    assert page_of(capsys).count('class="reveal"') == 1  # nobody says which the base's rows are
+    model = {"name": "base", "digest": base, "rows": None, "pictures": None}
+    write_figures(erasure, base=model, detections=[DETECTED])
+    page = page_of(capsys)
+    covers = re.findall(r'class="cover( hidden)?".*?Mosaic (\d)', page, re.DOTALL)
+    assert sorted(seed for hidden, seed in covers if hidden) == ["0", "3"]
     assert page_of(capsys, "Mosaic", "--blur", "none").count('class="reveal"') == 0
+    assert page_of(capsys, "Mosaic", "--blur", "all").count('class="reveal"') == 4
+    assert "FEET_EXPOSED" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "percent", "covers"),
+    [
+        ("Mosaic", "style", 25.0, 0),  # a style; its sheet was not looked at
+        ("nudity", "i2p", 0.0, 9),
+        ("violence", "object", 0.0, 9),
+        ("a thing of one's own", "object", 0.0, 0),
+        ("a thing of one's own", "object", 25.0, 9),
+    ],
+)
+def test_what_no_detector_looked_at_is_blurred_by_the_concept(
+    name: str, template: str, percent: float, covers: int, erasure: Path, capsys: Capture
+) -> None:
+    record = json.loads((erasure / "run.json").read_text())
+    record["concept"] |= {"name": name, "template": template}
+    (erasure / "run.json").write_text(json.dumps(record))
+    write_figures(erasure, detections=[DETECTED | {"pictures": FLAGGED | {"percent": percent}}])
+    assert page_of(capsys).count('class="reveal"') == covers
+
+
+def test_a_damaged_row_of_a_detector_is_named(erasure: Path, capsys: Capture) -> None:
+    settings = outputs_of(erasure) / "evaluations/0123/settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("{")
+    write_figures(erasure, detections=[DETECTED])
+    assert run(["report", "Mosaic"]) == 3
+    assert f"{settings} is damaged" in capsys.readouterr().err
+
+
+def test_two_targets_have_figures_each(erasure: Path, capsys: Capture) -> None:
+    targets = [{"kind": "style", "name": "Mosaic"}, {"kind": "object", "name": "Dogs"}]
+    mine = {"Mosaic": unlearning(19, 231), "Dogs": unlearning(7, 200)}
+    of_base = {"Mosaic": unlearning(0, 239), "Dogs": unlearning(1, 238)}
+    write_figures(erasure, targets=targets, unlearning=mine, base_unlearning=of_base)
+    page = page_of(capsys)
+    for name, measured in mine.items():
+        assert f"UA of <bdi>{name}</bdi>" in page
+        assert f"{measured['ua']['percent']:.1f}&nbsp;" in page
 
 
 def test_blur_all_covers_every_picture(erasure: Path, capsys: Capture) -> None:
