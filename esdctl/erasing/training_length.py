@@ -59,7 +59,7 @@ def with_one_length(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def settled(found: Resolved[TrainConfig]) -> Resolved[TrainConfig]:
-    """The settings with the steps that the pairs come to where the batch is a number.
+    """The settings with the steps that the pairs come to where that is known already.
 
     Raises:
         UsageError: they name neither pairs nor steps.
@@ -70,10 +70,11 @@ def settled(found: Resolved[TrainConfig]) -> Resolved[TrainConfig]:
         return Resolved(config.model_copy(update={PAIRS: None}), origins)
     if config.pairs is None:
         raise UsageError("pairs and iterations are both null", "name one of them")
-    if not isinstance(config.batch_size, int):
+    batch_size = config.batch_size if isinstance(config.batch_size, int) else None
+    if batch_size is None and config.pairs > 0:
         return found
     origins[STEPS] = "pairs / batch_size"
-    steps = steps_of(config, config.batch_size)
+    steps = steps_of(config, batch_size or 1)
     return Resolved(config.model_copy(update={STEPS: steps}), origins)
 
 
@@ -81,7 +82,7 @@ def _check_agreement(values: Mapping[str, object], origin: str) -> None:
     try:
         pairs, steps, batch = (int(str(values.get(key))) for key in (PAIRS, STEPS, "batch_size"))
     except ValueError:
-        agree = False
+        agree = values.get(PAIRS) == values.get(STEPS) == 0  # whatever the batch
     else:
         agree = batch > 0 and steps == math.ceil(pairs / batch)
     if not agree:

@@ -51,6 +51,11 @@ def test_the_stronger_layer_decides_how_the_length_is_said(
     steps, origin = lengths(capsys)["iterations"]
     assert (steps, origin.endswith("esdctl.yaml")) == (9, True)
     assert lengths(capsys, "--pairs", "10")["iterations"] == (3, "pairs / batch_size")
+    edit_alone = ("--warm-start", "--pairs=0")
+    assert lengths(capsys, *edit_alone)["iterations"] == (0, "pairs / batch_size")
+    (tmp_path / "recorded.yaml").write_text("pairs: 0\niterations: 0\nbatch_size: null\n")
+    recorded = ("--config=recorded.yaml", "--warm-start")
+    assert lengths(capsys, *recorded)["iterations"] == (0, "pairs / batch_size")
 
 
 def test_a_length_that_is_said_twice_in_one_place_is_refused(
