@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 
 from esdctl.diffusion.schedule import Schedule
+from esdctl.diffusion.upload import upload
 
 # (latents (B, 4, h, w), timestep) -> the model's prediction, (B, 4, h, w)
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
@@ -33,13 +34,23 @@ def signal_and_noise(schedule: Schedule, timestep: Timestep) -> tuple[torch.Tens
     return a.sqrt().float(), (1 - a).sqrt().float()
 
 
+def _beside(
+    latents: torch.Tensor, schedule: Schedule, timestep: Timestep
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``signal_and_noise`` where they can be multiplied with latents; no device is waited for."""
+    signal, noise = signal_and_noise(schedule, timestep)
+    if signal.ndim == 0:  # a number, which a kernel is given with its arguments
+        return signal, noise
+    return upload(signal, latents.device), upload(noise, latents.device)
+
+
 def to_epsilon(
     schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
 ) -> torch.Tensor:
     """The noise that a prediction stands for (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w)."""
     if schedule.prediction_type == "epsilon":
         return prediction
-    signal, noise = (part.to(latents.device) for part in signal_and_noise(schedule, timestep))
+    signal, noise = _beside(latents, schedule, timestep)
     return signal * prediction + noise * latents
 
 
@@ -62,8 +73,7 @@ def ddim_step(
         x_{t_next}, (B, 4, h, w).
     """
     (signal, noise), (signal_next, noise_next) = (
-        (part.to(latents.device) for part in signal_and_noise(schedule, timestep))
-        for timestep in (t, t_next)
+        _beside(latents, schedule, timestep) for timestep in (t, t_next)
     )
     eps = to_epsilon(schedule, prediction, latents, t)
     x0 = (latents - noise * eps) / signal

@@ -27,6 +27,15 @@ class Embeddings:
     retained: Conditioning | None
     empty: Conditioning
 
+    def to(self, device: torch.device) -> "Embeddings":
+        """The same on another device."""
+        return Embeddings(
+            self.prompts.to(device),
+            None if self.erase_from is None else self.erase_from.to(device),
+            None if self.retained is None else self.retained.to(device),
+            self.empty.to(device),
+        )
+
 
 @dataclass(frozen=True)
 class Conditions:

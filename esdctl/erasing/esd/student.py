@@ -71,9 +71,9 @@ class Student:
                 prediction = self.copy(*arguments, **named)[0]
             elif self.compiled is not None:
                 frozen = {f"unet.{name}": value for name, value in self.frozen.items()}
-                prediction = functional_call(self.compiled, frozen, arguments, named)[0]
+                prediction = _called(self.compiled, frozen, arguments, named)
             else:
-                prediction = functional_call(self.unet, self.frozen, arguments, named)[0]
+                prediction = _called(self.unet, self.frozen, arguments, named)
         return prediction.to(here).float()
 
     def predict_both(
@@ -92,6 +92,19 @@ class Student:
         """Give the selected parameters their original values again."""
         for name, value in self.frozen.items():
             self.selected[name].copy_(value)
+
+
+def _called(
+    network: torch.nn.Module,
+    values: Mapping[str, torch.Tensor],
+    arguments: tuple[torch.Tensor, ...],
+    named: Mapping[str, object],
+) -> torch.Tensor:
+    """A network's prediction with other values of some parameters; a U-Net ties none."""
+    prediction: torch.Tensor = functional_call(
+        network, dict(values), arguments, dict(named), tie_weights=False
+    )[0]
+    return prediction
 
 
 def new_student(

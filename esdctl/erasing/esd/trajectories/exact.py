@@ -8,6 +8,7 @@ from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.ddim import run_ddim
 from esdctl.diffusion.guidance import Denoiser, guided
 from esdctl.diffusion.schedule import Schedule, bin_edges, ddim_timesteps
+from esdctl.diffusion.upload import upload
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, Pairs, ask_frozen, conditions_of
 from esdctl.erasing.esd.student import Student
@@ -143,7 +144,7 @@ def exact(
     Returns:
         x_t, (B, 4, h, w), without gradient.
     """
-    latents = drawn.noise.to(conditional.embeddings.device)
+    latents = upload(drawn.noise, conditional.embeddings.device)
     timesteps = exact_timesteps(ddim_steps, drawn.bin, drawn.timestep)
     predict = guided(denoiser, conditional, unconditional, start_guidance)
     return run_ddim(schedule, predict, latents, timesteps)

@@ -14,6 +14,7 @@ import torch
 from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.guidance import combine
 from esdctl.diffusion.schedule import Schedule
+from esdctl.diffusion.upload import upload
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, Frozen, Pairs, ask_frozen, conditions_of
 from esdctl.erasing.esd.student import Student
@@ -60,7 +61,7 @@ class FrozenTrajectory:
         device = self.student.device
 
         def pick(kept: torch.Tensor) -> torch.Tensor:
-            return kept[rows, bins].to(device)
+            return upload(kept[rows, bins], device)
 
         prompts = pool.prompts[rows].tolist()
         retained = None if pool.kept is None else pool.retained[rows, bins].tolist()
@@ -135,7 +136,7 @@ class FrozenTrajectory:
         """x_t and the frozen predictions there, at each step of M trajectories side by side."""
         config, device = self.config, self.student.device
         keeps = config.retain_weight > 0
-        x_t = torch.stack([one.noise for one in drawn]).to(device)  # (M, 4, h, w)
+        x_t = upload(torch.stack([one.noise for one in drawn]), device)  # (M, 4, h, w)
         timesteps = torch.tensor([one.timesteps for one in drawn])  # (M, S)
         for index in range(config.ddim_steps):
             t = timesteps[:, index]
@@ -145,7 +146,7 @@ class FrozenTrajectory:
                 [one.retained[index] for one in drawn] if keeps else None,
                 device,
             )
-            frozen = ask_frozen(self.student, x_t, t.to(device), conditions)
+            frozen = ask_frozen(self.student, x_t, upload(t, device), conditions)
             yield x_t, frozen
             if index + 1 < config.ddim_steps:
                 asked = frozen.concept if frozen.source is None else frozen.source

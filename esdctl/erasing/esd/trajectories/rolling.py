@@ -14,6 +14,7 @@ import torch
 from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.guidance import combine
 from esdctl.diffusion.schedule import Schedule
+from esdctl.diffusion.upload import upload
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Conditions, Embeddings, Pairs, ask_frozen, conditions_of
 from esdctl.erasing.esd.student import Student
@@ -70,8 +71,9 @@ class RollingTrajectory:
         conditions = self._conditions(rows)
         if rows[0].is_new:  # all rows of a step are as old
             self._keep(slots, self._start(rows, conditions))
-        x_t = self.state[LATENTS][slots].to(device)  # (B, 4, h, w)
-        t = torch.tensor([row.timestep for row in rows], device=device)  # (B,)
+        self.state[LATENTS] = self.state[LATENTS].to(device)  # a checkpoint's are elsewhere
+        x_t = self.state[LATENTS][upload(torch.tensor(slots), device)]  # (B, 4, h, w)
+        t = upload(torch.tensor([row.timestep for row in rows]), device)  # (B,)
 
         def follow(prediction: torch.Tensor) -> None:
             self._keep(slots, self._advanced(step, rows, x_t, conditions, prediction))
@@ -105,7 +107,8 @@ class RollingTrajectory:
     def _keep(self, slots: list[int], latents: torch.Tensor) -> None:
         if LATENTS not in self.state:
             self.state[LATENTS] = latents.new_zeros(self._size, *self.latent_shape[1:])
-        self.state[LATENTS][slots] = latents.to(self.state[LATENTS].device)
+        kept = self.state[LATENTS]
+        kept[upload(torch.tensor(slots), kept.device)] = latents.to(kept.device)
 
     def _conditions(self, rows: list[_Row]) -> Conditions:
         keeps = self.config.retain_weight > 0
@@ -132,7 +135,7 @@ class RollingTrajectory:
         moved = self._moved(x_t, t, t_next, conditions, prediction)
         for index, row in enumerate(following):
             if row.place == 0:
-                moved[index] = row.drawn.noise
+                moved[index] = upload(row.drawn.noise, moved.device)
         return moved
 
     @torch.no_grad()
@@ -141,12 +144,12 @@ class RollingTrajectory:
 
         The way there is coarse, but whole trajectories would cost more than the first steps give.
         """
-        x_t = torch.stack([row.drawn.noise for row in rows]).to(self.student.device)
+        x_t = upload(torch.stack([row.drawn.noise for row in rows]), self.student.device)
         first = torch.tensor([row.drawn.timesteps[0] for row in rows])
         last = torch.tensor([row.timestep for row in rows])
         path = [first + (last - first) * part // START for part in range(START + 1)]
         for t, t_next in pairwise(path):
-            asked = self.student.denoise(x_t, t.to(x_t.device), conditions.asked)
+            asked = self.student.denoise(x_t, upload(t, x_t.device), conditions.asked)
             x_t = self._moved(x_t, t, t_next, conditions, asked)
         return x_t
 
@@ -161,6 +164,6 @@ class RollingTrajectory:
         """x_{t_next}, (B, 4, h, w), by the guided prediction; that for the prompt is given."""
         scale = self.config.start_guidance
         if scale != 1.0:
-            empty = self.student.denoise(x_t, t.to(x_t.device), conditions.empty)
+            empty = self.student.denoise(x_t, upload(t, x_t.device), conditions.empty)
             prediction = combine(empty, prediction, scale)
         return ddim_step(self.schedule, prediction, x_t, t, t_next)
