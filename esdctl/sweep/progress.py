@@ -101,10 +101,10 @@ def read_progress(jobs: Sequence[Job], workspace: Workspace, max_attempts: int) 
 
 
 def check_all_finished(progress: Progress) -> None:
-    """Raise where jobs were given up.
+    """Raise where a job is not finished.
 
     Raises:
-        CheckFailed: says which, and where their logs are.
+        CheckFailed: says which failed and where its log is, or how many others are left.
     """
     failed = [each for each in progress.jobs if each.state == "failed"]
     if failed:
@@ -112,6 +112,13 @@ def check_all_finished(progress: Progress) -> None:
         raise CheckFailed(
             f"{len(failed)} of {len(progress.jobs)} jobs failed; {first.job.label}: {first.reason}",
             f"see {first.log}; a larger --max-attempts tries them again",
+        )
+    left = len(progress.jobs) - progress.counts["finished"]
+    if left:
+        raise CheckFailed(
+            f"{left} of {len(progress.jobs)} jobs are not done, {progress.counts['running']} of "
+            "them in other hands",
+            "run the same command again",
         )
 
 

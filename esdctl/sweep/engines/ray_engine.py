@@ -7,11 +7,11 @@ on the shared disk is used again.
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from esdctl.errors import InputError, Interrupted, UsageError
 from esdctl.progress import Reporter
@@ -57,17 +57,34 @@ class RayEngine:
             raise InputError(
                 f"no Ray cluster at {address}: {error}", "start one: ray start --head"
             ) from error
-        stdout = sys.stdout
-
-        def show(job: Job) -> None:
-            with redirect_stdout(stdout):
-                run.show(job)
-
         try:
-            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-                _run(replace(run, show=show), left, watch, needs)  # Ray prints what happens
+            with _stdout_of_ours() as stdout:
+
+                def show(job: Job) -> None:
+                    with redirect_stdout(stdout):
+                        run.show(job)
+                        stdout.flush()
+
+                _run(replace(run, show=show), left, watch, needs)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _stdout_of_ours() -> Iterator[TextIO]:
+    """What was stdout before; during the block what Ray and its libraries print is dropped."""
+    sys.stdout.flush()
+    before = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        with os.fdopen(before, "w", encoding="utf-8", closefd=False) as stdout:
+            yield stdout
+    finally:
+        sys.stdout.flush()
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def _run(run: Run, left: Sequence[Job], watch: Watch, needs: Mapping[str, float]) -> None:
