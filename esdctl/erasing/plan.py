@@ -236,7 +236,11 @@ def _preset_of_pocket(without_preset: Resolved[TrainConfig]) -> str:
     """The usual one starts with an edit of keys and values, which needs prompts to keep."""
     config, named = (
         without_preset.value,
-        {key for key, origin in without_preset.origins.items() if origin != "default"},
+        {
+            key
+            for key, origin in without_preset.origins.items()
+            if not origin.startswith(("default", "method "))
+        },
     )
     if "train_method" in named and not moves_keys_and_values(config.train_method):
         return "pocket-noxattn"
