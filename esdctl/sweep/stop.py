@@ -26,12 +26,18 @@ class Stop:
 
     @contextmanager
     def polled(self) -> Iterator[None]:
-        """During the block somebody asks whether to stop."""
+        """During the block somebody asks whether to stop.
+
+        Raises:
+            KeyboardInterrupt: at its end, where nobody asked after the last signal.
+        """
         self._is_polled = True
         try:
             yield
         finally:
             self._is_polled = False
+        if self._asked:
+            raise KeyboardInterrupt
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -57,17 +57,17 @@ class RayEngine:
             raise InputError(
                 f"no Ray cluster at {address}: {error}", "start one: ray start --head"
             ) from error
-        try:
-            with _stdout_of_ours() as stdout:
+        with _stdout_of_ours() as stdout:
 
-                def show(job: Job) -> None:
-                    with redirect_stdout(stdout):
-                        run.show(job)
-                        stdout.flush()
+            def show(job: Job) -> None:
+                with redirect_stdout(stdout):
+                    run.show(job)
+                    stdout.flush()
 
+            try:
                 _run(replace(run, show=show), left, watch, needs)
-        finally:
-            ray.shutdown()
+            finally:
+                ray.shutdown()
 
 
 @contextmanager
