@@ -35,4 +35,6 @@ def write_sparse(path: Path, family: Family, dtype: torch.dtype = torch.float16)
     path.write_bytes(len(text).to_bytes(8, "little") + text)
     with path.open("r+b") as file:
         file.truncate(8 + len(text) + end)
-    path.with_suffix(".yaml").write_text(ldm_yaml(architecture), encoding="utf-8")
+    config = ldm_yaml(architecture)
+    if config is not None:  # an SDXL is known by its tensors
+        path.with_suffix(".yaml").write_text(config, encoding="utf-8")
