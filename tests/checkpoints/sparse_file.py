@@ -8,7 +8,7 @@ import torch
 from esdctl.checkpoints.layouts.key_map import places
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.checkpoints.layouts.skeleton import skeleton
-from esdctl.checkpoints.tensor_info import NAMES, TensorInfo
+from esdctl.checkpoints.tensor_info import NAMES, Shape, TensorInfo
 from tests.checkpoints.full_size import Family, full_size
 
 
@@ -20,17 +20,19 @@ def write_sparse(path: Path, family: Family, dtype: torch.dtype = torch.float16)
         family, dtype: of the model.
     """
     architecture = full_size(family)
-    header: dict[str, object] = {}
-    end = 0
+    infos: dict[str, TensorInfo] = {}
     for part, shapes in skeleton(architecture).items():
         for name, place in places(architecture.family, part, shapes).items():
-            more = (1, 1) if place.transform == "conv" and name.endswith(".weight") else ()
-            info = TensorInfo(NAMES[dtype], (*shapes[name], *more))
-            offsets = [end, end + info.bytes]
-            header[place.name] = {
-                "dtype": info.dtype, "shape": list(info.shape), "data_offsets": offsets,
-            }  # fmt: skip
-            end += info.bytes
+            shape = _shape_there(shapes[name], place.transform, name)
+            infos[place.name] = TensorInfo(NAMES[dtype], shape)
+    header: dict[str, object] = {}
+    end = 0
+    for name, info in infos.items():
+        header[name] = {
+            "dtype": info.dtype, "shape": list(info.shape),
+            "data_offsets": [end, end + info.bytes],
+        }  # fmt: skip
+        end += info.bytes
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
     with path.open("r+b") as file:
@@ -38,3 +40,12 @@ def write_sparse(path: Path, family: Family, dtype: torch.dtype = torch.float16)
     config = ldm_yaml(architecture)
     if config is not None:  # an SDXL is known by its tensors
         path.with_suffix(".yaml").write_text(config, encoding="utf-8")
+
+
+def _shape_there(shape: Shape, transform: str, name: str) -> Shape:
+    """A tensor's shape in CompVis' layout."""
+    if transform in ("q", "k", "v"):  # one tensor for the three
+        return (3 * shape[0], *shape[1:])
+    if transform == "transposed":
+        return shape[::-1]
+    return (*shape, 1, 1) if transform == "conv" and name.endswith(".weight") else shape
