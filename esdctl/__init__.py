@@ -4,6 +4,7 @@ The house, from the top down; imports go down only:
 
     python_api     the Python face: erase, open_run, open_model, evaluate
     cli            commands: build a plan, call, show
+    sweep          many erasures: manifest, worker, engines
     timing         estimates of dry runs, and ``esdctl bench``
     attacks        does the concept come back? a file an attack in ``methods``
     evaluation     sample -> judge -> figures; who judges, what is measured

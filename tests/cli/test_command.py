@@ -10,7 +10,7 @@ from esdctl.cli.app import run
 @pytest.mark.parametrize(
     "line",
     [
-        "train --concept Dogs --concept Cats",
+        "train --concept Dogs --preset pocket --preset style",
         "train --concept Dogs --lr 1 --lr=1",
         "train --concept Dogs --retain-all --no-retain-all",
         "sample --model pocket --model compvis --prompt x",

@@ -53,7 +53,7 @@ def test_a_wandb_project_asks_for_wandb() -> None:
     ("values", "message", "hint"),
     [
         ({"template_nam": "Rust"}, "file a.yaml: unknown key template_nam", "template_name"),
-        ({"learning_rate_of_it": 1}, "unknown key", "known: batch_size"),
+        ({"learning_rate_of_it": 1}, "unknown key", "known: also, batch_size"),
         ({"template_name": "Rust", "concept": "Dogs"}, "given twice", "keep one"),
         ({"concept": "Dogs", "template_name": "Rust"}, "given twice", "keep one"),
         ({"use_sample": "perhaps"}, "must be true or false", ""),

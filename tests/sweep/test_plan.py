@@ -7,6 +7,7 @@ import pytest
 
 from esdctl.cli.app import run
 
+DRY = ["--protocol", str(Path(__file__).parent / "four_pictures.yaml"), "--dry-run", "--json"]
 PLAN = ["sweep", "plan", "--model", "pocket", "--quiet"]
 
 
@@ -93,7 +94,7 @@ def test_what_makes_no_sense_is_refused(
 
 def test_a_dry_run_estimates_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     plan = [*PLAN, "--concept", "Mosaic", "--concept", "Dogs", "--concept", "Cats"]
-    assert run([*plan, "--workers", "2", "--price", "3600", "--dry-run", "--json"]) == 0
+    assert run([*plan, "--workers", "2", "--price", "3600", *DRY]) == 0
     estimate = json.loads(capsys.readouterr().out)["estimate"]
     a_job = estimate["seconds_a_job"]
     assert a_job == pytest.approx(sum(estimate["parts"].values()), abs=0.1)
