@@ -223,8 +223,9 @@ def _evaluation(protocol: str | None, seeds: str | None) -> "Evaluation":
         parse_seeds(seeds)
     if protocol is not None:
         find_protocol(protocol)
-        protocol = str(Path(protocol).resolve()) if Path(protocol).is_file() else protocol
-    return Evaluation(protocol, seeds)
+        protocol, digest = _with_digest(protocol)
+        return Evaluation(protocol, seeds, digest)
+    return Evaluation(None, seeds)
 
 
 def _attacks(methods: str | None, budget: str, n: int | None) -> "Attacks | None":
@@ -237,7 +238,16 @@ def _attacks(methods: str | None, budget: str, n: int | None) -> "Attacks | None
 
     parse_budget(budget)
     parse_attacks(methods)
-    return Attacks(methods, str(Path(budget).resolve()) if Path(budget).is_file() else budget, n)
+    named, digest = _with_digest(budget)
+    return Attacks(methods, named, n, digest)
+
+
+def _with_digest(name: str) -> tuple[str, str | None]:
+    """A file by its whole path, with its sha256; a name as it is."""
+    from esdctl.storage.digest import sha256_file
+
+    path = Path(name)
+    return (str(path.resolve()), sha256_file(path)) if path.is_file() else (name, None)
 
 
 def _cost(

@@ -83,6 +83,10 @@ def run_job(job: Job, place: Place, reporter: Reporter, stop: Stop) -> dict[str,
         Interrupted: ``stop`` said so; what is done so far is kept.
         EsdctlError: what went wrong.
     """
+    if job.evaluate is not None:
+        _check_unchanged(job.evaluate.protocol, job.evaluate.sha256)
+    if job.attack is not None:
+        _check_unchanged(job.attack.budget, job.attack.sha256)
     plan = plan_job(job, place, reporter)
     seconds: dict[str, float] = {}
     began = time.perf_counter()
@@ -153,6 +157,21 @@ def _attacked(
         n=attack.n,
     )
     return run_attacks(plan, device, reporter, place.command)
+
+
+def _check_unchanged(file: str | None, sha256: str | None) -> None:
+    """Refuse a file that is another one than when the sweep was planned.
+
+    Raises:
+        InputError: it is gone, or its content differs.
+    """
+    if file is None or sha256 is None:
+        return
+    if not Path(file).is_file() or sha256_file(Path(file)) != sha256:
+        raise InputError(
+            f"{file} is not what it was when the sweep was planned",
+            "bring it back, or plan the sweep anew",
+        )
 
 
 def _figures(report: EvaluationReport, workspace: Workspace) -> dict[str, object]:

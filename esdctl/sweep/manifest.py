@@ -41,10 +41,12 @@ class Evaluation:
     Args:
         protocol: its name or file; None takes the one that suits the judge.
         seeds: in place of the protocol's, such as ``1,2,5-8``.
+        sha256: of the protocol's file; None where it is a name.
     """
 
     protocol: str | None = None
     seeds: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Attacks:
         methods: as ``esdctl attack --method`` takes them.
         budget: quick, paper, or a file.
         n: cases; None for the budget's own.
+        sha256: of the budget's file; None where it is a name.
     """
 
     methods: str
     budget: str = "quick"
     n: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweep.conftest import outcomes, run_esdctl
+from tests.sweep.conftest import PROTOCOL, outcomes, run_esdctl
 
 
 def test_results_have_a_line_a_job_and_a_mean_a_kind(manifest: Path, swept: Path) -> None:
@@ -104,3 +104,15 @@ def test_a_job_that_keeps_failing_is_given_up_with_its_log(
     assert str(model) in logs[-1].read_text()
     assert run_esdctl(*run).returncode == 1  # and is not tried a third time
     assert len(list(tmp_path.glob("outputs/sweep/*/*/attempt-*.log"))) == 2
+
+
+def test_a_protocol_that_was_edited_after_planning_is_refused(tmp_path: Path) -> None:
+    protocol, manifest = tmp_path / "own.yaml", tmp_path / "sweep.jsonl"
+    protocol.write_text(PROTOCOL.read_text())
+    plan = ["sweep", "plan", "--concept", "Mosaic", "--model", "pocket", "--protocol", protocol]
+    assert run_esdctl(*plan, "-o", manifest).returncode == 0
+    protocol.write_text(protocol.read_text().replace("steps: 2", "steps: 3"))
+    done = run_esdctl("sweep", "run", manifest, "--max-attempts", "1", "--root", tmp_path)
+    assert done.returncode == 1
+    assert "own.yaml is not what it was when the sweep was planned" in done.stderr
+    assert not list(tmp_path.glob("outputs/runs/*"))

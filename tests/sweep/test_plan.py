@@ -7,7 +7,8 @@ import pytest
 
 from esdctl.cli.app import run
 
-DRY = ["--protocol", str(Path(__file__).parent / "four_pictures.yaml"), "--dry-run", "--json"]
+FOLDER = Path(__file__).parent
+DRY = ["--protocol", str(FOLDER / "four_pictures.yaml"), "--dry-run", "--json"]
 PLAN = ["sweep", "plan", "--model", "pocket", "--quiet"]
 
 
@@ -102,3 +103,15 @@ def test_a_dry_run_estimates_and_leaves_nothing(capsys: pytest.CaptureFixture[st
     assert estimate["seconds"] == pytest.approx(base + 2 * a_job, abs=0.2)  # two rounds
     assert estimate["price"] == pytest.approx(base + 3 * a_job, abs=0.2)  # all workers' seconds
     assert list(Path().iterdir()) == []
+
+
+def test_another_content_of_a_protocol_is_another_job() -> None:
+    protocol, jobs = Path("own.yaml"), []
+    for steps in (2, 3):
+        protocol.write_text(
+            (FOLDER / "four_pictures.yaml").read_text().replace("steps: 2", f"steps: {steps}")
+        )
+        output = ["--protocol", "own.yaml", "-o", f"{steps}.jsonl"]
+        assert run([*PLAN, "--concept", "Mosaic", *output]) == 0
+        jobs += jobs_of(f"{steps}.jsonl")
+    assert jobs[0]["job"] != jobs[1]["job"]
