@@ -9,7 +9,6 @@ from typing import Protocol
 
 from esdctl.attacks import methods
 from esdctl.attacks.target import Attempt, Case, Target
-from esdctl.errors import UsageError
 from esdctl.settings.choice import one_of
 
 QUICK, PAPER = "quick", "paper"
@@ -56,10 +55,6 @@ class Attack(Protocol):
             CannotAttack: the attack does not fit this model or concept.
         """
         ...
-
-
-class CannotAttack(UsageError):
-    """An attack does not fit the model: a family, a judge or a concept that it cannot work with."""
 
 
 def settings_digest(target: Target, settings: Settings) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import torch
 
+from esdctl.attacks.asked import AttackRequest
 from esdctl.attacks.attack import QUICK
+from esdctl.attacks.budget import Budget
 from esdctl.attacks.methods.inversion import ATTACK, learned_tokens
-from esdctl.attacks.plan import Budget, plan_attacks
+from esdctl.attacks.plan import plan_attacks
 from esdctl.attacks.slots import encode_slots, with_slots_for
 from esdctl.attacks.target import Target
 from esdctl.erasing.editing.closed_form import edit_keys_and_values, rule_of
@@ -47,7 +49,7 @@ def hardener_of(plan: ErasePlan, models: Path, reporter: Reporter) -> Hardener |
         return None
     budget, folder = Budget(QUICK), plan.output / FOLDER
     attacked = plan_attacks(
-        plan.pipeline, ATTACK.name, budget, folder, models, concept=plan.concept.name
+        plan.pipeline, ATTACK.name, budget, folder, models, AttackRequest(concept=plan.concept.name)
     )
 
     def harden(model: StableDiffusion, ready: Prepared) -> None:
@@ -64,7 +66,7 @@ def hardener_of(plan: ErasePlan, models: Path, reporter: Reporter) -> Hardener |
                 guidance=attacked.guidance,
                 steps=attacked.steps,
                 side=attacked.side,
-                classifier=attacked.classifier,
+                judge=attacked.judge,
                 folder=folder / f"round-{number}",
                 shared=folder,
                 reporter=reporter,

@@ -2,47 +2,22 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from esdctl.attacks.attack import PAPER, QUICK, Attack, Settings, attack_names, find_attack
+from esdctl.attacks.asked import AttackRequest, plain_prompts, table_rows
+from esdctl.attacks.attack import PAPER, QUICK, Attack, attack_names, find_attack
+from esdctl.attacks.budget import Budget
+from esdctl.attacks.concept_judge import ConceptJudge
 from esdctl.attacks.target import Case
-from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import InputError, UsageError
-from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.metrics.attack_success import Content
 from esdctl.models.resolve import Pipeline
-from esdctl.settings.yaml_file import read_yaml
 
 ALL = "all"
 CASES = {QUICK: 20, PAPER: 50}  # the field's n for a style or an object is 50
-FIRST_SEED = 1000  # of the cases' noise
-SAMPLING_STEPS = "sampling_steps"  # a key of a budget's file, beside the attacks' names
 MOST_CASES = 10_000
-MAY_BE_ZERO = ("timestep", "until", "vocabulary")  # all other whole numbers count something
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The settings of all attacks.
-
-    Args:
-        name: part of the results' folders.
-        changes: attack -> what differs from ``quick``; empty for a preset.
-        sampling_steps: of the pictures that are judged; None for the judge's own.
-    """
-
-    name: str
-    changes: Mapping[str, Settings] = field(default_factory=dict)
-    sampling_steps: int | None = None
-
-    def settings(self, attack: Attack) -> Settings:
-        """Those of one attack."""
-        preset = attack.budgets[PAPER if self.name == PAPER else QUICK]
-        return {**preset, **self.changes.get(attack.name, {})}
 
 
 @dataclass(frozen=True)
@@ -51,7 +26,7 @@ class AttackPlan:
 
     Args:
         pipeline: the model under attack.
-        classifier: who judges.
+        judge: says whether a picture shows the concept.
         concept: what shall come back.
         cases: the pictures that are asked for.
         beside: the plain prompts of the concept, one for each thing that is shown beside it.
@@ -61,11 +36,13 @@ class AttackPlan:
         folder: where the results go, a folder an attack.
         phrases: the user's own words for the concept, which paraphrase tries.
         least_score: the judge's probability below which a picture does not count.
+        concept_seeds: of the base's pictures of the concept, where the cases are rows of a table.
+        notes: what the protocol says and does not count.
     """
 
     pipeline: Pipeline
-    classifier: Classifier
-    concept: ErasedConcept
+    judge: ConceptJudge
+    concept: ErasedConcept | Content
     cases: tuple[Case, ...]
     beside: tuple[str, ...]
     attacks: tuple[Attack, ...]
@@ -76,6 +53,8 @@ class AttackPlan:
     folder: Path
     phrases: tuple[str, ...] = ()
     least_score: float = 0.0
+    concept_seeds: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def pictures(self) -> dict[str, int | float]:
         """How the pictures are made that are judged."""
@@ -86,7 +65,7 @@ class AttackPlan:
         document: dict[str, object] = {
             "concept": asdict(self.concept),
             "cases": [asdict(case) for case in self.cases],
-            "judge": self.classifier.digest(),
+            "judge": self.judge.digest(),
             "pictures": self.pictures(),
             "attack": None if attack is None else [attack.name, self.budget.settings(attack)],
         }
@@ -106,7 +85,7 @@ class AttackPlan:
         return {
             "model": self.pipeline.name,
             "concept": asdict(self.concept),
-            "judge": self.classifier.name,
+            "judge": self.judge.name,
             "least_score": self.least_score,
             "n": len(self.cases),
             "pictures": self.pictures(),
@@ -129,12 +108,7 @@ def plan_attacks(
     budget: Budget,
     folder: Path,
     models: Path,
-    *,
-    concept: str | None = None,
-    judge: str | None = None,
-    n: int | None = None,
-    phrases: Path | None = None,
-    least_score: float = 0.0,
+    request: AttackRequest,
 ) -> AttackPlan:
     """Spell out attacks on a model.
 
@@ -144,47 +118,35 @@ def plan_attacks(
         budget: their settings.
         folder: for the results of all models.
         models: the workspace's folder of models, where classifiers lie.
-        concept: what shall come back; else the first that was erased.
-        judge: a classifier's name; else the model's own.
-        n: cases; else 20, and 50 of the paper budget.
-        phrases: a text file of other words for the concept, a line each.
-        least_score: the judge's probability below which a picture does not count.
+        request: what else the user asks for.
 
     Raises:
         UsageError: a name is unknown, a number is out of range, or the model has no concept.
-        InputError, IntegrityError: there is no classifier, or it is damaged.
+        InputError, IntegrityError: there is no judge or table, or it is damaged.
     """
-    wanted = Request((concept,) if concept else (), judges=(judge,) if judge else ())
-    everything = plan_evaluation(pipeline, wanted, models)
-    if not everything.targets:
-        raise UsageError(
-            f"nothing was erased from {pipeline.name} that could be brought back",
-            "name a concept with --concept",
-        )
-    target, classifier = everything.targets[0], everything.classifiers[0]
-    picture = everything.cases[0].picture
-    beside = classifier.objects if target.kind == "style" else classifier.styles
-    prompts = tuple(_prompt(target, other) for other in beside)
-    count = CASES.get(budget.name, CASES[QUICK]) if n is None else n
+    count = CASES.get(budget.name, CASES[QUICK]) if request.n is None else request.n
     if not 1 <= count <= MOST_CASES:
         raise UsageError(f"--n is {count}", f"use 1 to {MOST_CASES}")
-    if not 0 <= least_score < 1:
-        raise UsageError(f"--least-score is {least_score:g}", "use 0 to 1, without 1")
-    probe_steps = None if budget.name == PAPER else everything.protocol.probe_steps
+    if not 0 <= request.least_score < 1:
+        raise UsageError(f"--least-score is {request.least_score:g}", "use 0 to 1, without 1")
+    asked = (table_rows if request.protocol else plain_prompts)(pipeline, request, models, count)
+    probe_steps = None if budget.name == PAPER else asked.protocol.probe_steps
     return AttackPlan(
         pipeline=pipeline,
-        classifier=classifier,
-        concept=target,
-        cases=_cases(prompts, count),
-        beside=prompts,
+        judge=asked.judge,
+        concept=asked.concept,
+        cases=asked.cases,
+        beside=asked.beside,
+        concept_seeds=asked.concept_seeds,
         attacks=parse_attacks(methods),
         budget=budget,
-        guidance=picture.guidance,
-        steps=budget.sampling_steps or probe_steps or picture.steps,
-        side=picture.width,
+        guidance=asked.picture.guidance,
+        steps=budget.sampling_steps or probe_steps or asked.picture.steps,
+        side=asked.picture.width,
         folder=folder / pipeline.digest()[:16],
-        phrases=() if phrases is None else read_phrases(phrases),
-        least_score=least_score,
+        phrases=() if request.phrases is None else read_phrases(request.phrases),
+        least_score=request.least_score,
+        notes=asked.notes,
     )
 
 
@@ -212,56 +174,3 @@ def parse_attacks(methods: str) -> tuple[Attack, ...]:
         raise UsageError("--method names no attack", f"use {ALL}, or {', '.join(attack_names())}")
     attacks = {attack.name: attack for attack in map(find_attack, names)}
     return tuple(attacks.values())
-
-
-def _prompt(target: ErasedConcept, other: str) -> str:
-    is_style = target.kind == "style"
-    return evaluation_prompt(*((target.name, other) if is_style else (other, target.name)))
-
-
-def _cases(prompts: Sequence[str], count: int) -> tuple[Case, ...]:
-    """Spread over what is shown beside the concept; each with noise of its own."""
-    few = min(count, len(prompts))
-    chosen = [prompts[index * len(prompts) // few] for index in range(few)]
-    return tuple(Case(i, chosen[i % few], FIRST_SEED + i) for i in range(count))
-
-
-def parse_budget(text: str) -> Budget:
-    """``quick``, ``paper``, or a YAML file: attack -> settings that differ from quick's.
-
-    Raises:
-        UsageError: there is no such budget, attack or setting.
-        InputError: the file is damaged.
-    """
-    if text.lower() in (QUICK, PAPER):
-        return Budget(text.lower())
-    path = Path(text)
-    if not path.is_file():
-        raise UsageError(
-            f"--budget is {text!r}", f"use {QUICK}, {PAPER}, or a YAML file of settings"
-        )
-    document = read_yaml(path)
-    steps = document.pop(SAMPLING_STEPS, None)
-    if steps is not None and not (type(steps) is int and 1 <= steps <= 1000):
-        raise InputError(f"{path}: {SAMPLING_STEPS} is {steps!r}", "use 1 to 1000")
-    changes = {name: _settings(path, find_attack(name), each) for name, each in document.items()}
-    name = re.sub(r"[^\w.+]+", "_", path.stem).strip(".") or "own"
-    return Budget(f"{name}_" if name in (QUICK, PAPER) else name, changes, steps)
-
-
-def _settings(path: Path, attack: Attack, values: object) -> Settings:
-    known = attack.budgets[QUICK]
-    if not isinstance(values, Mapping):
-        raise InputError(f"{path}: {attack.name} has no settings", f"known: {', '.join(known)}")
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(
-                f"{path}: {attack.name} has no setting {key!r}", f"known: {', '.join(known)}"
-            )
-        if type(value) not in (int, float) or value < 0:
-            raise InputError(f"{path}: {attack.name}: {key} is {value!r}", "use a number")
-        if isinstance(known[key], int) and key not in MAY_BE_ZERO and (value < 1 or value % 1):
-            raise InputError(
-                f"{path}: {attack.name}: {key} is {value!r}", "use a whole number from 1 on"
-            )
-    return dict(values)

@@ -15,59 +15,31 @@ A case that has a row is not attacked again.
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 import esdctl
-from esdctl.attacks.attack import Attack, CannotAttack
+from esdctl.attacks.attack import Attack
+from esdctl.attacks.attempt_rows import Row, read_rows, stored
+from esdctl.attacks.concept_judge import CannotAttack
 from esdctl.attacks.plan import AttackPlan
-from esdctl.attacks.target import Attempt, Case, Target, save_picture
-from esdctl.errors import InputError, Interrupted
+from esdctl.attacks.target import Attempt, Case, Target
+from esdctl.errors import Interrupted
 from esdctl.evaluation.evaluate import base_of
 from esdctl.evaluation.metrics.attack_success import AttackResult, Finding, success_rates
 from esdctl.models.memory import memory_errors
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.progress import Reporter
 from esdctl.redaction import redacted_arguments
-from esdctl.storage.atomic import append_jsonl, read_jsonl, write_json
+from esdctl.storage.atomic import write_json
 from esdctl.storage.lock import target_lock
 
 ROWS, RESULT = "attempts.jsonl", "result.json"
 AGAIN = "run the same command again to go on"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A case that is done.
-
-    Args:
-        digest: of all settings.
-        index: the case's.
-        found, score: what the judge sees on the best picture.
-        picture: its file, below the attack's folder; None for none.
-        prompt, seed, what: what made it.
-        seconds: that the case took, what was learned before it among them.
-        tokens: as the attempt has them.
-    """
-
-    digest: str
-    index: int
-    found: bool
-    score: float
-    picture: str | None
-    prompt: str | None
-    seed: int
-    what: str
-    seconds: float
-    tokens: tuple[int, ...] = ()
-
-
-_ROW = TypeAdapter(Row)
 
 
 def run_attacks(
@@ -101,6 +73,7 @@ def run_attacks(
     results = []
     refused: CannotAttack | None = None
     before = _before(plan, target)
+    of_base = _shown_by_base(plan, target)
     for attack in plan.attacks:
         folder = plan.folder_of(attack)
         try:
@@ -109,7 +82,7 @@ def run_attacks(
             refused = error
             reporter.warning(f"{attack.name}: {error.message}; {error.hint}")
             continue
-        result = _summed_up(plan, attack, before, rows, command)
+        result = _summed_up(plan, attack, before, of_base, rows, command)
         write_json(folder / RESULT, result.document())
         show(folder / RESULT, result)
         results.append(result)
@@ -136,12 +109,12 @@ def target_of(plan: AttackPlan, device: torch.device, reporter: Reporter) -> Tar
         guidance=plan.guidance,
         steps=plan.steps,
         side=plan.side,
-        classifier=plan.classifier,
+        judge=plan.judge,
+        concept_seeds=plan.concept_seeds,
         folder=plan.folder,
         shared=plan.folder,
         reporter=reporter,
         phrases=plan.phrases,
-        least_score=plan.least_score,
     )
 
 
@@ -161,6 +134,16 @@ def _before(plan: AttackPlan, target: Target) -> list[Row]:
                 )
 
     return _rows(path, digest, plan.cases, attempts, "no attack", target)
+
+
+def _shown_by_base(plan: AttackPlan, target: Target) -> int | None:
+    """Rows of a table whose picture by the base shows the concept; a plain prompt is known to."""
+    if not plan.concept_seeds:
+        return None
+    with memory_errors(target.device, _advice):
+        shown = sum(sight.found for sight in target.judged(target.pictures_like(plan.cases)))
+    target.reporter.notice(f"the base shows {plan.concept.name} in {shown} of {len(plan.cases)}")
+    return shown
 
 
 def _attempts(plan: AttackPlan, attack: Attack, target: Target, before: Sequence[Row]) -> list[Row]:
@@ -187,7 +170,7 @@ def _rows(
     """A file's rows of the cases, those that it lacks made first."""
     reporter = target.reporter
     with target_lock(path, reporter):
-        known = _read(path, digest)
+        known = read_rows(path, digest)
         missing = [case for case in cases if case.index not in known]
         if missing:
             done = len(cases) - len(missing)
@@ -197,7 +180,7 @@ def _rows(
                     began = time.perf_counter()
                     for attempt in attempts(missing):
                         seconds = time.perf_counter() - began
-                        row = _stored(path, digest, attempt, seconds)
+                        row = stored(path, digest, attempt, seconds)
                         known[row.index] = row
                         done += 1
                         successes = sum(row.found for row in known.values())
@@ -212,49 +195,11 @@ def _rows(
     return [known[case.index] for case in cases]
 
 
-def _read(path: Path, digest: str) -> dict[int, Row]:
-    """The rows of these settings, by case."""
-    if not path.exists():
-        return {}
-    rows = {}
-    for number, document in enumerate(read_jsonl(path), start=1):
-        try:
-            row = _ROW.validate_python(document)
-        except ValidationError as error:
-            raise InputError(
-                f"{path}, line {number}: {error.errors()[0]['msg']}",
-                "move the file away; its cases are then attacked again",
-            ) from error
-        if row.digest == digest:
-            rows[row.index] = row
-    return rows
-
-
-def _stored(path: Path, digest: str, attempt: Attempt, seconds: float) -> Row:
-    picture = None
-    if attempt.picture is not None:
-        picture = f"pictures/{digest[:8]}-{attempt.case.index:04}.png"
-        save_picture(path.parent / picture, attempt.picture)
-    row = Row(
-        digest,
-        attempt.case.index,
-        bool(attempt.found),
-        float(attempt.score),
-        picture,
-        attempt.prompt,
-        int(attempt.seed),
-        attempt.what,
-        round(seconds, 3),
-        attempt.tokens,
-    )
-    append_jsonl(path, asdict(row))
-    return row
-
-
 def _summed_up(
     plan: AttackPlan,
     attack: Attack,
     before: Sequence[Row],
+    of_base: int | None,
     rows: Sequence[Row],
     command: Sequence[str],
 ) -> AttackResult:
@@ -272,8 +217,8 @@ def _summed_up(
         model={"name": plan.pipeline.name, "digest": plan.pipeline.digest()},
         base_digest=plan.pipeline.base_digest(),
         concept=plan.concept,
-        judge=plan.classifier.name,
-        judge_digest=plan.classifier.digest(),
+        judge=plan.judge.name,
+        judge_digest=plan.judge.digest(),
         least_score=plan.least_score,
         n=n,
         before=shown,
@@ -285,6 +230,7 @@ def _summed_up(
         version=esdctl.__version__,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(redacted_arguments(command)),
+        of_base=of_base,
     )
 
 

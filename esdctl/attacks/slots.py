@@ -13,7 +13,7 @@ import ftfy
 import torch
 import torch.nn.functional as F
 
-from esdctl.attacks.attack import CannotAttack
+from esdctl.attacks.concept_judge import CannotAttack
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_embeddings

@@ -1,5 +1,7 @@
 """The model under attack: its cases, how its pictures are made, and who judges them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from esdctl.attacks.concept_judge import ConceptJudge, LogProbability, Look, Sight
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.evaluation.judges.judge import Classifier, Classify, Network
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
+from esdctl.evaluation.metrics.attack_success import Content
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import Picture
@@ -63,19 +66,6 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What the judge sees of the concept on one picture.
-
-    Args:
-        found: whether the concept is the likeliest of its kind, and likely enough.
-        score: its probability.
-    """
-
-    found: bool
-    score: float
-
-
-@dataclass(frozen=True)
 class Target:
     """A model under attack.
 
@@ -87,30 +77,31 @@ class Target:
         cases: all of them.
         beside: the plain prompts of the concept, one for each thing that is shown beside it.
         guidance, steps, side: of the pictures that are judged; DDIM.
-        classifier: who judges.
+        judge: says whether a picture shows the concept.
         folder: the attack's own, for what it learns.
         shared: of all attacks on the model, for the base's pictures.
         reporter: told of long work.
         at_once: pictures in a batch.
         phrases: the user's own words for the concept; none for the catalogue's.
-        least_score: the judge's probability below which a picture does not count.
+        concept_seeds: of the base's pictures of the concept, one for each of ``beside``, where the
+            cases are rows of a table in the order of ``beside``; none for seeds of our own.
     """
 
     model: StableDiffusion
     base: Callable[[], StableDiffusion]
-    concept: ErasedConcept
+    concept: ErasedConcept | Content
     cases: Sequence[Case]
     beside: Sequence[str]
     guidance: float
     steps: int
     side: int
-    classifier: Classifier
+    judge: ConceptJudge
     folder: Path
     shared: Path
     reporter: Reporter
     at_once: int = 8
     phrases: tuple[str, ...] = ()
-    least_score: float = 0.0
+    concept_seeds: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -122,44 +113,27 @@ class Target:
         return self.concept.name.replace("_", " ")
 
     @cached_property
-    def _classify(self) -> Classify:
-        return self.classifier.load(self.device, self.reporter)
+    def _look(self) -> Look:
+        return self.judge.load(self.device, self.reporter)
 
     @cached_property
-    def _network(self) -> Network:
-        return self.classifier.network(self.device, self.reporter)
+    def log_probability(self) -> LogProbability:
+        """The judge as a differentiable function.
 
-    def network(self) -> Network:
-        """The judge as a differentiable function of pictures (B, 3, H, W) in 0..1."""
-        return self._network
-
-    @property
-    def place(self) -> int:
-        """Of the concept among the logits of its kind."""
-        is_style = self.concept.kind == "style"
-        names = self.classifier.styles if is_style else self.classifier.objects
-        return list(names).index(self.concept.name)
-
-    def concept_logits(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The judge's logits of the concept's kind, (B, N), of pictures (B, 3, H, W) in 0..1."""
-        styles, objects = self._network.logits(pictures)
-        return styles if self.concept.kind == "style" else objects
+        Raises:
+            CannotAttack: it has no gradient.
+        """
+        return self.judge.log_probability(self.device, self.reporter)
 
     def judged(self, pixels: Sequence[Pixels]) -> list[Sight]:
         """What the judge sees on each picture, (H, W, 3) each."""
-        if not pixels:
-            return []
-        stacked = np.stack(pixels)  # (B, H, W, 3)
-        seen = self._classify(stacked)
-        with torch.no_grad():
-            batch = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
-            scores = self.concept_logits(batch.to(self.device)).softmax(1)[:, self.place]  # (B,)
-        is_style = self.concept.kind == "style"
-        names = [verdict.style if is_style else verdict.object for verdict in seen]
-        return [
-            Sight(name == self.concept.name and score >= self.least_score, score)
-            for name, score in zip(names, scores.tolist(), strict=True)
-        ]
+        return self._look(np.stack(pixels)) if pixels else []
+
+    def told(self, prompt: str, word: str) -> str:
+        """A prompt with another word for the concept, put first where it does not name it."""
+        if self.word in prompt:
+            return prompt.replace(self.word, word)
+        return f"{word}, {prompt}"
 
     def sampled(self, asked: Sequence[str] | Conditioning, seeds: Sequence[int]) -> list[Pixels]:
         """Pictures by the model under attack.
@@ -186,7 +160,10 @@ class Target:
 
     def pictures_like(self, cases: Sequence[Case]) -> list[Pixels]:
         """Those of ``pictures_of_concept`` that have the cases' prompts."""
-        return self._of_concept([self.beside.index(case.prompt) for case in cases])
+        places = [
+            case.index if self.concept_seeds else self.beside.index(case.prompt) for case in cases
+        ]
+        return self._of_concept(places)
 
     def prompt_of_concept(self, index: int) -> str:
         """The prompt of a picture of ``pictures_of_concept``."""
@@ -195,16 +172,33 @@ class Target:
     def _of_concept(self, indices: Sequence[int]) -> list[Pixels]:
         paths = {index: self._concept_path(index) for index in indices}
         missing = [index for index, path in paths.items() if not path.is_file()]
-        if missing:
-            prompts = [self.prompt_of_concept(index) for index in missing]
-            pictures = self._made(self.base(), prompts, [CONCEPT_SEEDS + i for i in missing])
-            for index, pixels in zip(missing, pictures, strict=True):
+        for start in range(0, len(missing), self.at_once):
+            few = missing[start : start + self.at_once]
+            prompts, seeds = zip(
+                *((self.prompt_of_concept(i), self._concept_seed(i)) for i in few), strict=True
+            )
+            pictures = self._made(self.base(), prompts, seeds)
+            for index, pixels in zip(few, pictures, strict=True):
                 save_picture(paths[index], pixels)
         return [read_picture(paths[index]) for index in indices]
 
+    def _concept_seed(self, index: int) -> int:
+        if not self.concept_seeds:
+            return CONCEPT_SEEDS + index
+        again, place = divmod(index, len(self.concept_seeds))
+        return self.concept_seeds[place] + again * CONCEPT_SEEDS
+
     def _concept_path(self, index: int) -> Path:
         made = f"{self.side}px-{self.steps}steps-guidance{self.guidance:g}"
-        return self.shared / "concept" / f"{self.concept.name}-{made}-{index:04}.png"
+        return self.shared / "concept" / f"{self._concept_key}-{made}-{index:04}.png"
+
+    @cached_property
+    def _concept_key(self) -> str:
+        """Of the concept, and of the rows where the cases are some; fit for a file's name."""
+        if not self.concept_seeds:
+            return self.concept.name
+        rows = json.dumps([self.concept.name, list(self.beside), list(self.concept_seeds)])
+        return f"rows-{hashlib.sha256(rows.encode()).hexdigest()[:16]}"
 
     def _made(
         self, model: StableDiffusion, asked: Sequence[str] | Conditioning, seeds: Sequence[int]

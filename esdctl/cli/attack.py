@@ -57,8 +57,28 @@ JudgeOption = Annotated[
     str | None,
     typer.Option(
         "--judge",
-        metavar="pocket|style50",
-        help="Who judges: the model's own, else UnlearnCanvas's in models/classifiers.",
+        metavar="NAME",
+        help=(
+            "Who judges: pocket or style50 (the model's own, else UnlearnCanvas's in "
+            "models/classifiers); with --protocol a detector."
+        ),
+    ),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME|FILE",
+        help=(
+            "For content that a detector sees: a protocol that counts detections, such as "
+            "i2p-esd. Its rows are the cases, with their own seeds."
+        ),
+    ),
+]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts", metavar="FILE", help="With --protocol: rows in place of the protocol's."
     ),
 ]
 PhrasesOption = Annotated[
@@ -88,6 +108,8 @@ def attack(
     budget: BudgetOption = "quick",
     concept: ConceptOption = None,
     judge: JudgeOption = None,
+    protocol: ProtocolOption = None,
+    prompts: PromptsOption = None,
     n: CountOption = None,
     least_score: LeastScoreOption = 0.0,
     phrases: PhrasesOption = None,
@@ -109,7 +131,9 @@ def attack(
 
     A failed attack proves little: a larger budget or another attack may succeed.
     """
-    from esdctl.attacks.plan import parse_budget, plan_attacks
+    from esdctl.attacks.asked import AttackRequest
+    from esdctl.attacks.budget import parse_budget
+    from esdctl.attacks.plan import plan_attacks
     from esdctl.attacks.run import run_attacks
     from esdctl.evaluation.judges.find import parse_classifier
     from esdctl.models.devices import find_device
@@ -117,6 +141,7 @@ def attack(
 
     workspace = find_workspace(root)
     settings = parse_budget(budget)
+    asked_judge = judge if judge is None or protocol else parse_classifier(judge)
     with reporting(quiet) as reporter:
         plan = plan_attacks(
             resolve_model(model, workspace, base=base, reporter=reporter),
@@ -124,12 +149,10 @@ def attack(
             settings,
             output or workspace.outputs / "attacks",
             workspace.models,
-            concept=concept,
-            judge=None if judge is None else parse_classifier(judge),
-            n=n,
-            phrases=phrases,
-            least_score=least_score,
+            AttackRequest(concept, asked_judge, n, phrases, least_score, protocol, prompts),
         )
+        for note in plan.notes:
+            reporter.notice(note)
     if dry_run:
         return print_document(plan.document(), json)
 
@@ -167,7 +190,7 @@ def _show(plan: "AttackPlan", results: list["AttackResult"]) -> None:
 
 
 def _judge(plan: "AttackPlan") -> str:
-    name = plan.classifier.name
+    name = plan.judge.name
     return f"{name} from {plan.least_score:g} on" if plan.least_score else name
 
 

@@ -233,7 +233,8 @@ def _attacks(methods: str | None, budget: str, n: int | None) -> "Attacks | None
         if n is not None or budget != "quick":
             raise UsageError("nothing is attacked", "name the attacks: --attack inversion,noise")
         return None
-    from esdctl.attacks.plan import parse_attacks, parse_budget
+    from esdctl.attacks.budget import parse_budget
+    from esdctl.attacks.plan import parse_attacks
     from esdctl.sweep.manifest import Attacks
 
     parse_budget(budget)

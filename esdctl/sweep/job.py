@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from esdctl.attacks.plan import parse_budget, plan_attacks
+from esdctl.attacks.asked import AttackRequest
+from esdctl.attacks.budget import parse_budget
+from esdctl.attacks.plan import plan_attacks
 from esdctl.attacks.run import run_attacks
 from esdctl.erasing.erase import erase
 from esdctl.erasing.plan import ErasePlan, plan_erase
@@ -154,7 +156,7 @@ def _attacked(
         parse_budget(attack.budget),
         place.workspace.outputs / "attacks",
         place.workspace.models,
-        n=attack.n,
+        AttackRequest(n=attack.n),
     )
     return run_attacks(plan, device, reporter, place.command)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from esdctl.attacks.plan import Budget, plan_attacks
+from esdctl.attacks.asked import AttackRequest
+from esdctl.attacks.budget import Budget
+from esdctl.attacks.plan import plan_attacks
 from esdctl.attacks.run import target_of
 from esdctl.attacks.target import Target
 from esdctl.checkpoints.changes.delta import write_delta
@@ -64,8 +66,7 @@ def cut_short(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
             Budget("test", sampling_steps=STEPS),
             folder,
             workspace.models,
-            concept=concept,
-            n=PLAIN,
+            AttackRequest(concept, n=PLAIN),
         )
         target = target_of(plan, torch.device("cpu"), Silent())
         pictures = target.sampled([c.prompt for c in plan.cases], [c.seed for c in plan.cases])
@@ -90,8 +91,7 @@ def target(pocket: Pipeline, tmp_path: Path) -> Callable[..., Target]:
             Budget("test", sampling_steps=STEPS),
             tmp_path,
             workspace.models,
-            concept=concept,
-            n=CASES,
+            AttackRequest(concept, n=CASES),
         )
         return target_of(plan, torch.device("cpu"), Silent())
 

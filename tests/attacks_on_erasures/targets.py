@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from esdctl.attacks.asked import AttackRequest
 from esdctl.attacks.attack import find_attack
-from esdctl.attacks.plan import Budget, plan_attacks
+from esdctl.attacks.budget import Budget
+from esdctl.attacks.plan import plan_attacks
 from esdctl.attacks.target import Attempt, Target
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import StableDiffusion, load
@@ -19,7 +21,7 @@ def target_of(folder: Path, n: int = 1, steps: int = 10, at_once: int = 8) -> Ta
     """Pocket itself under attack, for Mosaic, in an empty folder."""
     pipeline = resolve_model("pocket", Workspace(folder))
     plan = plan_attacks(
-        pipeline, "noise", Budget("quick"), folder / "attacks", folder, concept="Mosaic", n=n
+        pipeline, "noise", Budget("quick"), folder / "attacks", folder, AttackRequest("Mosaic", n=n)
     )
     model = load(pipeline, torch.device("cpu"))
     return Target(
@@ -31,7 +33,7 @@ def target_of(folder: Path, n: int = 1, steps: int = 10, at_once: int = 8) -> Ta
         guidance=plan.guidance,
         steps=steps,
         side=plan.side,
-        classifier=plan.classifier,
+        judge=plan.judge,
         folder=plan.folder,
         shared=plan.folder,
         reporter=Silent(),

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import log_softmax
 
 from esdctl.attacks.attack import PAPER, QUICK, Settings
 from esdctl.attacks.latents import batches, noise_of, pictures_of, predictor, steps_from
@@ -85,8 +84,7 @@ def _towards_concept(target: Target, x_0: torch.Tensor, settings: Settings) -> t
 def _gradient(target: Target, x_0: torch.Tensor) -> torch.Tensor:
     """d log p(concept | picture of x_0) / d x_0, (B, 4, h, w), row by row."""
     x_0 = x_0.detach().requires_grad_()
-    of_kind = target.concept_logits(target.model.decode(x_0))  # (B, classes)
-    log_p = log_softmax(of_kind, dim=1)[:, target.place]
+    log_p = target.log_probability(target.model.decode(x_0))  # (B,)
     (gradient,) = torch.autograd.grad(log_p.sum(), x_0)
     return gradient
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from esdctl.attacks.attack import PAPER, QUICK, Settings
+from esdctl.attacks.concept_judge import Sight
 from esdctl.attacks.denoising import encoded
 from esdctl.attacks.latents import (
     batches,
@@ -27,7 +28,7 @@ from esdctl.attacks.latents import (
     predictor,
     steps_from,
 )
-from esdctl.attacks.target import Attempt, Case, Sight, Target
+from esdctl.attacks.target import Attempt, Case, Target
 from esdctl.diffusion.ddim import ddim_step, signal_and_noise
 from esdctl.sampling.sample import Pixels
 

@@ -46,7 +46,7 @@ class Inversion:
                 told = encode_slots(target.model, prompts, rows)
             pictures = target.sampled(told, [case.seed for case in batch])
             for case, picture, sight in zip(batch, pictures, target.judged(pictures), strict=True):
-                prompt = case.prompt.replace(target.word, "<learned>")
+                prompt = target.told(case.prompt, "<learned>")
                 yield Attempt(case, sight.found, sight.score, picture, prompt, case.seed, what)
 
 

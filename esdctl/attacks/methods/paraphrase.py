@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from esdctl.attacks.attack import PAPER, QUICK, CannotAttack, Settings
+from esdctl.attacks.attack import PAPER, QUICK, Settings
+from esdctl.attacks.concept_judge import CannotAttack
 from esdctl.attacks.slots import tokens_of
 from esdctl.attacks.target import Attempt, Case, Target, better
 from esdctl.settings.yaml_file import load_yaml
@@ -79,7 +80,7 @@ def _attempt(target: Target, case: Case, phrases: Sequence[str]) -> Attempt:
     best: Attempt | None = None
     for start in range(0, len(phrases), target.at_once):
         tried = phrases[start : start + target.at_once]
-        prompts = [case.prompt.replace(target.word, phrase) for phrase in tried]
+        prompts = [target.told(case.prompt, phrase) for phrase in tried]
         pictures = target.sampled(prompts, [case.seed] * len(prompts))
         for phrase, prompt, picture, sight in zip(
             tried, prompts, pictures, target.judged(pictures), strict=True

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from esdctl.attacks.attack import PAPER, QUICK, CannotAttack, Settings
+from esdctl.attacks.attack import PAPER, QUICK, Settings
 from esdctl.attacks.latents import batches
 from esdctl.attacks.slots import embedding_table
 from esdctl.attacks.target import Attempt, Case, Target
@@ -168,17 +168,9 @@ def _first_alike(table: torch.Tensor) -> torch.Tensor:
 
 
 def _concept_vector(target: Target, encoder: _Encoder) -> torch.Tensor:
-    """c^, (1, 77, D), over the concept's plain prompts and the same without its name.
-
-    Raises:
-        CannotAttack: no prompt names the concept.
-    """
-    pairs = [(prompt, without_concept(prompt, target.word)) for prompt in target.beside]
-    if all(one == other for one, other in pairs):
-        raise CannotAttack(
-            f"the plain prompts do not name {target.word!r}, so nothing tells its vector",
-            "use another attack",
-        )
+    """c^, (1, 77, D), over the plain prompts with the concept's name and the same without it."""
+    named = [(target.told(prompt, target.word), prompt) for prompt in target.beside]
+    pairs = [(one, without_concept(prompt, target.word)) for one, prompt in named]
     with_it, without = (encoder.of_texts(side) for side in zip(*pairs, strict=True))
     return (with_it - without).mean(dim=0, keepdim=True)
 

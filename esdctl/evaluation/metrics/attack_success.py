@@ -9,11 +9,20 @@ the other cases alone.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.metrics.intervals import Percent, share
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a detector looks for, as prompts call it: nudity, blood."""
+
+    name: str
+    kind: Literal["content"] = "content"
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class AttackResult:
         least_score: the judge's probability below which a picture does not count.
         n: cases.
         before: cases that show the concept without an attack.
+        of_base: cases whose prompt and seed show it on the base; None where that was not asked.
         new_successes: cases that show it under the attack alone.
         asr, before_rate: in percent of n, with Wilson's 95 % interval.
         found: the new successes.
@@ -65,7 +75,7 @@ class AttackResult:
     settings: Mapping[str, int | float]
     model: Mapping[str, str]
     base_digest: str
-    concept: ErasedConcept
+    concept: ErasedConcept | Content
     judge: str
     judge_digest: str
     least_score: float
@@ -79,6 +89,7 @@ class AttackResult:
     version: str
     date: str
     command: str
+    of_base: int | None = None
 
     def document(self) -> dict[str, object]:
         """As JSON."""
