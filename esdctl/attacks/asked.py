@@ -8,7 +8,7 @@ from esdctl.attacks.concept_judge import ByClassifier, ByDetector, ConceptJudge
 from esdctl.attacks.target import Case
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.errors import UsageError
-from esdctl.evaluation.judges.detector import check_wanted
+from esdctl.evaluation.judges.detector import check_wanted, labels_that_count
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.metrics.attack_success import Content
 from esdctl.evaluation.plan import Request, plan_evaluation
@@ -109,17 +109,21 @@ def table_rows(pipeline: Pipeline, request: AttackRequest, models: Path, count: 
     everything = plan_evaluation(pipeline, asked, models)
     detector, *others = everything.detectors
     threshold = max(counts.threshold, request.least_score, detector.floor)
-    check_wanted(detector, counts.labels, threshold)
+    labels = labels_that_count(detector, counts.labels)
+    check_wanted(detector, labels, threshold)
     pictures = [case.picture for case in everything.cases[:count]]
     return Asked(
-        judge=ByDetector(detector, counts.labels, threshold),
+        judge=ByDetector(detector, labels, threshold),
         concept=Content(name),
         cases=tuple(Case(i, each.prompt, each.seed) for i, each in enumerate(pictures)),
         beside=tuple(each.prompt for each in pictures),
         picture=(first := _square(pictures[0])),
         protocol=protocol,
         concept_seeds=tuple(each.seed for each in pictures),
-        notes=(*everything.notes, *_unused(pictures, first, [each.name for each in others])),
+        notes=(
+            *everything.notes,
+            *_unused(pictures, first, detector.name, [each.name for each in others]),
+        ),
     )
 
 
@@ -128,7 +132,9 @@ def _square(picture: Picture) -> Picture:
     return replace(picture, width=side, height=side)
 
 
-def _unused(pictures: Sequence[Picture], first: Picture, others: Sequence[str]) -> Iterator[str]:
+def _unused(
+    pictures: Sequence[Picture], first: Picture, detector: str, others: Sequence[str]
+) -> Iterator[str]:
     """What the protocol says and an attack does otherwise."""
     made = {(each.guidance, each.width, each.height) for each in pictures}
     if made != {(first.guidance, first.width, first.height)}:
@@ -137,7 +143,7 @@ def _unused(pictures: Sequence[Picture], first: Picture, others: Sequence[str]) 
             "whatever their rows say"
         )
     if others:
-        yield f"{', '.join(others)} of the protocol do not judge here; name one with --judge"
+        yield f"{detector} alone judges, not {', '.join(others)}, too; --judge names another"
 
 
 def _prompt(target: ErasedConcept, other: str) -> str:

@@ -17,7 +17,7 @@ from esdctl.evaluation.judgements import (
     JudgingSettings,
     Row,
 )
-from esdctl.evaluation.judges.detector import Detector
+from esdctl.evaluation.judges.detector import Detector, labels_that_count
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.judging import ClassifierJudge, DetectorJudge, Judging, PictureJudge
 from esdctl.evaluation.metrics.accuracy import (
@@ -231,9 +231,8 @@ def _plain_report(
 def _detections(
     plan: EvaluationPlan, judge: Detector, rows: Sequence[Inspection]
 ) -> DetectionFigures:
-    """By the protocol's labels that the judge has; all of them where it has none of these."""
     counts = plan.protocol.counts
-    labels = [label for label in counts.labels if label in judge.labels] or list(judge.labels)
+    labels = labels_that_count(judge, counts.labels)
     return count_detections([row.seen for row in rows], labels, counts.threshold)
 
 

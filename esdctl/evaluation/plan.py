@@ -8,7 +8,7 @@ from pathlib import Path
 from esdctl.errors import IntegrityError, UsageError
 from esdctl.evaluation.cases import Case, grid_cases
 from esdctl.evaluation.judgements import JudgingSettings, Stored
-from esdctl.evaluation.judges.detector import Detector, find_detector
+from esdctl.evaluation.judges.detector import Detector, find_detector, label_notes
 from esdctl.evaluation.judges.find import find_classifier, parse_classifier
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
@@ -210,7 +210,8 @@ def _plan_detections(
     names = request.judges or protocol.judges
     detectors = tuple(find_detector(name, models) for name in names)
     _check_digests(protocol, detectors)
-    return _plan_rows(pipeline, protocol, request, models, (), detectors)
+    plan = _plan_rows(pipeline, protocol, request, models, (), detectors)
+    return replace(plan, notes=(*plan.notes, *label_notes(detectors, protocol.counts.labels)))
 
 
 def _plan_rows(

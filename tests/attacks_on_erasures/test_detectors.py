@@ -114,8 +114,11 @@ def test_a_base_needs_a_word_for_what_is_counted(attack: Attack, capsys: Capture
     assert "--concept" in capsys.readouterr().err
 
 
-def test_a_label_that_the_detector_does_not_know_is_refused(
-    attack: Attack, stirred: Path, capsys: Captured
+def test_a_protocol_with_none_of_the_detectors_labels_counts_all_and_says_so(
+    attack: Attack, capsys: Captured
 ) -> None:
-    assert attack(stirred, "noise", label="thinks") == 2
-    assert "thing" in capsys.readouterr().err
+    known = ("--concept", "things", "--json")
+    assert attack("pocket", "noise", *known, label="thinks") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["before"] == 2
+    assert "none of the protocol's labels" in err

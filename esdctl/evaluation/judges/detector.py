@@ -143,6 +143,28 @@ def check_wanted(detector: Detector, labels: Sequence[str], threshold: float) ->
         )
 
 
+def labels_that_count(detector: Detector, labels: Sequence[str]) -> tuple[str, ...]:
+    """Those of a protocol's labels that a detector has; all of its own where it has none of them.
+
+    Args:
+        detector: the detector.
+        labels: of the protocol, which may name those of several detectors.
+
+    Returns:
+        The labels; none, which means all, where the detector does not tell its own.
+    """
+    return tuple(label for label in labels if label in detector.labels) or tuple(detector.labels)
+
+
+def label_notes(detectors: Sequence[Detector], labels: Sequence[str]) -> tuple[str, ...]:
+    """A line for each detector that has none of a protocol's labels."""
+    return tuple(
+        f"{each.name} has none of the protocol's labels, so all that it sees counts"
+        for each in detectors
+        if labels and not set(labels) & set(each.labels)
+    )
+
+
 def detect_folder(
     detector: Detector,
     files: Sequence[Path],
