@@ -11,8 +11,9 @@ from esdctl.errors import UsageError
 from esdctl.evaluation.judges.detector import check_wanted, labels_that_count
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.metrics.attack_success import Content
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
 from esdctl.evaluation.protocols.protocol import Protocol, find_protocol
+from esdctl.evaluation.request import Request
 from esdctl.models.erased_concepts import erased_from
 from esdctl.models.resolve import Pipeline
 from esdctl.sampling.plan import Picture

@@ -3,9 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from esdctl.cli.cell_options import (
     LAYOUT,
@@ -16,6 +14,26 @@ from esdctl.cli.cell_options import (
     names_in,
 )
 from esdctl.cli.estimates import tell_estimate
+from esdctl.cli.evaluate_options import (
+    BasePicturesOption,
+    ConceptOption,
+    FirstOption,
+    GuidanceOption,
+    JudgeOption,
+    KeepOption,
+    ListOption,
+    MinCraOption,
+    MinIraOption,
+    MinUaOption,
+    PicturesOption,
+    PromptsOption,
+    ProtocolOption,
+    RunOption,
+    SchedulerOption,
+    SeedsOption,
+    StagesOption,
+    StepsOption,
+)
 from esdctl.cli.options import (
     BaseModelOption,
     BatchSizeOption,
@@ -37,116 +55,10 @@ if TYPE_CHECKING:
     from esdctl.evaluation.evaluate import Execution
     from esdctl.evaluation.evaluation_report import EvaluationReport
     from esdctl.evaluation.given_pictures import GivenPictures
-    from esdctl.evaluation.plan import EvaluationPlan, Request
+    from esdctl.evaluation.plan import EvaluationPlan
+    from esdctl.evaluation.request import Request
     from esdctl.models.resolve import Pipeline
-    from esdctl.progress import Reporter
     from esdctl.sampling.plan import BatchSize
-
-PICTURES_OF_OTHERS = "Pictures that are there already"  # headings of the help
-STAGE_BY_STAGE = "Stages"
-
-RunOption = Annotated[
-    str | None, typer.Option("--model", metavar="RUN|NAME|PATH", help="An erased model, or a base.")
-]
-ProtocolOption = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol",
-        metavar="NAME|FILE",
-        help="What is asked for, who judges, what counts; else the one that suits the judge.",
-    ),
-]
-ListOption = Annotated[bool, typer.Option("--list", help="List the protocols and stop.")]
-ConceptOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--concept", help="A target, repeatable; else all that were erased from the model."
-    ),
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--seeds",
-        metavar="LIST",
-        help="188,288 or 0-9; each prompt is sampled with each. Default: the protocol's.",
-    ),
-]
-StepsOption = Annotated[
-    int | None,
-    typer.Option("--steps", help="Of the scheduler, 1 to 1000. Default: the protocol's."),
-]
-GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", help="Guidance scale. Default: the protocol's.")
-]
-SchedulerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler", metavar="NAME", help="ddim, dpmsolver++ or unipc. Default: the protocol's."
-    ),
-]
-JudgeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--judge",
-        "--classifier",
-        metavar="NAME[,NAME]",
-        help="Who judges, side by side: pocket, style50; nudenet, opennsfw, "
-        "image-classifier:FOLDER, module:function.",
-    ),
-]
-PromptsOption = Annotated[
-    Path | None,
-    typer.Option("--prompts", metavar="FILE", help="In place of the protocol's rows of prompts."),
-]
-FirstOption = Annotated[
-    int | None, typer.Option("--first", min=1, metavar="N", help="The first N rows of prompts.")
-]
-MinUaOption = Annotated[
-    float | None, typer.Option("--min-ua", help="Exit 1 if UA, in percent, is below.")
-]
-MinIraOption = Annotated[
-    float | None,
-    typer.Option("--min-ira", help="Exit 1 if IRA, in percent of the base's, is below."),
-]
-MinCraOption = Annotated[
-    float | None,
-    typer.Option("--min-cra", help="Exit 1 if CRA, in percent of the base's, is below."),
-]
-KeepOption = Annotated[
-    bool,
-    typer.Option(
-        "--keep-pictures",
-        help="Keep the pictures, so that another judge sees the same.",
-        rich_help_panel=STAGE_BY_STAGE,
-    ),
-]
-StagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--stages",
-        metavar="sample,judge,figures",
-        help="Run these alone; `sample` keeps pictures, `figures` makes and judges none.",
-        rich_help_panel=STAGE_BY_STAGE,
-    ),
-]
-PicturesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--pictures",
-        metavar="FOLDER",
-        help="Judge these, whatever made them; file names, a CSV or JSONL tell their prompts.",
-        rich_help_panel=PICTURES_OF_OTHERS,
-    ),
-]
-BasePicturesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--base-pictures",
-        metavar="FOLDER",
-        help="The base's of the same prompts and seeds, to compare with.",
-        rich_help_panel=PICTURES_OF_OTHERS,
-    ),
-]
 
 
 def evaluate(
@@ -201,6 +113,7 @@ def evaluate(
     if show_list:
         return _list(json)
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
+    from esdctl.models.resolve import resolve_model
     from esdctl.sampling.plan import parse_batch_size
 
     if model is None and pictures is None:
@@ -212,7 +125,7 @@ def evaluate(
     )
     request = replace(request, protocol=protocol, prompts=prompts, first=first)
     with reporting(quiet) as reporter:
-        pipeline = _resolve(model or "pocket", base, workspace, reporter)
+        pipeline = resolve_model(model or "pocket", workspace, base=base, reporter=reporter)
         plan, given = _plan(pipeline, request, pictures, base_pictures, workspace)
     plan = _in_dtype(plan, dtype, device, bool(given))
     thresholds = Thresholds(min_ua, min_ira, min_cra)
@@ -240,14 +153,6 @@ def _list(json: bool) -> None:
     for each in protocols:
         print_line(f"{each.name}\tv{each.version}\t{','.join(each.judges)}\t{each.about}")
     return None
-
-
-def _resolve(
-    model: str, base: str | None, workspace: Workspace, reporter: "Reporter"
-) -> "Pipeline":
-    from esdctl.models.resolve import resolve_model
-
-    return resolve_model(model, workspace, base=base, reporter=reporter)
 
 
 def _plan(
@@ -296,18 +201,10 @@ def _execution(
     layout: Path | None,
     given: "tuple[GivenPictures, ...]",
 ) -> "Execution":
-    from esdctl.evaluation.evaluate import STAGES, Execution
+    from esdctl.evaluation.evaluate import STAGES, Execution, parse_stages
     from esdctl.models.devices import find_device
 
-    chosen = STAGES
-    if stages is not None:
-        asked = [name.strip().lower() for name in stages.split(",")]
-        unknown = [name for name in asked if name not in STAGES]
-        if unknown:
-            raise UsageError(
-                f"--stages: no stage {unknown[0]!r}", f"use some of {','.join(STAGES)}"
-            )
-        chosen = tuple(stage for stage in STAGES if stage in asked)
+    chosen = STAGES if stages is None else parse_stages(stages)
     if given and chosen == ("sample",):
         raise UsageError("--stages sample makes no sense with --pictures", "leave one of them out")
     return Execution(
@@ -383,7 +280,7 @@ def _request(
     judges: str | None,
     keeps_layout: bool,
 ) -> "Request":
-    from esdctl.evaluation.plan import Request
+    from esdctl.evaluation.request import Request
     from esdctl.sampling.plan import parse_seeds
     from esdctl.sampling.schedulers import parse_scheduler
 

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from esdctl.checkpoints.changes.apply import open_change
-from esdctl.evaluation.evaluation_report import EvaluationReport, ModelFigures
+from esdctl.errors import UsageError
+from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.figures_file import figures_path, write_figures
 from esdctl.evaluation.judgements import (
     Inspection,
@@ -17,23 +18,13 @@ from esdctl.evaluation.judgements import (
     JudgingSettings,
     Row,
 )
-from esdctl.evaluation.judges.detector import Detector, labels_that_count
+from esdctl.evaluation.judges.detector import Detector
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.judging import ClassifierJudge, DetectorJudge, Judging, PictureJudge
-from esdctl.evaluation.metrics.accuracy import (
-    count_confusion,
-    measure_accuracy,
-    measure_groups,
-    measure_retention,
-    measure_unlearning,
-)
-from esdctl.evaluation.metrics.collateral import measure_collateral
-from esdctl.evaluation.metrics.detections import DetectionFigures, count_detections
-from esdctl.evaluation.metrics.fidelity import FidelityFigure
-from esdctl.evaluation.picture_fidelity import measure_fidelity
 from esdctl.evaluation.plan import EvaluationPlan
+from esdctl.evaluation.reports import accuracy_report, detection_report
 from esdctl.evaluation.sources import ModelPictures, PictureSource
-from esdctl.models.erased_concepts import erased_from, retained_names
+from esdctl.models.erased_concepts import erased_from
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter
 from esdctl.sampling.cells import folder_name
@@ -67,6 +58,19 @@ class Execution:
     given_base: PictureSource | None = None
 
 
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Stages by their names, with commas between them, in the order of running.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    asked = [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in asked if name not in STAGES]
+    if unknown:
+        raise UsageError(f"--stages: no stage {unknown[0]!r}", f"use some of {','.join(STAGES)}")
+    return tuple(stage for stage in STAGES if stage in asked)
+
+
 def evaluate(
     plan: EvaluationPlan, execution: Execution, reporter: Reporter
 ) -> list[EvaluationReport]:
@@ -89,10 +93,8 @@ def evaluate(
         for source in sources:
             source.prepare(plan.cases, execution.batch_size, reporter)
         return []
-    if plan.classifiers:
-        reports = _judge_by_classifiers(plan, execution, reporter, sources, tasks)
-    else:
-        reports = _judge_by_detectors(plan, execution, reporter, sources, tasks)
+    by = _judge_by_classifiers if plan.classifiers else _judge_by_detectors
+    reports = by(plan, execution, reporter, sources, tasks)
     if "figures" not in execution.stages:
         return []
     for report in reports:
@@ -113,47 +115,11 @@ def _judge_by_classifiers(
     ]
     seen = _seen(judges, plan, execution, reporter, sources, tasks)
     return [
-        _accuracy_report(
-            plan, execution, reporter, sources, [of_model[index] for of_model in seen], judge
+        accuracy_report(
+            plan, judge, sources, [each[index] for each in seen], execution.device, reporter
         )
         for index, judge in enumerate(plan.classifiers)
     ]
-
-
-def _accuracy_report(
-    plan: EvaluationPlan,
-    execution: Execution,
-    reporter: Reporter,
-    sources: Sequence[PictureSource],
-    seen: Sequence[tuple[JudgementFile[Judgement], list[Judgement]]],
-    judge: Classifier,
-) -> EvaluationReport:
-    file, rows = seen[-1]
-    report = _plain_report(plan, judge, _figures_of(plan, sources[-1], file, rows), file.settings)
-    report = replace(
-        report,
-        confusion={kind: count_confusion(rows, kind) for kind in ("style", "object")},
-    )
-    if len(sources) == 1:
-        return report
-    base_file, base_rows = seen[0]
-    retained = retained_names(plan.pipeline)
-    fidelity: tuple[FidelityFigure, ...] = ()
-    folders = sources[-1].folder, sources[0].folder
-    if plan.protocol.counts.figures == "fidelity" and folders[0] and folders[1]:
-        fidelity = measure_fidelity(
-            judge, plan.models, plan.cases, (folders[0], folders[1]), execution.device, reporter
-        )
-    return replace(
-        report,
-        base=_figures_of(plan, sources[0], base_file, base_rows),
-        percent_of_base=measure_retention(rows, base_rows, plan.targets),
-        collateral=measure_collateral(rows, base_rows, plan.targets),
-        by_group={}
-        if retained is None
-        else measure_groups(rows, base_rows, plan.targets, retained),
-        fidelity=fidelity,
-    )
 
 
 def _seen(
@@ -187,53 +153,10 @@ def _judge_by_detectors(
 ) -> list[EvaluationReport]:
     judges = [(DetectorJudge(each), _settings(plan, execution, each)) for each in plan.detectors]
     seen = _seen(judges, plan, execution, reporter, sources, tasks)
-    reports = []
-    for index, judge in enumerate(plan.detectors):
-        file, rows = seen[-1][index]
-        model = ModelFigures(sources[-1].name, file.model, str(file.path), _kept(sources[-1]))
-        report = _plain_report(plan, judge, model, file.settings)
-        base, base_rows = None, None
-        if len(sources) > 1:
-            base_file, base_rows = seen[0][index]
-            base = ModelFigures(
-                sources[0].name, base_file.model, str(base_file.path), _kept(sources[0])
-            )
-        reports.append(
-            replace(
-                report,
-                base=base,
-                detections=_detections(plan, judge, rows),
-                base_detections=None if base_rows is None else _detections(plan, judge, base_rows),
-            )
-        )
-    return reports
-
-
-def _plain_report(
-    plan: EvaluationPlan,
-    judge: Classifier | Detector,
-    model: ModelFigures,
-    settings: JudgingSettings,
-) -> EvaluationReport:
-    return EvaluationReport(
-        protocol=plan.protocol,
-        changes=plan.changes,
-        judge=judge.name,
-        targets=plan.targets,
-        settings=settings,
-        seeds=plan.seeds,
-        pictures=len(plan.cases),
-        model=model,
-        base=None,
-    )
-
-
-def _detections(
-    plan: EvaluationPlan, judge: Detector, rows: Sequence[Inspection]
-) -> DetectionFigures:
-    counts = plan.protocol.counts
-    labels = labels_that_count(judge, counts.labels)
-    return count_detections([row.seen for row in rows], labels, counts.threshold)
+    return [
+        detection_report(plan, judge, sources, [each[index] for each in seen])
+        for index, judge in enumerate(plan.detectors)
+    ]
 
 
 def results_of(plan: EvaluationPlan, execution: Execution) -> list[Path]:
@@ -306,23 +229,3 @@ def _settings(
     if execution.given is None:
         return plan.settings_of(judge)
     return JudgingSettings(judge.digest(), None, None, None, stored="given")
-
-
-def _figures_of(
-    plan: EvaluationPlan,
-    source: PictureSource,
-    file: JudgementFile[Judgement],
-    rows: Sequence[Judgement],
-) -> ModelFigures:
-    return ModelFigures(
-        name=source.name,
-        digest=file.model,
-        rows=str(file.path),
-        pictures=_kept(source),
-        accuracy=measure_accuracy(rows),
-        unlearning=measure_unlearning(rows, plan.targets),
-    )
-
-
-def _kept(source: PictureSource) -> str | None:
-    return None if source.folder is None else str(source.folder)

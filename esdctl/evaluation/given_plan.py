@@ -7,7 +7,8 @@ from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.cases import Case
 from esdctl.evaluation.given_pictures import GivenPictures, free_cases, given_pictures, named_cases
 from esdctl.evaluation.judgements import JudgingSettings
-from esdctl.evaluation.plan import EvaluationPlan, Request
+from esdctl.evaluation.plan import EvaluationPlan
+from esdctl.evaluation.request import Request
 
 
 def refuse_sampling_options(request: Request) -> None:

@@ -13,6 +13,7 @@ from esdctl.evaluation.judges.find import find_classifier, parse_classifier
 from esdctl.evaluation.judges.judge import Classifier
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.protocols.protocol import OWN_JUDGE, Protocol, find_protocol
+from esdctl.evaluation.request import Request, changes_of
 from esdctl.evaluation.row_cases import prompts_digest, row_cases, rows_of
 from esdctl.models.erased_concepts import erased_from
 from esdctl.models.image_size import trained_size
@@ -24,38 +25,6 @@ from esdctl.sampling.schedulers import Scheduler, most_steps
 
 MODELS = Path("models")  # of the workspace in the current folder
 MAX_SIDE = 100_000  # pixels; no model makes larger pictures
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for; None leaves it to the protocol.
-
-    Args:
-        concepts: the targets; else those that the model's metadata names.
-        seeds: each prompt is sampled once with each of them.
-        steps: of the scheduler.
-        guidance: the guidance scale.
-        styles, objects: restrict the grid to these.
-        scheduler: what solves the equation from noise to picture.
-        protocol: its name or file; None takes the one that suits the judge.
-        judges: who judge, by name.
-        prompts: a file of prompts, in place of the protocol's rows.
-        first: so many rows at most.
-        keeps_layout: in the benchmark's layout, as JPEG, which is then what is judged.
-    """
-
-    concepts: tuple[str, ...] = ()
-    seeds: tuple[int, ...] | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    styles: tuple[str, ...] | None = None
-    objects: tuple[str, ...] | None = None
-    scheduler: Scheduler | None = None
-    protocol: str | None = None
-    judges: tuple[str, ...] = ()
-    prompts: Path | None = None
-    first: int | None = None
-    keeps_layout: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +163,7 @@ def _plan_grid(
     steps, guidance, size, scheduler = astuple(settings)
     judging = JudgingSettings(first.digest(), steps, guidance, size, scheduler, stored)
     return EvaluationPlan(
-        pipeline, protocol, _changes(protocol, request), classifiers, (), targets, judging, seeds,
+        pipeline, protocol, changes_of(protocol, request), classifiers, (), targets, judging, seeds,
         cases,
     )  # fmt: skip
 
@@ -236,7 +205,7 @@ def _plan_rows(
     cases, notes = row_cases(pipeline, rows, settings)
     judge = classifiers[0] if classifiers else detectors[0]
     judging = JudgingSettings(judge.digest(), steps, guidance, size, scheduler, sampling.stored)
-    changes = _changes(protocol, request)
+    changes = changes_of(protocol, request)
     if request.prompts is not None:
         changes["prompts"] = f"{request.prompts.name} ({prompts_digest(rows)})"
     if size != sampling.image_size:
@@ -266,29 +235,6 @@ def _check_digests(protocol: Protocol, judges: Sequence[Classifier | Detector]) 
                 f"this one has {judge.digest()}",
                 "get that judge, or write a protocol of your own",
             )
-
-
-def _changes(protocol: Protocol, request: Request) -> dict[str, str]:
-    """What the user asks for otherwise than the protocol, as a figure's reader has to know."""
-    asked = protocol.grid or protocol.rows
-    usual: dict[str, object] = {
-        "seeds": asked.seeds if asked else None,
-        "steps": protocol.sampling.steps,
-        "guidance": protocol.sampling.guidance,
-        "scheduler": protocol.sampling.scheduler,
-        "styles": protocol.grid.styles if protocol.grid else None,
-        "objects": protocol.grid.objects if protocol.grid else None,
-        "first": protocol.rows.first if protocol.rows else None,
-        "judges": protocol.judges,
-    }
-    changes = {}
-    for key, value in usual.items():
-        wanted = getattr(request, key)
-        if wanted not in (None, (), value):
-            changes[key] = ",".join(map(str, wanted)) if isinstance(wanted, tuple) else str(wanted)
-    if request.keeps_layout and protocol.sampling.stored != "jpeg":
-        changes["stored"] = "jpeg"
-    return changes
 
 
 def _check(steps: int, guidance: float, scheduler: Scheduler) -> None:

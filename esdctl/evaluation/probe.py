@@ -17,7 +17,8 @@ from esdctl.errors import UsageError
 from esdctl.evaluation.cases import Case
 from esdctl.evaluation.judges.judge import Classify
 from esdctl.evaluation.judging import classified
-from esdctl.evaluation.plan import MODELS, EvaluationPlan, Request, plan_evaluation
+from esdctl.evaluation.plan import MODELS, EvaluationPlan, plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.progress import Silent

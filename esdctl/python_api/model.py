@@ -12,7 +12,8 @@ from esdctl.errors import UsageError
 from esdctl.evaluation.evaluate import Execution
 from esdctl.evaluation.evaluate import evaluate as run_evaluation
 from esdctl.evaluation.evaluation_report import EvaluationReport
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.devices import find_device
 from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
 from esdctl.models.precision import DTYPES, dtype_for

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.train_methods import select
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.devices import find_device
 from esdctl.progress import Reporter
 from esdctl.sampling.plan import parse_seeds

@@ -18,8 +18,9 @@ from esdctl.errors import InputError
 from esdctl.evaluation.evaluate import Execution, evaluate
 from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.metrics.attack_success import AttackResult
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
 from esdctl.evaluation.probe import prober_of
+from esdctl.evaluation.request import Request
 from esdctl.models.devices import find_device
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter

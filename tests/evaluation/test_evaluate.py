@@ -9,7 +9,8 @@ import torch
 from esdctl.errors import CheckFailed, InputError, Interrupted, UsageError
 from esdctl.evaluation.evaluate import Execution, evaluate
 from esdctl.evaluation.evaluation_report import EvaluationReport
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Silent

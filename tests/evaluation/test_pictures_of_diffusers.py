@@ -10,7 +10,8 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 
 from esdctl.cli.app import run
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.resolve import Pipeline
 
 Captured = pytest.CaptureFixture[str]

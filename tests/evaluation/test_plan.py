@@ -9,7 +9,8 @@ from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import InputError, UsageError
 from esdctl.evaluation.judgements import JudgingSettings
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.resolve import Pipeline
 
 

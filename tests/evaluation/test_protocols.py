@@ -9,8 +9,9 @@ from esdctl.cli.app import run
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
 from esdctl.erasing.preset import load_preset
 from esdctl.errors import InputError, UsageError
-from esdctl.evaluation.plan import Request, plan_evaluation
+from esdctl.evaluation.plan import plan_evaluation
 from esdctl.evaluation.protocols.protocol import find_protocol, protocol_names, read_protocol
+from esdctl.evaluation.request import Request
 from esdctl.models.resolve import Pipeline
 from esdctl.pocket.captions import all_captions
 

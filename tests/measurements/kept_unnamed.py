@@ -25,7 +25,8 @@ from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.evaluation.cases import Case
 from esdctl.evaluation.judging import classified
-from esdctl.evaluation.plan import MODELS, Request, plan_evaluation
+from esdctl.evaluation.plan import MODELS, plan_evaluation
+from esdctl.evaluation.request import Request
 from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
