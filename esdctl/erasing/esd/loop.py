@@ -1,17 +1,16 @@
 """The training loop: report, save, stop or step."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.checkpoint import Progress, load_checkpoint, save_checkpoint
-from esdctl.erasing.esd.step import Embeddings, Loss, Pairs, step_loss
+from esdctl.erasing.esd.step import Embeddings, step_loss
+from esdctl.erasing.esd.step_log import Row, StepLog
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
@@ -20,7 +19,6 @@ from esdctl.erasing.trackers import Tracker
 from esdctl.erasing.training_length import steps_of
 from esdctl.erasing.until import Probe, end_rule
 from esdctl.errors import CheckFailed, Interrupted
-from esdctl.models.memory import peak_memory
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import append_jsonl, read_jsonl, write_text
 
@@ -69,41 +67,44 @@ def train(training: Training) -> Progress:
         Interrupted: ``stop`` said so; the state is saved.
     """
     student, config, reporter = training.student, training.config, training.reporter
-    folder, log = training.folder, training.log
+    folder = training.folder
     trajectory = open_trajectory(
         student, training.schedule, training.embeddings.to(student.device), config, training.shape,
         reporter, training.pools,
     )  # fmt: skip
     update = Update(student, config.lr, config.gradient_checkpointing)
     state = (folder, student, update.optimizer, update.scaler, trajectory.state)
-    progress = load_checkpoint(*state)
-    _forget_rows_after(log, progress.steps)
+    before = load_checkpoint(*state)
+    _forget_rows_after(training.log, before.steps)
     is_reached = end_rule(
-        config.until, config.probe_every, training.probe, log, reporter, config.warm_start
+        config.until, config.probe_every, training.probe, training.log, reporter, config.warm_start
     )
-    steps = steps_of(config, training.shape[0])
-    reporter.started(TASK, steps, "steps", progress.steps)
-    while progress.steps < steps and not is_reached(progress.steps):
-        began = time.perf_counter()
-        pairs = trajectory.pairs(progress.steps)
+    log = StepLog(
+        student.device, config.lr, partial(_report_step, training),
+        lambda step: _not_finite(step, folder),
+    )  # fmt: skip
+    done, steps = before.steps, steps_of(config, training.shape[0])
+    reporter.started(TASK, steps, "steps", done)
+    while done < steps and not is_reached(done):
+        log.begin()
+        pairs = trajectory.pairs(done)
         loss = step_loss(student, pairs, config.negative_guidance)
         pairs.follow(loss.prediction)
-        if not update(loss.total(config.retain_weight)):
-            raise _not_finite(progress.steps, folder)
-        seconds = time.perf_counter() - began
-        progress = Progress(progress.steps + 1, progress.seconds + seconds)
-        _report_step(training, _row(progress, loss, training, pairs, seconds))
-        stopping = training.stop()
-        last = progress.steps == steps
-        if stopping or last or progress.steps % config.save_every == 0:
-            save_checkpoint(*state, progress)
+        log.add(done + 1, loss, update(loss.total(config.retain_weight)), pairs)
+        done += 1
+        stopping, last = training.stop(), done == steps
+        if stopping or last or done % config.save_every == 0:
+            log.settle()
+            save_checkpoint(*state, Progress(done, before.seconds + log.seconds))
+        elif config.until is not None and done % config.probe_every == 0:
+            log.settle()
         if stopping and not last:
-            raise _interrupted(progress.steps, steps, folder)
+            raise _interrupted(done, steps, folder)
     reporter.finished(TASK)
-    return progress
+    return Progress(done, before.seconds + log.seconds)
 
 
-def _report_step(training: Training, row: dict[str, object]) -> None:
+def _report_step(training: Training, row: Row) -> None:
     step = int(str(row["step"]))
     append_jsonl(training.log, row)
     training.tracker.log(step, row)
@@ -122,26 +123,6 @@ def _not_finite(step: int, folder: Path) -> CheckFailed:
         f"the loss is not finite at step {step}",
         f"use a lower --lr; the last good checkpoint stays in {folder}",
     )
-
-
-def _row(
-    progress: Progress, loss: Loss, training: Training, pairs: Pairs, seconds: float
-) -> dict[str, object]:
-    losses = [loss.erase] if loss.retain is None else [loss.erase, loss.retain]
-    # In one copy, because each keeps the host waiting; fp32 holds 0..999 exactly.
-    read = torch.cat([torch.stack(losses).detach(), pairs.t.float()]).tolist()
-    timesteps = [int(t) for t in read[len(losses) :]]
-    row: dict[str, object] = {
-        "step": progress.steps,
-        "loss": read[0],
-        "lr": training.config.lr,
-        "t": timesteps[0] if len(set(timesteps)) == 1 else timesteps,
-        "seconds": round(seconds, 4),
-        "memory_bytes": peak_memory(training.student.device),
-    }
-    if loss.retain is not None:
-        row["retain_loss"] = read[1]
-    return row
 
 
 def _forget_rows_after(log: Path, steps: int) -> None:

@@ -13,7 +13,7 @@ from esdctl.erasing.esd.student import Student
 
 
 class Update:
-    """One optimiser step a call; refuses to apply a loss or leave a parameter that is not finite.
+    """One optimiser step a call, which says whether loss and parameters are still finite.
 
     In fp16 small gradients vanish, so the loss is scaled. A gradient that is not finite is left out
     by the scaler, which then scales less and therefore has to see all gradients at once.
@@ -31,10 +31,13 @@ class Update:
         self.scaler = torch.amp.GradScaler(student.device.type, enabled=is_half)
         self._is_within = is_within and not is_half
 
-    def __call__(self, loss: torch.Tensor) -> bool:
-        """Whether the loss, a scalar, and the parameters after its step are finite."""
-        if not torch.isfinite(loss):
-            return False
+    def __call__(self, loss: torch.Tensor) -> torch.Tensor:
+        """Move the parameters by a loss, a scalar.
+
+        Returns:
+            A scalar on the device, which nothing waits for: finite where the loss was and each
+            parameter is. Else nothing of this step may be kept.
+        """
         if self._is_within:
             self._step_within(loss)
         else:
@@ -44,7 +47,7 @@ class Update:
             self.optimizer.zero_grad(set_to_none=True)
         # The largest value: one number for all of them, finite where each of them is.
         largest = torch.nn.utils.get_total_norm(self._parameters, norm_type=math.inf)
-        return bool(torch.isfinite(largest))
+        return largest + loss.detach()
 
     def _step_within(self, loss: torch.Tensor) -> None:
         (group,) = self.optimizer.param_groups

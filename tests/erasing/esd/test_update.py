@@ -35,7 +35,8 @@ def updated(is_within: bool) -> tuple[Student, Update]:
     student = student_of(layers)
     update = Update(student, 1e-2, is_within)
     for step in range(4):
-        assert update(layers(torch.randn(8, 4, generator=torch.Generator().manual_seed(step))))
+        loss = layers(torch.randn(8, 4, generator=torch.Generator().manual_seed(step)))
+        assert update(loss).isfinite()
     return student, update
 
 
@@ -79,11 +80,17 @@ def test_fp16_steps_afterwards_because_its_scale_asks_for_all_gradients() -> Non
 
 
 @pytest.mark.parametrize("is_within", [False, True])
-def test_a_loss_that_is_not_finite_moves_nothing(is_within: bool) -> None:
+def test_a_loss_that_is_not_finite_is_told(is_within: bool) -> None:
     layers = Layers()
-    student = student_of(layers)
+    update = Update(student_of(layers), 1e-2, is_within)
+    assert not update(layers(torch.full((8, 4), torch.nan))).isfinite()
+
+
+def test_a_loss_that_fp16_leaves_out_is_told_all_the_same() -> None:
+    layers = Layers()
+    student = student_of(layers, torch.float16)
     before = sha256(student)
-    assert not Update(student, 1e-2, is_within)(layers(torch.full((8, 4), torch.nan)))
+    assert not Update(student, 1e-2, False)(layers(torch.full((8, 4), torch.nan))).isfinite()
     assert sha256(student) == before
 
 
@@ -91,7 +98,8 @@ def test_a_loss_that_is_not_finite_moves_nothing(is_within: bool) -> None:
 def test_a_parameter_that_is_no_longer_finite_is_told(is_within: bool) -> None:
     layers = Layers()
     layers.last.weight.register_hook(lambda gradient: gradient * torch.inf)
-    assert not Update(student_of(layers), 1e-2, is_within)(layers(torch.ones(8, 4)))
+    update = Update(student_of(layers), 1e-2, is_within)
+    assert not update(layers(torch.ones(8, 4))).isfinite()
 
 
 def test_training_with_gradient_checkpointing_ends_where_it_ends_without(
