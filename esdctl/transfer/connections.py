@@ -3,6 +3,7 @@
 import os
 import ssl
 import threading
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -69,9 +70,15 @@ def trusted_certificates() -> ssl.SSLContext:
                 f"{variable} names {named}, which is not there", f"set {variable} anew, or unset it"
             )
     try:
-        return httpx.create_ssl_context()
+        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except OSError as error:  # ssl.SSLError is one
         raise UsageError(
             f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}",
             "give a file of certificates in PEM, or unset the variable",
         ) from error
+
+
+@cache
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Read once a process, however many clients there are."""
+    return httpx.create_ssl_context()

@@ -139,7 +139,8 @@ class _Streams:
     def run(self, workers: int) -> None:
         connections = self._http.options.connections
         try:
-            run_threads(self._http, [self._fetch] * connections + [self._work] * workers)
+            jobs = [self._fetch] * connections + [self._work] * workers
+            run_threads(self._http, jobs, self._wake)
         finally:
             for stream in self._active:
                 stream.sink.abandon()
@@ -253,6 +254,11 @@ class _Streams:
         """A segment is done with; call it with the lock held."""
         self._buffers.append(buffer)
         self._room += 1
+
+    def _wake(self) -> None:
+        """Let threads that wait for one another look whether there is anything to wait for."""
+        with self._changed:
+            self._changed.notify_all()
 
     def _check_stop(self) -> None:
         if self._http.stop.is_set():
