@@ -5,9 +5,12 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.warm import Warm, warm_process
 
 # A shell that starts the suite in the background ignores Ctrl-C for it and for all that it starts;
 # the tests of Ctrl-C need the usual handling.
@@ -63,6 +66,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model_index.json").write_text(json.dumps(SD1_INDEX))
     shutil.copytree(REPOSITORY / "esdctl/pocket/weights/tokenizer", folder / "tokenizer")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts command lines in processes of their own, without their seconds of imports."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder, warm_process(Path(folder)) as found:
+        yield found
 
 
 def _save_parts(folder: Path) -> None:

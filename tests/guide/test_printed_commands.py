@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,30 @@ import pytest
 import typer
 
 from esdctl.cli.app import app, hyphenated
-from tests.conftest import REPOSITORY
 from tests.guide.pages import PAGES, Block, blocks, command_lines
-from tests.guide.warm_server import CLIENT
+from tests.warm import Warm
 
 # What the commands of this house may be beside.
 OTHERS = {"python3", "python", "pip", ".venv/bin/pip", ".venv/bin/pytest", "uv", "git", "cd", ".",
           "source", "echo", "printf", "jq", "sbatch", "export", "curl", "tar"}  # fmt: skip
 
 
+# What would take minutes is shortened; each flag only where the page gives none.
+SHORT = {
+    "sample": {"--steps": "1"},
+    "evaluate": {"--steps": "1", "--styles": "Mosaic,Rust", "--objects": "Dogs,Cats"},
+}
+
+
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workspace(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
     """An empty workspace; beside it ``esdctl`` and ``python`` that start fast."""
     root = tmp_path_factory.mktemp("guide")
     (root / "bin").mkdir()
     for name in ("esdctl", "python"):
-        client = root / "bin" / name
-        client.write_text(CLIENT.format(python=sys.executable, address=str(root / "socket")))
-        client.chmod(0o755)
+        warm.write_client(root / "bin" / name, SHORT)
     (root / "workspace").mkdir()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.guide.warm_server", str(root / "socket")],
-        cwd=REPOSITORY,
-        env=environment(root / "workspace"),
-        stdout=subprocess.PIPE,
-    )
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
-    yield root / "workspace"
-    server.kill()
-    server.wait()
+    return root / "workspace"
 
 
 def environment(workspace: Path) -> dict[str, str]:
@@ -53,7 +46,6 @@ def environment(workspace: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": path,
-        "PYTHONPATH": str(REPOSITORY),
         "ESDCTL_TRAIN_ITERATIONS": "1",
         "ESDCTL_TRAIN_CONTACT_SHEET": "false",
         "ESDCTL_TRAIN_DDIM_STEPS": "3",

@@ -1,13 +1,7 @@
-"""A compiled U-Net is used where it gives what the plain one gives, and nowhere else.
+"""A compiled U-Net is used where it gives what the plain one gives, and nowhere else."""
 
-The programs of one model are compiled once, into a cache that all runs here share.
-"""
-
-import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
+from esdctl.cli.app import run
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.compiled import (
     CompiledUNet,
@@ -30,7 +25,9 @@ from esdctl.erasing.request import EraseRequest
 from esdctl.progress import Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
+from esdctl.timing.training_bench import TrainingCase, figures_of
 from tests.erasing.families import Case, embeddings_of, sha256
+from tests.warm import Warm
 
 PASSES = Passes(trained=2, sampled=1, frozen=3)
 
@@ -157,90 +154,97 @@ def test_only_a_run_that_is_compiled_has_another_digest(model: Path, tmp_path: P
     assert plain == not_compiled != is_compiled
 
 
-def train(
-    model: Path, run: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """``esdctl train`` in a process of its own; a pool of frozen trajectories needs one program."""
-    command = [
-        sys.executable, "-m", "esdctl", "train", "--model", str(model), "--concept", "Rust",
-        "--preset", "reference", "--trajectory", "frozen", "--pool-size", "2", "--ddim-steps", "2",
-        "--iterations", "4", "--save-every", "2", "--lr", "1e-3", "--devices", "cpu",
-        "--output", str(run), *arguments,
+def command(model: Path, folder: Path, *arguments: str) -> list[str]:
+    """``train`` with a pool of frozen trajectories, which needs one program."""
+    return [
+        "train", "--model", str(model), "--concept", "Rust", "--preset", "reference",
+        "--trajectory", "frozen", "--pool-size", "2", "--ddim-steps", "2", "--iterations", "4",
+        "--save-every", "2", "--lr", "1e-3", "--devices", "cpu", "--no-contact-sheet",
+        "--output", str(folder), *arguments,
     ]  # fmt: skip
-    inherited = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
-    return subprocess.run(
-        command, env=inherited | environment, cwd=run.parent, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
 
 
-def stop_after(run: Path, steps: int) -> None:
+@pytest.fixture(scope="module")
+def plain(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The delta of a run that is not compiled."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    assert run(command(model, folder)) == 0
+    return load_file(folder / "delta.safetensors")
+
+
+@pytest.fixture
+def train_compiled(
+    model: Path, tmp_path: Path, warm: Warm, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], str]:
+    """Trains with ``--compile`` in a process of its own; gives what it says on stderr."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+
+    def call(folder: Path) -> str:
+        words = command(model, folder, "--compile")
+        done = warm.run(*words, cwd=tmp_path, ESDCTL_CACHE_DIR=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    return call
+
+
+def stop_after(folder: Path, steps: int) -> None:
     """Make a finished run one that was killed after a checkpoint."""
-    for later in (run / "checkpoints").glob("step-*.pt"):
+    for later in (folder / "checkpoints").glob("step-*.pt"):
         if int(later.stem.removeprefix("step-")) > steps:
             later.unlink()
-    for result in ("delta.safetensors", "contact_sheet.png", "manifest.json"):
-        (run / result).unlink(missing_ok=True)
+    for result in ("delta.safetensors", "manifest.json"):
+        (folder / result).unlink(missing_ok=True)
 
 
 @pytest.mark.slow
-def test_compiled_runs_agree_with_plain_ones_find_the_cache_and_resume_bit_equal(
-    model: Path, tmp_path: Path
+def test_a_compiled_run_agrees_with_the_plain_one_and_resumes_bit_equal_from_the_cache(
+    plain: dict[str, torch.Tensor], train_compiled: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    cache = tmp_path / "cache"
-    own = {"ESDCTL_CACHE_DIR": str(cache)}
-    train(model, tmp_path / "plain", **own)
-    first = train(model, tmp_path / "first", "--compile", **own)
-    assert "off the plain U-Net" in first.stderr
-    assert "Warning" not in first.stderr
-    libraries = set((cache / "compiled").rglob("*.so"))
+    folder, cache = tmp_path / "run", tmp_path / "cache/compiled"
+    told = train_compiled(folder)
+    assert "off the plain U-Net" in told
+    assert "Warning" not in told
+    libraries = set(cache.rglob("*.so"))
     assert libraries
-    plain, compiled = (
-        load_file(tmp_path / name / "delta.safetensors") for name in ("plain", "first")
-    )
+    compiled = load_file(folder / "delta.safetensors")
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4)
 
-    second = train(model, tmp_path / "second", "--compile", **own)
-    assert "off the plain U-Net" in second.stderr
-    assert set((cache / "compiled").rglob("*.so")) == libraries
-    delta = (tmp_path / "first/delta.safetensors").read_bytes()
-    assert (tmp_path / "second/delta.safetensors").read_bytes() == delta
-
-    stop_after(tmp_path / "second", 2)
-    train(model, tmp_path / "second", "--compile", **own)
-    assert (tmp_path / "second/delta.safetensors").read_bytes() == delta
-    steps = [row["step"] for row in read_jsonl(tmp_path / "second/log.jsonl")]
+    delta = (folder / "delta.safetensors").read_bytes()
+    stop_after(folder, 2)
+    assert "off the plain U-Net" in train_compiled(folder)
+    assert set(cache.rglob("*.so")) == libraries
+    assert (folder / "delta.safetensors").read_bytes() == delta
+    steps = [row["step"] for row in read_jsonl(folder / "log.jsonl")]
     assert steps == [1, 2, 3, 4]
 
 
-@pytest.mark.slow
 def test_without_a_compiler_a_notice_says_so_and_the_result_is_the_plain_one(
-    model: Path, tmp_path: Path
-) -> None:
-    own = {"ESDCTL_CACHE_DIR": str(tmp_path / "cache")}
-    train(model, tmp_path / "plain", **own)
-    told = train(model, tmp_path / "run", "--compile", CXX="/nonexistent", **own).stderr
+    plain: dict[str, torch.Tensor], model: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ESDCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent"))
+    assert run(command(model, tmp_path / "run", "--compile")) == 0
+    told = capsys.readouterr().err
     assert "training without --compile: " in told
     assert "/nonexistent" in told or "compiler" in told
     assert "Traceback" not in told
-    plain, other = (load_file(tmp_path / name / "delta.safetensors") for name in ("plain", "run"))
+    other = load_file(tmp_path / "run/delta.safetensors")
     assert plain.keys() == other.keys()
     assert all(torch.equal(other[name], value) for name, value in plain.items())
 
 
-@pytest.mark.slow
-def test_a_benchmark_says_where_nothing_could_be_compiled(model: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "esdctl", "bench", "train", "--model", str(model), "--concept",
-        "Rust", "--preset", "reference", "--devices", "cpu", "--compile", "--json", "--quiet",
-    ]  # fmt: skip
-    own = {"ESDCTL_CACHE_DIR": str(tmp_path / "cache"), "CXX": "/nonexistent"}
-    found = json.loads(
-        subprocess.run(
-            command, env=os.environ | own, cwd=tmp_path, stdout=subprocess.PIPE, check=True
-        ).stdout
-    )
-    for case in found["cases"]:
-        assert case["s to compile"] is None
-        assert case["s a pair"] > 0
+def test_a_benchmark_says_where_nothing_could_be_compiled(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("torch.compile", missing)
+    settings = {"model": str(model), "concept": "Rust", "devices": "cpu", "compile": True}
+    found = figures_of(TrainingCase("compiled", settings, "reference"), tmp_path)
+    assert found["s to compile"] is None
+    assert (found["s a pair"] or 0) > 0
