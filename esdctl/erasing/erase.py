@@ -140,12 +140,10 @@ def _train(
     return ready.student
 
 
-@torch.no_grad()
 def _student_with(tensors: Mapping[str, torch.Tensor], model: StableDiffusion) -> Student:
     """A student whose selected parameters have these values."""
     student = new_student(model.unet, list(tensors), model.unet_values, model.dtype)
-    for name, value in tensors.items():
-        student.selected[name].copy_(value)
+    student.take(tensors)
     return student
 
 

@@ -1,9 +1,13 @@
-"""What the U-Net computes in: fp32, or 16 bits by autocast where memory and speed are short."""
+"""What a U-Net computes in: fp32, or 16 bits where memory and speed are short."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
+from torch.func import functional_call
 
+from esdctl.diffusion.conditioning import Conditioning, unet_arguments
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_device
 
@@ -47,11 +51,52 @@ def name_of(dtype: torch.dtype) -> str:
     return next(name for name, known in DTYPES.items() if known == dtype)
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+def is_whole(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether networks hold all weights in ``dtype`` and compute in nothing else.
+
+    That is bf16 on CUDA. Its kernels sum in fp32, and two in five of autocast's kernels are casts.
+    """
+    return device.type == "cuda" and dtype == torch.bfloat16
+
+
+def predicted(
+    network: torch.nn.Module,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    conditioning: Conditioning,
+    dtype: torch.dtype,
+    values: Mapping[str, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """A U-Net's prediction, (B, 4, h, w), fp32.
+
+    Args:
+        network: on the device of the rest.
+        latents: x_t, (B, 4, h, w).
+        timesteps: (B,), 0..999.
+        conditioning: B rows.
+        dtype: what to compute in.
+        values: of some parameters, in place of the network's own; a U-Net ties none.
+    """
+    if is_whole(latents.device, dtype):  # sizes and timesteps stay: bf16 has no 999
+        latents = latents.to(dtype)
+        conditioning = replace(conditioning, embeddings=conditioning.embeddings.to(dtype))
+    arguments, named = unet_arguments(latents, timesteps, conditioning)
+    prediction: torch.Tensor
+    with _autocast(latents.device, dtype):
+        if values is None:
+            prediction = network(*arguments, **named)[0]
+        else:
+            prediction = functional_call(
+                network, dict(values), arguments, named, tie_weights=False
+            )[0]
+    return prediction.float()
+
+
+def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Layers that gain from 16 bits compute in ``dtype``, the others in fp32.
 
     A rounded weight lasts for its layer alone: a network asks for each of them once a pass.
     """
-    if dtype == torch.float32:
+    if dtype == torch.float32 or is_whole(device, dtype):
         return nullcontext()
     return torch.autocast(device.type, dtype, cache_enabled=False)

@@ -14,14 +14,14 @@ from transformers.utils import logging
 from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.model_files import ModelFiles
 from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
-from esdctl.diffusion.conditioning import Conditioning, unet_arguments
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part
 from esdctl.models.image_size import pixels_per_latent, trained_size
 from esdctl.models.kept_parts import kept
 from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.parts import load_part
-from esdctl.models.precision import autocast
+from esdctl.models.precision import predicted
 from esdctl.models.resolve import Pipeline
 
 DECODED_AT_ONCE = 512 * 512  # pixels; a decoder needs over a gigabyte for so many
@@ -147,10 +147,7 @@ class StableDiffusion:
         Returns:
             eps or v, (B, 4, h, w), fp32.
         """
-        arguments, named = unet_arguments(latents, timesteps, conditioning)
-        with autocast(self.device, self.dtype):
-            prediction: torch.Tensor = self.unet(*arguments, **named)[0]
-        return prediction.float()
+        return predicted(self.unet, latents, timesteps, conditioning, self.dtype)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0..1, a few at a time."""

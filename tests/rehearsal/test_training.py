@@ -69,14 +69,18 @@ def test_two_devices_and_bf16_train_nearly_as_one_device_and_fp32(
     first, other = (losses(tmp_path / output)[0] for output in ("one", "half"))
     assert other == pytest.approx(first, rel=0.2)
     assert bool(delta(tmp_path / "half").isfinite().all())
+    assert delta(tmp_path / "half").dtype == torch.float32
+    casts = answer.kernels["_to_copy"] + answer.kernels["_foreach_copy_"]
+    assert casts < sum(answer.kernels.values()) / 50  # autocast's were two in five
 
 
 def test_a_run_that_lacked_memory_within_a_step_goes_on_to_the_same_bits(
     esdctl: Command, tiny_model: Path, tmp_path: Path
 ) -> None:
-    whole = train(esdctl, tiny_model, "whole")
+    chosen = ("--dtype", "bf16")
+    whole = train(esdctl, tiny_model, "whole", *chosen)
     assert whole.status == 0, whole.stderr
-    stopped = train(esdctl, tiny_model, "parts", fail_at=sum(whole.kernels.values()) - 300)
+    stopped = train(esdctl, tiny_model, "parts", *chosen, fail_at=sum(whole.kernels.values()) - 300)
     assert stopped.status == DEVICE_ERROR
     assert "the memory of cuda:0 does not suffice" in stopped.stderr
     assert len(losses(tmp_path / "parts")) == 1

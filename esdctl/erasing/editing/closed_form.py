@@ -98,6 +98,7 @@ def edit_keys_and_values(student: Student, embeddings: Embeddings, rule: Rule) -
     """
     matrices = [p for name, p in student.selected.items() if name.endswith(MATRICES)]
     edit_matrices(matrices, embeddings, rule)
+    student.refresh()
     return len(matrices)
 
 

@@ -37,9 +37,12 @@ def fastest_batch(
         DeviceError: by the caller's ``memory_errors``, where not even one latent fits.
     """
     trial = _trial(student, schedule, embeddings, config, latent_shape)
-    size = sum(p.numel() * p.element_size() for p in student.selected.values())
-    # The trial's peak holds the gradient as well.
-    fit = fitting_batch(student.device, trial, LARGEST, in_trial=size, kept=MOMENTS * size)
+    size, gradients = (
+        sum(p.numel() * p.element_size() for p in parameters.values())
+        for parameters in (student.selected, student.asked)
+    )
+    # The trial's peak holds the gradients as well.
+    fit = fitting_batch(student.device, trial, LARGEST, in_trial=gradients, kept=MOMENTS * size)
     if fit is None:
         reporter.notice("batch size: 1 (this system does not tell its memory; see --batch-size)")
         return 1
@@ -73,7 +76,7 @@ def _trial(
         pairs = exact_pairs(student, schedule, embeddings, two_steps, with_trajectory)
         loss = step_loss(student, pairs, config.negative_guidance)
         loss.total(config.retain_weight).backward()
-        for parameter in student.selected.values():
+        for parameter in student.asked.values():
             parameter.grad = None
 
     return work

@@ -74,9 +74,7 @@ def load_checkpoint(
         state = torch.load(paths[0], map_location="cpu", weights_only=True)
         if state["selected"].keys() != student.selected.keys():
             raise KeyError("other parameters")
-        with torch.no_grad():
-            for name, value in state["selected"].items():
-                student.selected[name].copy_(value)
+        student.take(state["selected"])
         optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:  # empty but in fp16
             scaler.load_state_dict(state["scaler"])

@@ -158,7 +158,7 @@ def _answers(student: Student, ready: Prepared, passes: Passes, seed: int) -> li
     loss = (prediction - noise).square().sum()
     # Not backward(): it would leave gradients behind.
     gradients = torch.autograd.grad(
-        loss, list(student.selected.values()), allow_unused=True, materialize_grads=True
+        loss, list(student.asked.values()), allow_unused=True, materialize_grads=True
     )
     answers = [prediction.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
     with torch.no_grad():

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch.func import functional_call
 
-from esdctl.diffusion.conditioning import Conditioning, unet_arguments
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.errors import UsageError
-from esdctl.models.precision import autocast
+from esdctl.models.precision import is_whole, predicted
 
 Answer = TypeVar("Answer")
 Other = TypeVar("Other")
@@ -25,12 +24,14 @@ class Student:
     """A U-Net whose selected parameters move, beside their frozen values.
 
     Args:
-        unet: the network; its selected parameters are the student's, in fp32.
-        selected: the parameters that are trained, by name.
+        unet: the network; its selected parameters are the student's.
+        selected: the parameters that are trained, by name, in fp32.
         frozen: their original values, by name, in ``dtype``.
         dtype: what both compute in.
         copy: the frozen U-Net on a device of its own; None where ``unet`` serves for both.
         compiled: has ``unet`` inside and gives the same faster; None where nothing is compiled.
+        working: ``selected`` in ``dtype``, which ``unet`` has in their place and which get the
+            gradients; None where it has ``selected`` themselves.
     """
 
     unet: torch.nn.Module
@@ -39,21 +40,24 @@ class Student:
     dtype: torch.dtype = torch.float32
     copy: torch.nn.Module | None = None
     compiled: torch.nn.Module | None = None
+    working: dict[str, torch.nn.Parameter] | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the student is, and all that it gives and takes."""
         return next(iter(self.selected.values())).device
 
+    @property
+    def asked(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters of ``unet`` that get gradients, by name."""
+        return self.selected if self.working is None else self.working
+
     def denoise(
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         """eps: latents (B, 4, h, w), timesteps (B,), B conditions -> (B, 4, h, w), fp32."""
-        arguments, named = unet_arguments(latents, timesteps, conditioning)
-        with autocast(latents.device, self.dtype):
-            network = self.unet if self.compiled is None else self.compiled
-            prediction: torch.Tensor = network(*arguments, **named)[0]
-        return prediction.float()
+        network = self.unet if self.compiled is None else self.compiled
+        return predicted(network, latents, timesteps, conditioning, self.dtype)
 
     @torch.no_grad()
     def denoise_frozen(
@@ -61,20 +65,15 @@ class Student:
     ) -> torch.Tensor:
         """eps*: the same with the original values, without gradient."""
         here = latents.device
-        there = here if self.copy is None else next(self.copy.parameters()).device
-        arguments, named = unet_arguments(
-            latents.to(there), timesteps.to(there), conditioning.to(there)
-        )
-        prediction: torch.Tensor
-        with autocast(there, self.dtype):
-            if self.copy is not None:
-                prediction = self.copy(*arguments, **named)[0]
-            elif self.compiled is not None:
-                frozen = {f"unet.{name}": value for name, value in self.frozen.items()}
-                prediction = _called(self.compiled, frozen, arguments, named)
-            else:
-                prediction = _called(self.unet, self.frozen, arguments, named)
-        return prediction.to(here).float()
+        if self.copy is not None:
+            there = next(self.copy.parameters()).device
+            moved = latents.to(there), timesteps.to(there), conditioning.to(there)
+            return predicted(self.copy, *moved, self.dtype).to(here)
+        network, frozen = self.unet, self.frozen
+        if self.compiled is not None:
+            network = self.compiled
+            frozen = {f"unet.{name}": value for name, value in self.frozen.items()}
+        return predicted(network, latents, timesteps, conditioning, self.dtype, frozen)
 
     def predict_both(
         self, of_frozen: Callable[[], Answer], of_student: Callable[[], Other]
@@ -87,24 +86,22 @@ class Student:
             answer = of_student()
             return future.result(), answer
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Give the selected parameters their original values again."""
-        for name, value in self.frozen.items():
+        self.take(self.frozen)
+
+    @torch.no_grad()
+    def take(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Give selected parameters other values, by name."""
+        for name, value in values.items():
             self.selected[name].copy_(value)
+        self.refresh()
 
-
-def _called(
-    network: torch.nn.Module,
-    values: Mapping[str, torch.Tensor],
-    arguments: tuple[torch.Tensor, ...],
-    named: Mapping[str, object],
-) -> torch.Tensor:
-    """A network's prediction with other values of some parameters; a U-Net ties none."""
-    prediction: torch.Tensor = functional_call(
-        network, dict(values), arguments, dict(named), tie_weights=False
-    )[0]
-    return prediction
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Let ``unet`` have the selected parameters as they are; after they were changed."""
+        if self.working is not None:
+            torch._foreach_copy_(list(self.working.values()), list(self.selected.values()))
 
 
 def new_student(
@@ -117,7 +114,7 @@ def new_student(
     """Split a U-Net into what moves and what does not.
 
     Args:
-        unet: gets new fp32 parameters in place of the selected ones.
+        unet: gets new parameters in place of the selected ones.
         names: the selected parameters.
         values: what the selected parameters are before ``unet`` rounded them; None for the U-Net's.
         dtype: what to compute in.
@@ -138,9 +135,13 @@ def new_student(
         value = frozen[name] if values is None else values[name]
         master = value.to(frozen[name].device, torch.float32, copy=True)
         selected[name] = torch.nn.Parameter(master)
+    working = None
+    if is_whole(selected[names[0]].device, dtype):
+        working = {name: torch.nn.Parameter(p.detach().to(dtype)) for name, p in selected.items()}
+    for name, parameter in (working or selected).items():
         module, _, leaf = name.rpartition(".")
-        setattr(unet.get_submodule(module), leaf, selected[name])
+        setattr(unet.get_submodule(module), leaf, parameter)
     if copy is not None:
         others = dict(copy.named_parameters())
         frozen = {name: others[name].detach() for name in names}
-    return Student(unet, selected, frozen, dtype, copy)
+    return Student(unet, selected, frozen, dtype, copy, working=working)
