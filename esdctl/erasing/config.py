@@ -364,6 +364,11 @@ class TrainConfig(BaseModel):
     save_every: Annotated[
         PositiveInt, Setting("Steps between checkpoints.", WRITTEN, decides="nothing")
     ] = 50
+    save_minutes: Annotated[
+        float,
+        Field(gt=0),
+        Setting("Minutes after which steps that take long are saved.", WRITTEN, decides="nothing"),
+    ] = 10.0
     tracker: Annotated[
         Tracker | None,
         Setting(

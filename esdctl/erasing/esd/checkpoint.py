@@ -4,8 +4,10 @@ Rolling trajectories keep where they are. No random state is kept, because each 
 (seed, step).
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,30 +31,86 @@ class Progress:
     seconds: float
 
 
-def save_checkpoint(
-    folder: Path,
-    student: Student,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    trajectory: dict[str, torch.Tensor],
-    progress: Progress,
-) -> None:
-    """Write a checkpoint atomically, then remove all but the last two.
+class Checkpoints:
+    """Writes checkpoints of one training; from another device than the CPU, in a thread.
 
-    Raises:
-        StorageError: the disk is full or not writable; earlier checkpoints stay.
+    What it holds is copied to the host first, so training goes on while the file is written. A
+    block ends when the last one is on the disk, however it ends.
+
+    Args:
+        folder: of the checkpoints.
+        student, optimizer, scaler, trajectory: what is kept.
     """
-    state = {
-        "steps": progress.steps,
-        "seconds": progress.seconds,
-        "selected": {name: p.detach() for name, p in student.selected.items()},
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "trajectory": trajectory,
-    }
-    write_with(folder / _name(progress.steps), lambda temporary: torch.save(state, temporary))
+
+    def __init__(
+        self,
+        folder: Path,
+        student: Student,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        trajectory: dict[str, torch.Tensor],
+    ) -> None:
+        self._folder, self._student = folder, student
+        self._optimizer, self._scaler, self._trajectory = optimizer, scaler, trajectory
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self.check(wait=True)
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint atomically, then remove all but the last two.
+
+        Raises:
+            StorageError: the disk is full or not writable, now or when the one before was written;
+                earlier checkpoints stay.
+        """
+        self.check(wait=True)
+        state = {
+            "steps": progress.steps,
+            "seconds": progress.seconds,
+            "selected": {name: p.detach() for name, p in self._student.selected.items()},
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "trajectory": self._trajectory,
+        }
+        if self._student.device.type == "cpu":
+            _write(self._folder, state)
+        else:
+            self._writing = self._thread.submit(_write, self._folder, _on_host(state))
+
+    def check(self, wait: bool = False) -> None:
+        """Raise what went wrong in the thread.
+
+        Args:
+            wait: until it is done.
+
+        Raises:
+            StorageError: as for ``save``.
+        """
+        if self._writing is not None and (wait or self._writing.done()):
+            writing, self._writing = self._writing, None
+            writing.result()
+
+
+def _write(folder: Path, state: dict[str, Any]) -> None:
+    write_with(folder / _name(state["steps"]), lambda temporary: torch.save(state, temporary))
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def _on_host(value: Any) -> Any:
+    """The same with copies on the host in place of tensors that may yet change."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_host(each) for key, each in value.items()}
+    return value
 
 
 def load_checkpoint(

@@ -1,6 +1,7 @@
 """The training loop: report, save, stop or step."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.checkpoint import Progress, load_checkpoint, save_checkpoint
+from esdctl.erasing.esd.checkpoint import Checkpoints, Progress, load_checkpoint
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.step_log import Row, StepLog
 from esdctl.erasing.esd.student import Student
@@ -65,6 +66,7 @@ def train(training: Training) -> Progress:
     Raises:
         CheckFailed: the loss is not finite; the last checkpoint stays.
         Interrupted: ``stop`` said so; the state is saved.
+        StorageError: the disk is full or not writable.
     """
     student, config, reporter = training.student, training.config, training.reporter
     folder = training.folder
@@ -85,23 +87,33 @@ def train(training: Training) -> Progress:
     )  # fmt: skip
     done, steps = before.steps, steps_of(config, training.shape[0])
     reporter.started(TASK, steps, "steps", done)
-    while done < steps and not is_reached(done):
-        log.begin()
-        pairs = trajectory.pairs(done)
-        loss = step_loss(student, pairs, config.negative_guidance)
-        pairs.follow(loss.prediction)
-        log.add(done + 1, loss, update(loss.total(config.retain_weight)), pairs)
-        done += 1
-        stopping, last = training.stop(), done == steps
-        if stopping or last or done % config.save_every == 0:
-            log.settle()
-            save_checkpoint(*state, Progress(done, before.seconds + log.seconds))
-        elif config.until is not None and done % config.probe_every == 0:
-            log.settle()
-        if stopping and not last:
-            raise _interrupted(done, steps, folder)
+    with Checkpoints(*state) as checkpoints:
+        saved = time.monotonic()
+        while done < steps and not is_reached(done):
+            log.begin()
+            pairs = trajectory.pairs(done)
+            loss = step_loss(student, pairs, config.negative_guidance)
+            pairs.follow(loss.prediction)
+            log.add(done + 1, loss, update(loss.total(config.retain_weight)), pairs)
+            done += 1
+            checkpoints.check()
+            stopping, last = training.stop(), done == steps
+            if stopping or last or _is_due(config, done, saved):
+                log.settle()
+                checkpoints.save(Progress(done, before.seconds + log.seconds))
+                saved = time.monotonic()
+            elif config.until is not None and done % config.probe_every == 0:
+                log.settle()
+            if stopping and not last:
+                checkpoints.check(wait=True)
+                raise _interrupted(done, steps, folder)
     reporter.finished(TASK)
     return Progress(done, before.seconds + log.seconds)
+
+
+def _is_due(config: TrainConfig, done: int, saved: float) -> bool:
+    """Whether it is time for a checkpoint, by steps or by the clock."""
+    return done % config.save_every == 0 or time.monotonic() - saved >= 60 * config.save_minutes
 
 
 def _report_step(training: Training, row: Row) -> None:
