@@ -15,6 +15,7 @@ from PIL import Image
 
 from esdctl.cli.app import run
 from esdctl.storage.atomic import read_jsonl
+from tests.warm import Warm
 
 Capture = pytest.CaptureFixture[str]
 
@@ -148,15 +149,10 @@ def test_an_empty_stdin_is_an_input_error(
     assert "stdin: no prompts" in capsys.readouterr().err
 
 
-def start(model: Path, out: Path, stdout: int, count: int) -> subprocess.Popen[bytes]:
-    """Start a process that samples ``count`` pictures, one at a time."""
-    flags = ("--prompt", "a", "--seeds", f"0-{count - 1}", "--batch-size", "1", "--quiet")
-    return subprocess.Popen(
-        [sys.executable, "-m", "esdctl", *arguments(model, *flags, "--output", str(out))],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def many(model: Path, out: Path) -> list[str]:
+    """A command line that samples 400 pictures, one at a time."""
+    flags = ("--prompt", "a", "--seeds", "0-399", "--batch-size", "1", "--quiet")
+    return arguments(model, *flags, "--output", str(out))
 
 
 def wait_for_a_picture(folder: Path) -> None:
@@ -176,7 +172,12 @@ def assert_all_pictures_whole(folder: Path) -> None:
 
 
 def test_a_closed_pipe_ends_quietly_after_whole_pictures(tiny_model: Path, tmp_path: Path) -> None:
-    process = start(tiny_model, tmp_path / "out", subprocess.PIPE, count=400)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "esdctl", *many(tiny_model, tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert process.stdout is not None
     assert process.stdout.readline().endswith(b"00000-0.png\n")
     process.stdout.close()
@@ -189,26 +190,25 @@ def test_a_closed_pipe_ends_quietly_after_whole_pictures(tiny_model: Path, tmp_p
 
 
 def test_ctrl_c_tells_what_is_done_and_a_kill_leaves_whole_pictures(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, warm: Warm
 ) -> None:
     out = tmp_path / "out"
-    process = start(tiny_model, out, subprocess.DEVNULL, count=400)
+    process = warm.start(*many(tiny_model, out), cwd=tmp_path)
     wait_for_a_picture(out)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert b"of 400 pictures are in" in stderr
-    assert b"hint: run the same command again" in stderr
+    assert process.wait() == 130
+    assert "of 400 pictures are in" in process.stderr
+    assert "hint: run the same command again" in process.stderr
     assert_all_pictures_whole(out)
     before = len(read_jsonl(out / "pictures.jsonl"))
 
-    process = start(tiny_model, out, subprocess.DEVNULL, count=400)
+    process = warm.start(*many(tiny_model, out), cwd=tmp_path)
     deadline = time.monotonic() + 120
     while len(read_jsonl(out / "pictures.jsonl")) <= before:
         assert time.monotonic() < deadline, "the second run made nothing"
         time.sleep(0.02)
     process.kill()
-    process.communicate()
+    assert process.wait() == -signal.SIGKILL
     assert_all_pictures_whole(out)
 
 

@@ -2,16 +2,29 @@
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.warm import Warm
 
-def esdctl(folder: Path, *arguments: str, stdin: str | None = None) -> str:
+
+@pytest.fixture
+def esdctl(warm: Warm, tmp_path: Path) -> Callable[..., str]:
+    """A command line in an empty folder; gives what it prints."""
+    warm.write_client(tmp_path.parent / "esdctl")
+
+    def call(*arguments: str, stdin: str | None = None) -> str:
+        return answer(tmp_path, *arguments, stdin=stdin)
+
+    return call
+
+
+def answer(folder: Path, *arguments: str, stdin: str | None) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "esdctl", *arguments],
+        [folder.parent / "esdctl", *arguments],
         cwd=folder, input=stdin, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -20,15 +33,17 @@ def esdctl(folder: Path, *arguments: str, stdin: str | None = None) -> str:
 
 
 @pytest.mark.slow
-def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path) -> None:
-    run = esdctl(tmp_path, "train", "--concept", "Neon_Lines").removesuffix("\n")
+def test_a_style_vanishes_from_the_embedded_model_and_others_stay(
+    esdctl: Callable[..., str], tmp_path: Path
+) -> None:
+    run = esdctl("train", "--concept", "Neon_Lines").removesuffix("\n")
     assert run.startswith("outputs/runs/Neon_Lines-")
     with Image.open(tmp_path / run / "contact_sheet.png") as sheet:
         assert sheet.width > 900
 
     grid = ["--styles", "Neon_Lines,Rust,Cartoon", "--objects", "Dogs,Towers,Flowers,Human"]
     grid += ["--steps", "12"]
-    report = json.loads(esdctl(tmp_path, "evaluate", "--model", run, *grid, "--json"))
+    report = json.loads(esdctl("evaluate", "--model", run, *grid, "--json"))
     assert [target["name"] for target in report["targets"]] == ["Neon_Lines"]
     assert report["base_unlearning"]["Neon_Lines"]["ua"]["percent"] <= 40
     assert report["unlearning"]["Neon_Lines"]["ua"]["percent"] >= 80
@@ -36,8 +51,6 @@ def test_a_style_vanishes_from_the_embedded_model_and_others_stay(tmp_path: Path
     assert report["percent_of_base"]["Neon_Lines"]["cra"]["percent"] >= 60
 
     prompts = "A Dogs image in Neon Lines style.\nA Dogs image in Rust style.\n"
-    out = esdctl(
-        tmp_path, "sample", "--model", run, "--prompts", "-", "--steps", "5", stdin=prompts
-    )
+    out = esdctl("sample", "--model", run, "--prompts", "-", "--steps", "5", stdin=prompts)
     paths = [tmp_path / line for line in out.splitlines()]
     assert [Image.open(path).size for path in paths] == [(128, 128), (128, 128)]

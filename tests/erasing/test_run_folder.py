@@ -22,7 +22,7 @@ from tests.erasing.conftest import Train
 def test_a_run_holds_settings_log_checkpoints_delta_sheet_and_provenance(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train("--output", "run") == 0
+    assert train("--output", "run", sheet=True) == 0
     assert capsys.readouterr().out == "run\n"
     folder = tmp_path / "run"
     record = json.loads((folder / "run.json").read_text())
@@ -104,7 +104,7 @@ def test_the_conversion_of_a_pickle_is_told_while_planning(
 
 def test_equal_seeds_give_equal_deltas_and_others_do_not(train: Train, tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        assert train("--output", name, "--seed", seed) == 0
+        assert train("--output", name, "--seed", seed, "--iterations", "2") == 0
     a, b, c = (load_file(tmp_path / name / "delta.safetensors") for name in "abc")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not all(torch.equal(a[name], c[name]) for name in a)
@@ -176,19 +176,18 @@ def test_an_unknown_concept_is_allowed_with_a_prompt(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompt = ["--prompt", "a {concept}; the {concept}", "--separator", ";"]
-    assert train(*prompt, "--output", "run", concept="teapot") == 0
+    assert train(*prompt, "--output", "run", "--iterations", "1", concept="teapot") == 0
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["concept"]["prompts"] == ["a teapot", "the teapot"]
 
 
 def test_other_settings_do_not_overwrite_a_run(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train("--output", "run") == 0
-    before = (tmp_path / "run/delta.safetensors").read_bytes()
+    before = (finished / "delta.safetensors").read_bytes()
     assert train("--output", "run", "--lr", "1e-4") == 2
     assert "other settings" in capsys.readouterr().err
-    assert (tmp_path / "run/delta.safetensors").read_bytes() == before
+    assert (finished / "delta.safetensors").read_bytes() == before
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
@@ -206,10 +205,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 
 @pytest.mark.parametrize(("damage", "status"), [("truncate", 5), ("remove", 3)])
 def test_a_damaged_run_is_no_model(
-    damage: str, status: int, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, status: int, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train("--output", "run") == 0
-    delta = tmp_path / "run/delta.safetensors"
+    delta = finished / "delta.safetensors"
     if damage == "truncate":
         delta.write_bytes(delta.read_bytes()[:-100])
     else:

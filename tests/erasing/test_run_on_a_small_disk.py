@@ -1,25 +1,21 @@
 """A disk that is full or read-only: told with its path, and nothing is half written."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.erasing.conftest import Train
+from tests.erasing.conftest import Train, command
 from tests.storage import small_disk
+from tests.warm import Warm
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_written_file(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, warm: Warm
 ) -> None:
     with small_disk.mounted(tmp_path / "disk") as disk:
-        command = [
-            sys.executable, "-m", "esdctl", "train", "--model", str(tiny_model),
-            "--concept", "Rust", "--train-method", "full", "--iterations", "2",
-            "--ddim-steps", "1", "--save-every", "1", "--output", str(disk / "run"),
-        ]  # fmt: skip
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        short = ("--train-method", "full", "--iterations", "2", "--save-every", "1")
+        words = command(tiny_model, *short, "--output", str(disk / "run"))
+        done = warm.run(*words, cwd=tmp_path)  # its files are closed, and the disk is free
         assert done.returncode == 7, done.stderr
         assert (disk / "run/run.json").exists()
         assert not (disk / "run/delta.safetensors").exists()

@@ -1,15 +1,15 @@
 """The maker: from nothing to a pipeline folder, in seconds; finished stages are kept."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from esdctl.cli.app import run
 from esdctl.pocket.muon import Muon, orthogonal
 from esdctl.pocket.stage import Stage, run_stage
+from tests.warm import Warm
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -47,23 +47,27 @@ def test_muon_gives_nearly_orthogonal_updates(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_the_maker_writes_a_pipeline_that_train_can_use(tmp_path: Path) -> None:
+def test_the_maker_writes_a_pipeline_that_train_can_use(
+    tmp_path: Path, warm: Warm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     merges = tmp_path / "merges.txt.gz"
     _merges_from_shipped_tokenizer(merges)
-    command = [
-        sys.executable, "-m", "esdctl.pocket.make", "--minutes", "0.05", "--per-cell", "4",
-        "--work", "work", "--merges", str(merges), "--output", "made", "--no-metrics",
+    words = [
+        "make", "--minutes", "0.01", "--per-cell", "1", "--work", "work", "--merges", str(merges),
+        "--output", "made", "--no-metrics",
     ]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    script = f"import sys; sys.argv = {words}; from esdctl.pocket.make import main; main()"
+    done = warm.run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
     first = (tmp_path / "made/unet/diffusion_pytorch_model.safetensors").read_bytes()
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)  # all stages are done
+    done = warm.run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "step" not in done.stderr  # all stages are done
     assert (tmp_path / "made/unet/diffusion_pytorch_model.safetensors").read_bytes() == first
-    train = [
-        sys.executable, "-m", "esdctl", "train", "--model", "made", "--concept", "Rust", "--json",
-        "--iterations", "1", "--ddim-steps", "2", "--output", "run",
-    ]  # fmt: skip
-    done = subprocess.run(train, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["concept"] == "Rust"
+    quick = ["--iterations", "1", "--ddim-steps", "2", "--no-contact-sheet", "--output", "run"]
+    assert run(["train", "--model", "made", "--concept", "Rust", "--json", *quick]) == 0
+    assert json.loads(capsys.readouterr().out)["concept"] == "Rust"
 
 
 def _merges_from_shipped_tokenizer(path: Path) -> None:

@@ -1,20 +1,32 @@
 """A sweep of two erasures of the pocket model, so small that a job takes seconds."""
 
+import io
 import json
-import os
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from esdctl.cli.app import run
+
 PROTOCOL = Path(__file__).parent / "four_pictures.yaml"
 
 
-def run_esdctl(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """A command line in a process of its own."""
-    command = [sys.executable, "-m", "esdctl", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+@dataclass(frozen=True)
+class Done:
+    """How a command line ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_esdctl(*arguments: str | Path) -> Done:
+    """A command line in this process; the workers of a sweep are processes of their own."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        status = run([str(word) for word in arguments])
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """``esdctl bench`` measures in processes of their own and prints figures and ratios."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from esdctl.cli.app import run
 from esdctl.models.resolve import Pipeline
+from esdctl.timing.isolated import Isolated
 from esdctl.timing.loading_bench import to_train, whole, with_diffusers
 from esdctl.timing.sampling_bench import diffusers_figures, our_figures
 from esdctl.timing.training_bench import REFERENCE, TrainingCase, figures_of, seconds_until
@@ -55,15 +57,21 @@ def test_each_way_of_opening_is_measured(tiny_model: Path, tmp_path: Path) -> No
         assert peak > 1e8
 
 
+def in_this_process(function: Callable[..., object], *arguments: object) -> Isolated[object]:
+    return Isolated(function(*arguments), 0, 0)
+
+
 @pytest.mark.slow
 def test_a_benchmark_prints_machine_figures_and_ratios(
-    tiny_model: Path, tmp_path: Path, capfd: Captured
+    tiny_model: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(["bench", "load", "--model", str(tiny_model), "--root", str(tmp_path)]) == 0
     table, told = capfd.readouterr()
     assert all(line.startswith("cases: ") for line in told.splitlines())  # no library's word
     assert "| diffusers, from_pretrained |" in table
     assert "cores" in table
+    # Each case of a training is isolated in the same way.
+    monkeypatch.setattr("esdctl.timing.training_bench.isolated", in_this_process)
     flags = ["--model", str(tiny_model), "--concept", "Rust", "--preset", "reference"]
     assert run(["bench", "train", *flags, "--batch-size", "2", "--json"]) == 0
     document = json.loads(capfd.readouterr().out)

@@ -107,7 +107,7 @@ def test_a_contact_sheet_that_does_not_fit_leaves_a_run_that_ends_without_one(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(StableDiffusion, "decode", full)
-    assert train("--output", "run") == 6
+    assert train("--output", "run", "--iterations", "1", sheet=True) == 6
     told = capsys.readouterr()
     assert told.out == ""
     assert "esdctl train --resume run --no-contact-sheet" in told.err
