@@ -73,6 +73,7 @@ class LocalEngine:
                 if status is None:
                     continue
                 del workers[number]
+                said = _end(worker)
                 if status == 0:
                     if not workers and _is_left(run):  # of a worker of somebody else, that died
                         self._start_all(run, workers)
@@ -83,7 +84,7 @@ class LocalEngine:
                 fruitless = 0 if _begun(run) > begun else fruitless + 1
                 begun = _begun(run)
                 if fruitless >= FRUITLESS:
-                    raise InputError("workers die before they begin a job", _error_of(worker))
+                    raise InputError("workers die before they begin a job", said)
                 workers[number] = _start(run, number)
         for job in watch.look():
             run.show(job)
@@ -118,9 +119,13 @@ def _begun(run: Run) -> int:
     return sum(each.attempts for each in read_progress(run.jobs, run.workspace, 1).jobs)
 
 
-def _error_of(worker: "Worker") -> str:
-    worker.said.seek(0)
-    lines = worker.said.read().decode(errors="replace").strip().splitlines()
+def _end(worker: "Worker") -> str:
+    """Close the streams of a worker that is gone; gives the last line that it said."""
+    with worker.said as said:
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+    if worker.process.stdin is not None:
+        worker.process.stdin.close()
     return lines[-1] if lines else "nothing is known"
 
 
@@ -139,6 +144,7 @@ def _kill(workers: "dict[int, Worker]") -> None:
         if worker.process.poll() is None:
             worker.process.kill()
         worker.process.wait()
+        _end(worker)
 
 
 ENGINE = LocalEngine()
