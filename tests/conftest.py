@@ -1,5 +1,6 @@
 """A Stable Diffusion with random weights, so small that a picture takes milliseconds."""
 
+import gc
 import json
 import os
 import shutil
@@ -50,6 +51,16 @@ SD1_INDEX = {
     "safety_checker": [None, None],
     "requires_safety_checker": False,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_loaded_is_no_garbage() -> None:
+    """A search of all objects of torch and the rest takes a quarter of a second.
+
+    The code asks for one whenever it drops a part of a model; so each is of a test's own objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Starting Python and importing torch takes seconds a command; this way it is paid
     CLIENT, as a file called esdctl           sends it a command line; called python, a script
 """
 
+import gc
 import json
 import os
 import select
@@ -135,4 +136,6 @@ if __name__ == "__main__":
     import esdctl.erasing.erase
     import esdctl.sampling.pictures  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # what is loaded is no garbage, and stays shared
     serve(sys.argv[1], _run)

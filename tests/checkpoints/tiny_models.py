@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -24,6 +26,7 @@ Form = Literal["safetensors", "state_dict", "bare"]
 FAMILIES: tuple[Family, ...] = ("sd1", "sd2", "sd2-v", "sdxl")
 
 VOCABULARY = Path(__file__).parents[2] / "esdctl" / "pocket" / "weights" / "tokenizer"
+_KEPT = TemporaryDirectory(prefix="esdctl-tiny-")
 SIDE = 8  # of the latents, so that pictures have 64 px
 
 _CROSS_LEVELS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
@@ -85,6 +88,27 @@ def tiny_folder(
     Returns:
         The folder.
     """
+    if (dtype, variant, sharded, safe) == (torch.float32, None, False, True):
+        return shutil.copytree(_kept(family, seed), folder)
+    return _write_folder(family, folder, seed, dtype, variant, sharded, safe)
+
+
+@cache
+def _kept(family: Family, seed: int) -> Path:
+    """A plain folder, made once a process."""
+    folder = Path(_KEPT.name) / f"{family}-{seed}"
+    return _write_folder(family, folder, seed, torch.float32, None, False, True)
+
+
+def _write_folder(
+    family: Family,
+    folder: Path,
+    seed: int,
+    dtype: torch.dtype,
+    variant: str | None,
+    sharded: bool,
+    safe: bool,
+) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         parts = tiny_parts(family)
