@@ -21,6 +21,7 @@ from esdctl.cli.options import (
 )
 from esdctl.cli.output import print_document, print_json, print_line, print_path
 from esdctl.cli.setting_options import with_settings
+from esdctl.cli.teams import first_ahead, started_team, team_reporting
 from esdctl.cli.terminal import reporting
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.preset import preset_names
@@ -30,6 +31,7 @@ from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
     from esdctl.erasing.erase import Hardener, Prober
+    from esdctl.erasing.esd.team import Team
     from esdctl.erasing.plan import ErasePlan
     from esdctl.erasing.request import EraseRequest
     from esdctl.erasing.run_folder import RunFolder
@@ -101,18 +103,22 @@ def train(
     request = EraseRequest(
         settings, os.environ, config or config_path, None, preset, output, bool(context.obj)
     )
-    with reporting(quiet) as reporter:
-        plan = _plan(request, resume, root, reporter)
+    with started_team() as team:
+        is_first = team is None or team.is_first
+        with team_reporting(team, quiet) as reporter, first_ahead(team):
+            plan = _plan(request, resume, root, reporter)
+            # What nothing can measure is told in a dry run too.
+            prober = None if show_config else _prober(plan, root)
+        if not (show_config or dry_run):
+            result = _run(plan, prober, root, quiet, team)
+    if not is_first:
+        return None
     if show_config:
         return _show_config(plan, json)
-    prober = _prober(plan, root)  # what nothing can measure is told in a dry run too
     if dry_run:
         return _show_plan(plan, began if estimate else None, json, quiet)
-    run, model_path = _run(plan, prober, root, quiet)
-    if json:
-        print_json(_result(plan, run, model_path))
-    else:
-        print_path(run.path)
+    run, model_path = result
+    return print_json(_result(plan, run, model_path)) if json else print_path(run.path)
 
 
 def _plan(
@@ -129,21 +135,29 @@ def _plan(
 
 
 def _run(
-    plan: "ErasePlan", prober: "Prober | None", root: Path | None, quiet: bool
+    plan: "ErasePlan",
+    prober: "Prober | None",
+    root: Path | None,
+    quiet: bool,
+    team: "Team | None",
 ) -> "tuple[RunFolder, Path | None]":
     """The finished run, and where the whole model went if one was asked for."""
     from esdctl.cli.interrupt import stopping_on_interrupt
 
-    with reporting(quiet) as reporter:
+    with team_reporting(team, quiet) as reporter:
         for note in plan.notes:
             reporter.notice(note)
         from esdctl.erasing.erase import erase
+        from esdctl.erasing.esd.team import ALONE
         from esdctl.erasing.whole_model import whole_model_path, write_whole_model
 
-        whole_model_path(plan)  # a name that cannot be used is told before the training
+        with first_ahead(team):
+            whole_model_path(plan)  # a name that cannot be used is told before the training
+            hardener = _hardener(plan, root, reporter)
+        together = team or ALONE
         with stopping_on_interrupt(reporter) as stop:
-            run = erase(plan, sys.argv, reporter, stop, prober, _hardener(plan, root, reporter))
-            return run, write_whole_model(plan, run, reporter)
+            run = erase(plan, sys.argv, reporter, stop, prober, hardener, together)
+            return run, write_whole_model(plan, run, reporter) if together.is_first else None
 
 
 def _prober(plan: "ErasePlan", root: Path | None) -> "Prober | None":

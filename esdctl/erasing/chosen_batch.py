@@ -5,7 +5,7 @@ from dataclasses import replace
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.batches import with_batch
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.batch_size import fastest_batch
+from esdctl.erasing.esd.batch_size import LARGEST, fastest_batch
 from esdctl.erasing.esd.prepare import Prepared
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder, open_run
@@ -14,7 +14,12 @@ from esdctl.storage.atomic import write_json
 
 
 def with_chosen_batch(
-    plan: ErasePlan, run: RunFolder, ready: Prepared, schedule: Schedule, reporter: Reporter
+    plan: ErasePlan,
+    run: RunFolder,
+    ready: Prepared,
+    schedule: Schedule,
+    reporter: Reporter,
+    processes: int = 1,
 ) -> ErasePlan:
     """The plan with numbers for batch, steps and rate; a resumed run finds its batch in its folder.
 
@@ -23,6 +28,8 @@ def with_chosen_batch(
         run: has its record already.
         ready, schedule: what is trained; nothing of it is changed.
         reporter: told what was chosen.
+        processes: how many share a batch; one that the machine chooses is so many times larger, up
+            to the largest that is tried for one.
 
     Raises:
         DeviceError: by the caller's ``memory_errors``, where not even one latent fits.
@@ -31,9 +38,11 @@ def with_chosen_batch(
     if isinstance(config.batch_size, int):
         return plan
     size = run.chosen_batch_size()
-    config = with_batch(
-        config, size or choose_batch(config, ready, schedule, reporter), plan.lr_batch
-    )
+    if size is None:
+        chosen = processes * choose_batch(config, ready, schedule, reporter)
+        config = with_batch(config, max(processes, min(chosen, LARGEST)), plan.lr_batch)
+    else:
+        config = with_batch(config, size, plan.lr_batch)
     if size is None:
         _, record = open_run(run.path)
         numbers = {key: getattr(config, key) for key in ("batch_size", "iterations", "lr")}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.esd.student import Student, new_student
+from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
@@ -29,7 +30,6 @@ from esdctl.erasing.settings_digest import CHANGEABLE
 from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.until import Probe
 from esdctl.errors import DeviceError, UsageError
-from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
@@ -53,10 +53,12 @@ def erase(
     stop: Callable[[], bool],
     prober: Prober | None = None,
     hardener: Hardener | None = None,
+    team: Team = ALONE,
 ) -> RunFolder:
     """Train, or go on training, until the run folder holds the delta and the sheet.
 
-    A finished run with the same plan is left as it is.
+    A finished run with the same plan is left as it is. Of a team the first process alone writes;
+    the others may return before it has finished.
 
     Args:
         plan: what to do.
@@ -65,6 +67,7 @@ def erase(
         stop: asked after each step; True saves the state and ends with Interrupted.
         prober: measures the student where the settings say ``until``.
         hardener: attacks and edits the student where the settings say ``harden``.
+        team: the processes that share each step, all on one disk; the plan was checked for it.
 
     Returns:
         The finished run.
@@ -76,16 +79,21 @@ def erase(
         DeviceError: this machine has no such device, or its memory does not suffice.
         StorageError: the disk is full or not writable.
     """
-    devices = find_devices(plan.config.devices)
-    run = claim(plan.output)
-    dtype = find_dtype(_dtype_so_far(run) or plan.config.dtype, devices[0])
-    with target_lock(plan.output, reporter):
-        computed = {"devices": [str(d) for d in devices], "dtype": name_of(dtype)}
-        _write_or_compare_record(run, plan, computed, command_line)
+    with ExitStack() as stack:
+        with team.first_ahead():
+            devices = team.devices(plan.config.devices)
+            team.check(plan.config.method, plan.config.batch_size)
+            run = claim(plan.output)
+            dtype = find_dtype(_dtype_so_far(run) or plan.config.dtype, devices[0])
+            computed = {"devices": [str(d) for d in devices] * team.size, "dtype": name_of(dtype)}
+            if team.is_first:
+                stack.enter_context(target_lock(plan.output, reporter))
+                _write_or_compare_record(run, plan, computed, command_line)
         if run.has_all(plan.config.contact_sheet):
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
-        _record_devices(run, computed, reporter)
+        if team.is_first:
+            _record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
         with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
             if plan.config.method == "edit" and hardener is None:
@@ -94,8 +102,16 @@ def erase(
                 student = _student_with(tensors, model) if plan.config.contact_sheet else None
             else:
                 ready = _prepared(model, plan, devices[1:], reporter)
-                chosen = with_chosen_batch(plan, run, ready, model.schedule, reporter)
-                student = _train(model, chosen, run, ready, reporter, stop, prober, hardener)
+                with team.first_ahead():
+                    chosen = with_chosen_batch(
+                        plan, run, ready, model.schedule, reporter, team.size
+                    )
+                    team.check(plan.config.method, chosen.config.batch_size)
+                student = _train(model, chosen, run, ready, reporter, stop, prober, team)
+                if not team.is_first:
+                    return run
+                if hardener is not None:
+                    hardener(model, ready)
                 _write_delta(run, chosen, student.selected)
             if student is not None and plan.config.contact_sheet:
                 _write_contact_sheet(run, plan, model, student, reporter)
@@ -119,24 +135,25 @@ def _train(
     reporter: Reporter,
     stop: Callable[[], bool],
     prober: Prober | None,
-    hardener: Hardener | None,
+    team: Team,
 ) -> Student:
     """The trained student; while it trains, the U-Net alone is in the device's memory."""
     config = plan.config
     batch_size = config.batch_size
     assert isinstance(batch_size, int)  # chosen by now
     if config.compile:
-        ready = replace(ready, student=compiled(ready, config, batch_size, reporter))
-    if config.warm_start:
+        own = team.rows(batch_size)
+        ready = replace(ready, student=compiled(ready, config, own.stop - own.start, reporter))
+    if config.warm_start and team.is_first:  # the loop gives it to the others
         edit_before_training(ready, plan, run, reporter)
-    probe = None if prober is None else prober(model)
-    with closing(open_tracker(config, run.path, reporter)) as tracker:
+    probe = prober(model) if prober is not None and team.is_first else None
+    tracked = config if team.is_first else config.model_copy(update={"tracker": None})
+    with closing(open_tracker(tracked, run.path, reporter)) as tracker:
         train(Training(
             ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
-            run.checkpoints, run.log, tracker, reporter, stop, probe, _pools(plan, ready),
+            run.checkpoints, run.log, tracker, reporter, stop, probe,
+            _pools(plan, ready) if team.is_first else None, team,
         ))  # fmt: skip
-    if hardener is not None:
-        hardener(model, ready)
     return ready.student
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.errors import InputError
 from esdctl.storage.atomic import write_with
 
@@ -40,6 +41,8 @@ class Checkpoints:
     Args:
         folder: of the checkpoints.
         student, optimizer, scaler, trajectory: what is kept.
+        team: of which the first writes, with what each has of the trajectories.
+        count: of the rows of a step.
     """
 
     def __init__(
@@ -49,7 +52,10 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
         trajectory: dict[str, torch.Tensor],
+        team: Team = ALONE,
+        count: int = 1,
     ) -> None:
+        self._team, self._count = team, count
         self._folder, self._student = folder, student
         self._optimizer, self._scaler, self._trajectory = optimizer, scaler, trajectory
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -71,13 +77,16 @@ class Checkpoints:
                 earlier checkpoints stay.
         """
         self.check(wait=True)
+        rows = {name: self._team.whole(t, self._count) for name, t in self._trajectory.items()}
+        if not self._team.is_first:
+            return
         state = {
             "steps": progress.steps,
             "seconds": progress.seconds,
             "selected": {name: p.detach() for name, p in self._student.selected.items()},
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "trajectory": self._trajectory,
+            "trajectory": rows,
         }
         if self._student.device.type == "cpu":
             _write(self._folder, state)

@@ -13,6 +13,7 @@ from esdctl.erasing.esd.checkpoint import Checkpoints, Progress, load_checkpoint
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.step_log import Row, StepLog
 from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.erasing.esd.update import Update
@@ -41,6 +42,7 @@ class Training:
         stop: asked after each step; True saves and ends with Interrupted.
         probe: measures whether training may end early; needed where the settings say ``until``.
         pools: where frozen trajectories are kept; None for memory alone.
+        team: the processes that share each step's rows; the first alone writes, tells and measures.
     """
 
     student: Student
@@ -55,6 +57,7 @@ class Training:
     stop: Callable[[], bool]
     probe: Probe | None = None
     pools: PoolFolder | None = None
+    team: Team = ALONE
 
 
 def train(training: Training) -> Progress:
@@ -69,36 +72,35 @@ def train(training: Training) -> Progress:
         StorageError: the disk is full or not writable.
     """
     student, config, reporter = training.student, training.config, training.reporter
-    folder = training.folder
+    folder, team, count = training.folder, training.team, training.shape[0]
     trajectory = open_trajectory(
         student, training.schedule, training.embeddings.to(student.device), config, training.shape,
-        reporter, training.pools,
+        reporter, training.pools, team.rows(count),
     )  # fmt: skip
-    update = Update(student, config.lr, config.gradient_checkpointing)
+    update = Update(student, config.lr, config.gradient_checkpointing, team)
     state = (folder, student, update.optimizer, update.scaler, trajectory.state)
     before = load_checkpoint(*state)
-    _forget_rows_after(training.log, before.steps)
-    is_reached = end_rule(
-        config.until, config.probe_every, training.probe, training.log, reporter, config.warm_start
-    )
+    _agree(training)
+    is_reached = _end_rule(training, before.steps)
     log = StepLog(
         student.device, config.lr, partial(_report_step, training),
-        lambda step: _not_finite(step, folder),
+        lambda step: team.told_once(_not_finite(step, folder)), team, count,
     )  # fmt: skip
-    done, steps = before.steps, steps_of(config, training.shape[0])
+    done, steps = before.steps, steps_of(config, count)
     reporter.started(TASK, steps, "steps", done)
-    with Checkpoints(*state) as checkpoints:
+    with Checkpoints(*state, team, count) as checkpoints:
         saved = time.monotonic()
         while done < steps and not is_reached(done):
             log.begin()
             pairs = trajectory.pairs(done)
             loss = step_loss(student, pairs, config.negative_guidance)
             pairs.follow(loss.prediction)
-            log.add(done + 1, loss, update(loss.total(config.retain_weight)), pairs)
+            own = team.part(loss.total(config.retain_weight), count)
+            log.add(done + 1, loss, update(own), pairs)
             done += 1
             checkpoints.check()
-            stopping, last = training.stop(), done == steps
-            if stopping or last or _is_due(config, done, saved):
+            stopping, last = team.any(training.stop()), done == steps
+            if stopping or last or team.any(_is_due(config, done, saved)):
                 log.settle()
                 checkpoints.save(Progress(done, before.seconds + log.seconds))
                 saved = time.monotonic()
@@ -106,7 +108,7 @@ def train(training: Training) -> Progress:
                 log.settle()
             if stopping and not last:
                 checkpoints.check(wait=True)
-                raise _interrupted(done, steps, folder)
+                raise team.told_once(_interrupted(done, steps, folder))
     reporter.finished(TASK)
     return Progress(done, before.seconds + log.seconds)
 
@@ -116,7 +118,31 @@ def _is_due(config: TrainConfig, done: int, saved: float) -> bool:
     return done % config.save_every == 0 or time.monotonic() - saved >= 60 * config.save_minutes
 
 
+def _agree(training: Training) -> None:
+    """Let all processes start from what the first has."""
+    training.team.copy_first(training.student.selected.values())
+    training.student.refresh()
+
+
+def _end_rule(training: Training, done: int) -> Callable[[int], bool]:
+    """Whether training may end, as the first process measures; its log goes on after ``done``."""
+    config, team = training.config, training.team
+    if team.is_first:
+        _forget_rows_after(training.log, done)
+    if config.until is None:
+        return lambda steps: False
+    if not team.is_first:
+        return lambda steps: team.as_first(False)
+    is_reached = end_rule(
+        config.until, config.probe_every, training.probe, training.log, training.reporter,
+        config.warm_start,
+    )  # fmt: skip
+    return lambda steps: team.as_first(is_reached(steps))
+
+
 def _report_step(training: Training, row: Row) -> None:
+    if not training.team.is_first:
+        return
     step = int(str(row["step"]))
     append_jsonl(training.log, row)
     training.tracker.log(step, row)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from esdctl.erasing.esd.step import Loss, Pairs
+from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.models.memory import peak_memory
 
 Row = dict[str, object]
@@ -53,6 +54,8 @@ class StepLog:
         report: is given each row.
         not_finite: makes the error that a step deserves which has no numbers any more, given the
             number of steps before it.
+        team: the processes that have the rows of a step together.
+        count: of those rows.
     """
 
     def __init__(
@@ -61,7 +64,10 @@ class StepLog:
         lr: float,
         report: Callable[[Row], None],
         not_finite: Callable[[int], Exception],
+        team: Team = ALONE,
+        count: int = 1,
     ) -> None:
+        self._team, self._count = team, count
         self._device, self._lr = device, lr
         self._report, self._not_finite = report, not_finite
         self._waiting: list[_Told] = []
@@ -87,8 +93,9 @@ class StepLog:
         """
         terms = [loss.erase] if loss.retain is None else [loss.erase, loss.retain]
         # In one copy, because each keeps the host waiting; fp32 holds 0..999 exactly.
-        told = torch.cat([torch.stack([*terms, largest]).detach().float(), pairs.t.float()])
-        numbers, event = _download(told)
+        means = self._team.part(torch.stack([*terms, largest]).detach().float(), self._count)
+        told = torch.cat([means, self._team.placed(pairs.t.float(), self._count)])
+        numbers, event = _download(self._team.sum(told))
         memory = peak_memory(self._device)
         self._waiting.append(_Told(step, len(terms), numbers, event, memory))
         self.settle(0 if event is None else 1)

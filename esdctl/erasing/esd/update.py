@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.team import ALONE, Team
 
 AT_ONCE = 2**28  # bytes of working parameters' fp32 gradients that one step of Adam waits for
 
@@ -29,9 +30,11 @@ class Update:
         lr: learning rate.
         is_within: step within the backward pass, parameter by parameter. fp16 cannot; with working
             copies it is always so, some parameters at a time.
+        team: whose gradients are added up.
     """
 
-    def __init__(self, student: Student, lr: float, is_within: bool) -> None:
+    def __init__(self, student: Student, lr: float, is_within: bool, team: Team = ALONE) -> None:
+        self._team = team
         self._parameters = list(student.selected.values())
         self._pairs: list[Pair] = list(zip(self._parameters, student.asked.values(), strict=True))
         self.optimizer = torch.optim.Adam(self._parameters, lr=lr, fused=True)
@@ -41,7 +44,7 @@ class Update:
         self._is_within = self._has_copies or (is_within and not is_half)
 
     def __call__(self, loss: torch.Tensor) -> torch.Tensor:
-        """Move the parameters by a loss, a scalar.
+        """Move the parameters by a loss, a scalar; of a team, by this process's part of it.
 
         Returns:
             A scalar on the device, which nothing waits for: finite where the loss was and each
@@ -51,6 +54,8 @@ class Update:
             self._step_within(loss)
         else:
             self.scaler.scale(loss).backward()
+            self._team.add(_gradients(self._parameters))
+            self._team.add(p.grad for p in self._parameters if p.grad is not None)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
@@ -88,12 +93,17 @@ class Update:
         ready.clear()
         if self._has_copies and masters:
             _give_gradients(masters, asked)
+        self._team.add(_gradients(masters))
         group["params"] = masters
         self.optimizer.step()
         for parameter in masters:
             parameter.grad = None
         if self._has_copies and masters:
             torch._foreach_copy_([*asked], [*masters])
+
+
+def _gradients(parameters: list[torch.nn.Parameter]) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _give_gradients(masters: list[torch.nn.Parameter], asked: list[torch.nn.Parameter]) -> None:

@@ -316,3 +316,23 @@ def test_a_kept_pool_serves_another_run_without_the_frozen_model(
     kept = first_rows(other)
     assert all(torch.equal(one, again) for one, again in zip(sampled, kept, strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["a" * 16 + "-0000.safetensors"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_that_share_a_step_have_its_rows_together(
+    kind: str, model: Path, schedule: Schedule, embeddings: Embeddings
+) -> None:
+    config = CONFIG.model_copy(update={"trajectory": kind})
+    whole, *parts = (
+        open_trajectory(
+            Case(model).student(), schedule, embeddings, config, SHAPE, Silent(), mine=mine
+        )
+        for mine in (slice(None), slice(0, 1), slice(1, 3))
+    )
+    for step in range(3):
+        pairs, *shared = (trajectory.pairs(step) for trajectory in (whole, *parts))
+        for name in ("x_t", "t"):
+            rows = torch.cat([getattr(each, name) for each in shared])
+            torch.testing.assert_close(rows, getattr(pairs, name), rtol=1e-4, atol=1e-5)
+        for each in (pairs, *shared):
+            each.follow(each.x_t * 0.5)

@@ -1,6 +1,6 @@
 """The exact trajectory: the student's own sampling, stopped exactly at t."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -22,6 +22,7 @@ class ExactTrajectory:
     Args:
         student, schedule, embeddings, config: as in ``train``.
         latent_shape: (B, 4, h, w).
+        mine: which of the B rows are sampled here.
         state: nothing; a step depends on its number alone.
     """
 
@@ -30,6 +31,7 @@ class ExactTrajectory:
     embeddings: Embeddings
     config: TrainConfig
     latent_shape: tuple[int, int, int, int]
+    mine: slice = field(default_factory=lambda: slice(None))
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def pairs(self, step: int) -> Pairs:
@@ -38,6 +40,7 @@ class ExactTrajectory:
         prompts = len(self.embeddings.prompts)
         steps = self.config.ddim_steps
         drawn = draw(self.config.seed, step, steps, prompts, retained, self.latent_shape)
+        drawn = replace(drawn, noise=drawn.noise[self.mine])
         return exact_pairs(self.student, self.schedule, self.embeddings, self.config, drawn)
 
 

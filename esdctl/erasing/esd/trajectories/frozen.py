@@ -40,6 +40,7 @@ class FrozenTrajectory:
         latent_shape: (B, 4, h, w).
         reporter: told when a pool is sampled.
         folder: where pools are kept; None for memory alone.
+        mine: which of the B rows are taken here.
         state: nothing; a step depends on its number alone.
     """
 
@@ -50,6 +51,7 @@ class FrozenTrajectory:
     latent_shape: tuple[int, int, int, int]
     reporter: Reporter
     folder: PoolFolder | None = None
+    mine: slice = field(default_factory=lambda: slice(None))
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     _number: int = -1
     _pool: Pool | PoolInSampling | None = None
@@ -98,7 +100,7 @@ class FrozenTrajectory:
         return kept
 
     def _rows(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which trajectories and bins a step takes, (B,) each: a function of (seed, step).
+        """Which trajectories and bins this step takes here: a function of (seed, step).
 
         The bins are a systematic sample: one random offset, then even distances.
         """
@@ -108,7 +110,7 @@ class FrozenTrajectory:
         rows = order.repeat(-(-count // len(order)))[:count]
         places = (torch.rand(1, generator=generator) + torch.arange(count)) / count  # in 0..1
         bins = (places * steps).long().clamp(max=steps - 1)
-        return rows, bins
+        return rows[self.mine], bins[self.mine]
 
     def _begin(self, number: int) -> PoolInSampling:
         """A pool of which nothing is sampled yet; a few trajectories go side by side."""

@@ -53,6 +53,7 @@ class RollingTrajectory:
     Args:
         student, schedule, embeddings, config: as in ``train``.
         latent_shape: (B, 4, h, w).
+        mine: which of the B rows move here; they are always the same part of the P samples.
         state: where all samples are, (P, 4, h, w); goes into the checkpoint.
     """
 
@@ -61,6 +62,7 @@ class RollingTrajectory:
     embeddings: Embeddings
     config: TrainConfig
     latent_shape: tuple[int, int, int, int]
+    mine: slice = field(default_factory=lambda: slice(None))
     state: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def pairs(self, step: int) -> Pairs:
@@ -89,11 +91,11 @@ class RollingTrajectory:
         return rows * -(-self.config.pool_size // rows)
 
     def _rows(self, step: int) -> list[_Row]:
-        """The B samples of a step; those of all P / B steps of a round are different ones."""
+        """This step's samples here; those of all P / B steps of a round are different ones."""
         rows, size, steps = self.latent_shape[0], self._size, self.config.ddim_steps
         round_, first = divmod(step * rows, size)
         found = []
-        for index in range(rows):
+        for index in range(rows)[self.mine]:
             # Neighbours in a step are far apart in t: slots of a step are P / B apart.
             slot = (first // rows) + index * (size // rows)
             restarts, place = divmod(round_ + slot * steps // size, steps)

@@ -28,10 +28,13 @@ class Trajectory(Protocol):
 
     @property
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint has to hold besides the number of steps; changed in place."""
+        """What a checkpoint has to hold besides the number of steps; changed in place.
+
+        Its rows belong to the processes of a team in the same parts as those of a step.
+        """
 
     def pairs(self, step: int) -> Pairs:
-        """The rows of a step, which is 0 or the one after the last one asked for or saved."""
+        """The rows here of a step, which is 0 or the one after the last one asked for or saved."""
 
 
 def open_trajectory(
@@ -42,6 +45,7 @@ def open_trajectory(
     latent_shape: tuple[int, int, int, int],
     reporter: Reporter,
     pools: PoolFolder | None = None,
+    mine: slice = slice(None),
 ) -> Trajectory:
     """The trajectory that the settings name.
 
@@ -49,11 +53,12 @@ def open_trajectory(
         student, schedule, embeddings, config, latent_shape: as in ``train``.
         reporter: told of the sampling of a pool.
         pools: where ``frozen`` keeps its pools; None for memory alone.
+        mine: which of a step's rows are this process's.
     """
     if config.trajectory == "frozen":
         return FrozenTrajectory(
-            student, schedule, embeddings, config, latent_shape, reporter, pools
+            student, schedule, embeddings, config, latent_shape, reporter, pools, mine
         )
     if config.trajectory == "rolling":
-        return RollingTrajectory(student, schedule, embeddings, config, latent_shape)
-    return ExactTrajectory(student, schedule, embeddings, config, latent_shape)
+        return RollingTrajectory(student, schedule, embeddings, config, latent_shape, mine)
+    return ExactTrajectory(student, schedule, embeddings, config, latent_shape, mine)
