@@ -11,6 +11,7 @@ from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.checkpoints.changes.export import (
     DTYPES,
     check_compvis_name,
+    check_safetensors_name,
     check_unet_name,
     converted,
     write_compvis,
@@ -97,6 +98,8 @@ def plan_export(
         is_taken = config is not None and not _says(config_file, config)
     elif form == "unet":
         check_unet_name(path)
+    elif form != "diffusers":
+        check_safetensors_name(path, form)
     for part in (path, config_file) if is_taken else (path,):
         if part.exists():
             raise UsageError(f"{part} exists", "remove it, or choose another --output")

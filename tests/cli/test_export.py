@@ -106,6 +106,8 @@ def test_a_type_halves_the_file(delta: Path, tmp_path: Path) -> None:
         (["--to", "lora", "--rank", "4", "--energy", "0.9"], 2, "exclude each other"),
         (["--to", "lora", "--energy", "1.1"], 2, "--energy is 1.1"),
         (["--to", "compvis", "--output", "model.bin"], 2, "cannot be called model.bin"),
+        (["--to", "authors", "--output", "x.pt"], 2, "safetensors, and cannot be called x.pt"),
+        (["--to", "lora", "--output", "lora"], 2, "safetensors, and cannot be called lora"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_exit_status(

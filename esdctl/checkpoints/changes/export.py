@@ -131,6 +131,19 @@ def check_unet_name(path: Path) -> None:
         raise UsageError(f"a pickled U-Net cannot be called {path.name}", "end it in .pt or .pth")
 
 
+def check_safetensors_name(path: Path, form: str) -> None:
+    """Refuse a file name that hides that a file is safetensors.
+
+    Raises:
+        UsageError: its suffix is another.
+    """
+    if path.suffix != ".safetensors":
+        raise UsageError(
+            f"the form {form} is safetensors, and cannot be called {path.name}",
+            "end it in .safetensors",
+        )
+
+
 def write_diffusers(
     folder: Path,
     parts: Parts,

@@ -1,0 +1,77 @@
+"""Sigmas and Euler steps against diffusers' FlowMatchEulerDiscreteScheduler, and against a flow."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from esdctl.diffusion.flow import (
+    LengthShift,
+    length_sigmas,
+    noised,
+    run_euler,
+    static_sigmas,
+)
+
+
+def close(sigmas: torch.Tensor, scheduler: FlowMatchEulerDiscreteScheduler) -> bool:
+    return torch.allclose(sigmas.float(), scheduler.sigmas, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 28, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 6.0])
+def test_sigmas_of_a_static_shift(steps: int, shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(steps)
+    assert close(static_sigmas(steps, shift), scheduler)
+
+
+@pytest.mark.parametrize("length", [256, 1024, 4096])
+def test_sigmas_of_a_shift_by_length(length: int) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    shift = LengthShift()
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 20, 20), mu=shift.at(length))
+    assert close(length_sigmas(20, length, shift), scheduler)
+
+
+def test_the_shift_by_length_is_fluxs_at_its_ends() -> None:
+    assert LengthShift().at(256) == 0.5
+    assert math.isclose(LengthShift().at(4096), 1.15)
+
+
+def test_euler_goes_where_diffusers_goes() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(7)
+    start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return latents.sin() * sigma.view(-1, 1, 1, 1)
+
+    theirs = start
+    for timestep in scheduler.timesteps:
+        told = (timestep / 1000).expand(2)
+        theirs = scheduler.step(velocity(theirs, told), timestep, theirs, return_dict=False)[0]
+    assert torch.allclose(run_euler(velocity, start, static_sigmas(7, 3.0)), theirs, atol=1e-5)
+
+
+def test_the_true_velocity_leads_to_the_picture_in_any_number_of_steps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x_0, z = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(2))
+    assert torch.equal(noised(x_0, z, torch.ones(2)), z)
+    for steps in (1, 5):
+        found = run_euler(lambda latents, sigma: z - x_0, z, static_sigmas(steps, 3.0))
+        assert torch.allclose(found, x_0, atol=1e-5)
+
+
+def test_euler_is_of_first_order() -> None:
+    """Halving the steps halves the error, on a field whose flow is known: x' = x (by sigma)."""
+    start = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    exact = math.exp(-1.0)
+    errors = [
+        abs(run_euler(lambda x, sigma: x, start, static_sigmas(n, 1.0)).item() - exact)
+        for n in (50, 100, 200)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=0.1)
