@@ -64,11 +64,12 @@ def train_unet(
     signal = schedule.alphas_cumprod.float()
     snr = signal / (1 - signal)
     weights = snr.clamp(max=MIN_SNR_GAMMA) / snr
-    cells = _by_cell(styles, objects)
+    cells = by_cell(styles, objects)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([4, step])
-        picks, context = _examples(rng, cells, captions, embeddings)
+        picks, chosen = draw_examples(rng, cells, captions)
+        context = torch.stack([embeddings[kind][index] for kind, index in chosen])
         t = rng.integers(0, len(signal), BATCH)
         high = rng.integers(SHAPE_TIMESTEPS, len(signal), BATCH)
         timesteps = torch.from_numpy(np.where(rng.random(BATCH) < 0.5, high, t))
@@ -86,7 +87,7 @@ def train_unet(
     return unet
 
 
-def _by_cell(
+def by_cell(
     styles: npt.NDArray[np.int64], objects: npt.NDArray[np.int64]
 ) -> dict[tuple[int, int], npt.NDArray[np.int64]]:
     """Picture numbers of each (style, object)."""
@@ -97,20 +98,19 @@ def _by_cell(
     }
 
 
-def _examples(
+def draw_examples(
     rng: np.random.Generator,
     cells: dict[tuple[int, int], npt.NDArray[np.int64]],
     captions: dict[str, list[Caption]],
-    embeddings: dict[str, torch.Tensor],
-) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
-    """Draw captions, then a picture that each describes: numbers (B,), embeddings (B, 77, 128)."""
+) -> tuple[npt.NDArray[np.int64], list[tuple[str, int]]]:
+    """Draw captions, then a picture that each describes: numbers (B,), kinds and places."""
     style_count, object_count = (1 + max(cell[axis] for cell in cells) for axis in range(2))
-    picks, context = [], []
+    picks, chosen = [], []
     for kind in rng.choice(list(SHARES), BATCH, p=list(SHARES.values())):
         index = int(rng.integers(len(captions[kind])))
         caption = captions[kind][index]
         style = caption.style if caption.style is not None else int(rng.integers(style_count))
         name = caption.object if caption.object is not None else int(rng.integers(object_count))
         picks.append(int(rng.choice(cells[style, name])))
-        context.append(embeddings[kind][index])
-    return np.array(picks), torch.stack(context)
+        chosen.append((str(kind), index))
+    return np.array(picks), chosen

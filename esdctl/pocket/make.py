@@ -88,7 +88,7 @@ def make(minutes: float, work: Path, merges: Path, output: Path, per_cell: int) 
     budget = {stage: share * minutes for stage, share in SHARES.items()}
     canvas = draw_canvas(work, per_cell)
     vae = train_autoencoder(canvas.pictures, work, budget["autoencoder"])
-    latents = _kept(work / "latents.npy", lambda: encode(vae, canvas.pictures).numpy())
+    latents = kept_array(work / "latents.npy", lambda: encode(vae, canvas.pictures).numpy())
     train_decoder(vae, canvas.pictures, latents, work, budget["decoder"])
     classifier = _judge(canvas, vae, latents, work, budget["classifier"])
     save_tokenizer(merges, output / "tokenizer")
@@ -123,12 +123,12 @@ def draw_canvas(work: Path, per_cell: int) -> Canvas:
         with Pool(2) as pool:
             return np.stack(pool.starmap(draw, jobs, chunksize=200))
 
-    pictures = _kept(path, drawn)
+    pictures = kept_array(path, drawn)
     cell = np.arange(len(jobs)) // per_cell
     return Canvas(pictures, cell // len(OBJECTS), cell % len(OBJECTS))
 
 
-def _kept(path: Path, compute: Callable[[], npt.NDArray[Number]]) -> npt.NDArray[Number]:
+def kept_array(path: Path, compute: Callable[[], npt.NDArray[Number]]) -> npt.NDArray[Number]:
     """An array that is computed once and then read from disk."""
     if not path.exists():
         temporary = path.with_suffix(".partial.npy")
@@ -142,7 +142,7 @@ def _judge(
     canvas: Canvas, vae: AutoencoderKL, latents: npt.NDArray[np.float32], work: Path, minutes: float
 ) -> PocketClassifier:
     some = slice(0, len(latents), 4)
-    decoded = _kept(work / "decoded.npy", lambda: decode(vae, torch.from_numpy(latents[some])))
+    decoded = kept_array(work / "decoded.npy", lambda: decode(vae, torch.from_numpy(latents[some])))
     return train_classifier(
         canvas.pictures[some],
         decoded,

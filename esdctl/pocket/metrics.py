@@ -44,19 +44,20 @@ def measure(weights: Path, seeds: int = 1, drawn_seeds: int = 5) -> dict[str, ob
     ]
     sampled = sample_in_memory(model, pictures, Silent(), batch_size=20)
     return {
-        "drawn": _accuracy(classifier, to_tensor(drawn), drawn_labels),
+        "drawn": accuracy(classifier, to_tensor(drawn), drawn_labels),
         "sampled": {
             "steps": DEFAULT_STEPS,
             "guidance_scale": POCKET_GUIDANCE,
-            **_accuracy(classifier, to_tensor(sampled), sampled_labels),
+            **accuracy(classifier, to_tensor(sampled), sampled_labels),
         },
     }
 
 
 @torch.inference_mode()
-def _accuracy(
+def accuracy(
     classifier: PocketClassifier, pictures: torch.Tensor, labels: list[tuple[str, str]]
 ) -> dict[str, object]:
+    """How often the judge sees what was asked for, in percent; pictures (N, 3, H, W) in 0..1."""
     logits = [classifier(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
     styles = torch.cat([pair[0] for pair in logits]).argmax(1).tolist()
     objects = torch.cat([pair[1] for pair in logits]).argmax(1).tolist()

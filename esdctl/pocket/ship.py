@@ -50,21 +50,25 @@ def ship(
         output: the pipeline folder.
         unet, vae, encoder, classifier: the trained parts; changed to fp16.
     """
-    _fp16(unet).save_pretrained(output / "unet")
-    _fp16(vae).save_pretrained(output / "vae")
-    _fp16(encoder).save_pretrained(output / "text_encoder")
+    fp16(unet).save_pretrained(output / "unet")
+    fp16(vae).save_pretrained(output / "vae")
+    fp16(encoder).save_pretrained(output / "text_encoder")
     save_classifier(classifier, output / "classifier" / "model.safetensors")
-    _write(output / "scheduler" / "scheduler_config.json", SCHEDULER)
-    _write(output / "model_index.json", INDEX)
-    _write(output / "concepts.json", {"styles": classifier.styles, "objects": classifier.objects})
+    write_document(output / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_document(output / "model_index.json", INDEX)
+    write_document(
+        output / "concepts.json", {"styles": classifier.styles, "objects": classifier.objects}
+    )
 
 
-def _fp16(part: Part) -> Part:
+def fp16(part: Part) -> Part:
+    """The module with its parameters in fp16, changed in place."""
     for parameter in part.parameters():
         parameter.data = parameter.data.half()
     return part
 
 
-def _write(path: Path, document: dict[str, object]) -> None:
+def write_document(path: Path, document: dict[str, object]) -> None:
+    """Write a JSON document, its folder made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

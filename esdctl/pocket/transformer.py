@@ -1,0 +1,167 @@
+"""The pocket transformer: SD 3's structure in miniature (MMDiT), trained by flow matching.
+
+It learns from the pocket U-Net where that can teach: at the same noisy latents the U-Net says what
+the mean velocity is, of which z - x_0 is a single draw, so far fewer samples are needed than by
+flow matching alone. Near pure noise, and near the picture, the target is z - x_0 itself.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+
+from esdctl.diffusion.flow import noised
+from esdctl.diffusion.schedule import Schedule
+from esdctl.pocket.captions import Caption
+from esdctl.pocket.denoiser import BATCH, by_cell, draw_examples
+from esdctl.pocket.muon import Muon
+from esdctl.pocket.stage import Stage, run_stage
+
+HEADS, HEAD_WIDTH, LAYERS = 6, 32, 6
+TEXT_WIDTH = 256  # of both text encoders, side by side
+EVEN_SHARE = 0.4  # of the sigmas that are drawn evenly; the others are logit-normal, as SD 3's
+LOGIT_MEAN = 0.4  # above 0: more of the samples where objects are decided
+TAUGHT = (0.02, 0.93)  # sigmas between which the U-Net teaches; its schedule ends at 0.936
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the transformer is told of captions of one kind, in their order.
+
+    Args:
+        context: (number, tokens, 256).
+        pooled: (number, 256).
+        for_teacher: what the U-Net is told, (number, 77, 128).
+    """
+
+    context: torch.Tensor
+    pooled: torch.Tensor
+    for_teacher: torch.Tensor
+
+
+def new_transformer() -> SD3Transformer2DModel:
+    """An untrained MMDiT of 7.8 M parameters for latents of 16 x 16, in patches of 2 x 2."""
+    return SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=LAYERS,
+        attention_head_dim=HEAD_WIDTH,
+        num_attention_heads=HEADS,
+        joint_attention_dim=TEXT_WIDTH,
+        caption_projection_dim=HEADS * HEAD_WIDTH,
+        pooled_projection_dim=TEXT_WIDTH,
+        pos_embed_max_size=8,
+        qk_norm="rms_norm",
+    )
+
+
+def train_transformer(
+    latents: torch.Tensor,
+    styles: npt.NDArray[np.int64],
+    objects: npt.NDArray[np.int64],
+    captions: dict[str, list[Caption]],
+    told: dict[str, Told],
+    teacher: UNet2DConditionModel,
+    schedule: Schedule,
+    work: Path,
+    minutes: float,
+) -> SD3Transformer2DModel:
+    """Train on the velocity.
+
+    Args:
+        latents: scaled to deviation 1, (N, 4, 16, 16).
+        styles, objects: class indices of the latents, (N,).
+        captions, told: by kind.
+        teacher, schedule: the pocket U-Net and its noise schedule.
+        work: folder of the checkpoint.
+        minutes: time budget.
+
+    Returns:
+        The transformer with its averaged weights.
+    """
+    torch.manual_seed(5)
+    transformer = new_transformer()
+    optimizer = Muon(transformer, lr=1e-3)
+    cells = by_cell(styles, objects)
+    sigmas = sigmas_of(schedule)
+    teacher.to(memory_format=torch.channels_last)
+
+    def loss_at(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([5, step])
+        picks, chosen = draw_examples(rng, cells, captions)
+        x_0 = latents[picks]
+        noise = torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32))
+        sigma = _draw_sigmas(rng)
+        x = noised(x_0, noise, sigma)  # (B, 4, 16, 16)
+        rows = [told[kind] for kind, _ in chosen]
+        places = [index for _, index in chosen]
+        asked = torch.stack([r.for_teacher[i] for r, i in zip(rows, places, strict=True)])
+        is_taught = (sigma > TAUGHT[0]) & (sigma < TAUGHT[1])
+        taught = taught_velocity(teacher, sigmas, x, sigma.clamp(*TAUGHT), asked)
+        target = torch.where(is_taught.view(-1, 1, 1, 1), taught, noise - x_0)
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = transformer(
+                hidden_states=x,
+                encoder_hidden_states=torch.stack(
+                    [r.context[i] for r, i in zip(rows, places, strict=True)]
+                ),
+                pooled_projections=torch.stack(
+                    [r.pooled[i] for r, i in zip(rows, places, strict=True)]
+                ),
+                timestep=sigma * 1000,
+                return_dict=False,
+            )[0]
+        loss: torch.Tensor = (velocity.float() - target).square().mean()
+        return loss
+
+    stage = Stage("transformer", minutes, lr=1e-3, ema_decay=0.999)
+    run_stage(stage, work, transformer, optimizer, loss_at)
+    return transformer
+
+
+def sigmas_of(schedule: Schedule) -> torch.Tensor:
+    """The sigma of the same ratio of noise to signal at each timestep, (1000,), rising."""
+    signal = schedule.alphas_cumprod.float().sqrt()
+    noise = (1 - schedule.alphas_cumprod.float()).sqrt()
+    return noise / (noise + signal)
+
+
+@torch.no_grad()
+def taught_velocity(
+    teacher: UNet2DConditionModel,
+    sigmas: torch.Tensor,
+    x: torch.Tensor,
+    sigma: torch.Tensor,
+    context: torch.Tensor,
+) -> torch.Tensor:
+    """The velocity that a network of the noise knows: z - x_0 by its eps, (B, 4, 16, 16).
+
+    x_sigma over its norm is what the network has at the timestep of the same noise to signal.
+
+    Args:
+        teacher: predicts the noise.
+        sigmas: of its timesteps, rising; ``sigmas_of``.
+        x: x_sigma, (B, 4, 16, 16).
+        sigma: (B,), above 0 and at most the last of ``sigmas``.
+        context: what it is told, (B, 77, 128).
+    """
+    norm = ((1 - sigma).square() + sigma.square()).sqrt()
+    timesteps = torch.searchsorted(sigmas, sigma).clamp(max=len(sigmas) - 1)
+    scaled = x / norm.view(-1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        eps = teacher(scaled, timesteps, context, return_dict=False)[0].float()
+    signal, noise = ((part / norm).view(-1, 1, 1, 1) for part in (1 - sigma, sigma))
+    velocity: torch.Tensor = eps - (scaled - noise * eps) / signal
+    return velocity
+
+
+def _draw_sigmas(rng: np.random.Generator) -> torch.Tensor:
+    """(B,) in 0..1 (Esser et al. 2024, section 3.1, and an even share)."""
+    normal = 1 / (1 + np.exp(-(rng.standard_normal(BATCH) + LOGIT_MEAN)))
+    drawn = np.where(rng.random(BATCH) < EVEN_SHARE, rng.random(BATCH), normal)
+    return torch.from_numpy(drawn).float()
