@@ -10,12 +10,7 @@ Needs the extra ``make`` (scipy), and CLIP's merges file, which the open_clip_to
 
 import argparse
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing import Pool
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +21,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from esdctl.diffusion.schedule import scaled_linear
 from esdctl.evaluation.judges.pocket import PocketClassifier
 from esdctl.pocket.autoencoder import decode, encode, to_tensor, train_autoencoder, train_decoder
-from esdctl.pocket.canvas import OBJECTS, STYLE_NAMES, draw
 from esdctl.pocket.captions import all_captions
 from esdctl.pocket.classifier import train_classifier
 from esdctl.pocket.denoiser import train_unet
+from esdctl.pocket.drawn import NAMES, PER_CELL, Canvas, draw_canvas, kept_array
 from esdctl.pocket.metrics import measure
 from esdctl.pocket.ship import ship
 from esdctl.pocket.text_encoder import embed, train_text_encoder
 from esdctl.pocket.tokenizer import save_tokenizer
 
-PER_CELL = 80  # pictures of each style x object
 SHARES = {
     "autoencoder": 0.13,
     "decoder": 0.05,
@@ -43,17 +37,6 @@ SHARES = {
     "text_encoder": 0.02,
     "unet": 0.76,
 }
-Number = TypeVar("Number", bound=np.generic)
-NAMES = (list(STYLE_NAMES), list(OBJECTS))
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """The drawn pictures and their classes, in the order of cell, then seed."""
-
-    pictures: npt.NDArray[np.uint8]  # (N, 128, 128, 3), a memory map
-    styles: npt.NDArray[np.int64]  # (N,)
-    objects: npt.NDArray[np.int64]  # (N,)
 
 
 def main() -> None:
@@ -111,31 +94,6 @@ def make(minutes: float, work: Path, merges: Path, output: Path, per_cell: int) 
         budget["unet"],
     )
     ship(output, unet, vae, encoder, classifier)
-
-
-def draw_canvas(work: Path, per_cell: int) -> Canvas:
-    """Draw every cell's pictures once, in two processes, and keep them on disk."""
-    jobs = [(s, o, seed) for s in STYLE_NAMES for o in OBJECTS for seed in range(per_cell)]
-    path = work / "pictures.npy"
-
-    def drawn() -> npt.NDArray[np.uint8]:
-        print(f"drawing {len(jobs)} pictures", file=sys.stderr, flush=True)
-        with Pool(2) as pool:
-            return np.stack(pool.starmap(draw, jobs, chunksize=200))
-
-    pictures = kept_array(path, drawn)
-    cell = np.arange(len(jobs)) // per_cell
-    return Canvas(pictures, cell // len(OBJECTS), cell % len(OBJECTS))
-
-
-def kept_array(path: Path, compute: Callable[[], npt.NDArray[Number]]) -> npt.NDArray[Number]:
-    """An array that is computed once and then read from disk."""
-    if not path.exists():
-        temporary = path.with_suffix(".partial.npy")
-        np.save(temporary, compute())
-        temporary.replace(path)
-    array: npt.NDArray[Number] = np.load(path, mmap_mode="r")
-    return array
 
 
 def _judge(

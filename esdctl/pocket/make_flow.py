@@ -25,7 +25,7 @@ from esdctl.diffusion.schedule import scaled_linear
 from esdctl.evaluation.judges.pocket import load_classifier
 from esdctl.pocket.autoencoder import decode, encode, to_tensor
 from esdctl.pocket.captions import all_captions
-from esdctl.pocket.make import NAMES, PER_CELL, draw_canvas, kept_array
+from esdctl.pocket.drawn import NAMES, PER_CELL, draw_canvas, kept_array
 from esdctl.pocket.metrics import FRESH, accuracy
 from esdctl.pocket.ship_flow import SHIFT, TOKENS, projecting, ship_flow
 from esdctl.pocket.text_encoder import embed
