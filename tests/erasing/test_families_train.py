@@ -23,7 +23,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 def train(model: Path, *arguments: str) -> int:
     settings = [
         "--concept", "Rust", "--preset", "reference", "--train-method", "xattn", "--lr", "1e-3",
-        "--iterations", "2", "--ddim-steps", "2", "--retain", "Dogs", "--output", "run",
+        "--iterations", "2", "--ddim-steps", "2", "--retain", "Dogs", "--image-size", "64",
+        "--no-contact-sheet", "--output", "run",
     ]  # fmt: skip
     return run(["train", "--model", str(model), *settings, *arguments])
 
@@ -62,6 +63,7 @@ def test_a_run_gives_a_delta_that_changes_pictures(
     pictures = []
     for model in (str(base), "run"):
         arguments = ["--prompt", "An image of Rust.", "--steps", "2", "--devices", "cpu"]
+        arguments += ["--image-size", "64"]
         assert run(["sample", "--model", model, *arguments]) == 0
         pictures.append(Path(capsys.readouterr().out.strip()).read_bytes())
     assert pictures[0] != pictures[1]

@@ -43,7 +43,18 @@ def with_nan(tensor: torch.Tensor | None) -> torch.Tensor:
 
 
 def train(model: Path, folder: Path) -> int:
-    quick = ["--iterations", "1", "--ddim-steps", "2", "--preset", "reference", "--devices", "cpu"]
+    quick = [
+        "--image-size",
+        "64",
+        "--iterations",
+        "1",
+        "--ddim-steps",
+        "2",
+        "--preset",
+        "reference",
+        "--devices",
+        "cpu",
+    ]
     where = ["--root", str(folder), "--output", str(folder / "run"), "--no-contact-sheet"]
     return run(["train", "--concept", "Rust", "--model", str(model), *quick, *where])
 

@@ -93,7 +93,7 @@ def test_the_conversion_of_a_pickle_is_told_while_planning(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tiny_compvis("sd1", tmp_path / "model.ckpt", "state_dict")
-    quick = ("--iterations", "1", "--no-contact-sheet", "--output", "run")
+    quick = ("--iterations", "1", "--image-size", "64", "--output", "run")
     assert train("--model", str(model), *quick) == 0
     told = capsys.readouterr().err
     assert f"reading {model} for the first time" in told
