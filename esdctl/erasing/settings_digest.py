@@ -32,6 +32,8 @@ def settings_digest(
     }
     if config.iterations is not None:
         values.discard("pairs")  # the steps and their batch say the same
+    if config.optimizer == "adam":
+        values.discard("optimizer")  # as before there was another
     content: dict[str, object] = {
         "settings": config.model_dump(mode="json", include=values),
         "prompts": concept.prompts,

@@ -52,7 +52,7 @@ def measure_training(
     student = ready.student
     passes = count_passes(schedule, ready.embeddings, config, (batch_size, *ready.latent))
     # A learning rate of 0 leaves the parameters as they are, and costs the same.
-    update = Update(student, 0.0, config.gradient_checkpointing)
+    update = Update(student, 0.0, config.gradient_checkpointing, optimizer=config.optimizer)
     seconds: dict[Pass, float] = {}
     for kind in sorted(passes.counts, key=lambda kind: (not kind.is_trained, kind.rows)):
         seconds[kind] = seconds_of(student.device, partial(_make, ready, kind, update))

@@ -77,7 +77,7 @@ def train(training: Training) -> Progress:
         student, training.schedule, training.embeddings.to(student.device), config, training.shape,
         reporter, training.pools, team.rows(count),
     )  # fmt: skip
-    update = Update(student, config.lr, config.gradient_checkpointing, team)
+    update = Update(student, config.lr, config.gradient_checkpointing, team, config.optimizer)
     state = (folder, student, update.optimizer, update.scaler, trajectory.state)
     before = load_checkpoint(*state)
     _agree(training)

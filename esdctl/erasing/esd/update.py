@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from esdctl.erasing.esd.optimizer import open_optimizer
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.team import ALONE, Team
 
@@ -31,13 +32,21 @@ class Update:
         is_within: step within the backward pass, parameter by parameter. fp16 cannot; with working
             copies it is always so, some parameters at a time.
         team: whose gradients are added up.
+        optimizer: which, by its name.
     """
 
-    def __init__(self, student: Student, lr: float, is_within: bool, team: Team = ALONE) -> None:
+    def __init__(
+        self,
+        student: Student,
+        lr: float,
+        is_within: bool,
+        team: Team = ALONE,
+        optimizer: str = "adam",
+    ) -> None:
         self._team = team
         self._parameters = list(student.selected.values())
         self._pairs: list[Pair] = list(zip(self._parameters, student.asked.values(), strict=True))
-        self.optimizer = torch.optim.Adam(self._parameters, lr=lr, fused=True)
+        self.optimizer = open_optimizer(optimizer, self._parameters, lr)
         is_half = student.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(student.device.type, enabled=is_half)
         self._has_copies = student.working is not None
@@ -55,7 +64,6 @@ class Update:
         else:
             self.scaler.scale(loss).backward()
             self._team.add(_gradients(self._parameters))
-            self._team.add(p.grad for p in self._parameters if p.grad is not None)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)

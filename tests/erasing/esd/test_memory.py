@@ -119,14 +119,14 @@ def test_the_advice_names_only_what_is_not_done_yet() -> None:
     run = RunFolder(Path("r"))
     small = TrainConfig(concept="x", gradient_checkpointing=True, image_size=256)
     assert memory_advice(small, run, "bf16", False) == [
-        "start another run with a smaller --image-size (now 256)"
+        "start another run with --optimizer adam8bit, a smaller --image-size (now 256)"
     ]
     large = TrainConfig(concept="x", batch_size=4)
     assert memory_advice(large, run, "fp32", True) == [
         "go on with: esdctl train --resume r --gradient-checkpointing",
         "go on with: esdctl train --resume r --devices 0,1",
         "start another run with --batch-size 1 (now 4), --dtype bf16 (now fp32), "
-        "a smaller --image-size (now the model's own)",
+        "--optimizer adam8bit, a smaller --image-size (now the model's own)",
     ]
 
 
