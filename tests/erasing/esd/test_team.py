@@ -51,8 +51,8 @@ def same(run_: Path, other: Path) -> None:
     assert [row.get("t") for row in log] == [row.get("t") for row in expected]
     assert log[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-5)
     for row, wanted in zip(log[1:], expected[1:], strict=True):
-        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-3)
-        assert row["retain_loss"] == pytest.approx(wanted["retain_loss"], rel=1e-3)
+        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-2)
+        assert row["retain_loss"] == pytest.approx(wanted["retain_loss"], rel=1e-2)
 
 
 def test_two_processes_end_where_one_does_and_one_goes_on_with_their_run(
