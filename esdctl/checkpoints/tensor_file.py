@@ -1,7 +1,7 @@
 """A file of named tensors, whatever its form: told by its content, opened without trust."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -36,7 +36,7 @@ class TensorFile(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU, in its stored type, mapped from the file; NaN is refused."""
+        """One tensor on the CPU, in its stored type; NaN is refused."""
         ...
 
     def read_unused(self, name: str) -> torch.Tensor:
@@ -84,7 +84,11 @@ class PeekedFile:
     metadata: Mapping[str, str]
 
 
-def open_tensors(path: Path, reporter: Reporter = Silent()) -> TensorFile:  # noqa: B008
+def open_tensors(
+    path: Path,
+    reporter: Reporter = Silent(),  # noqa: B008
+    is_mapped: bool = True,
+) -> TensorFile:
     """Open a checkpoint: safetensors, or a pickle in torch's ZIP or older form.
 
     A pickle is converted once to safetensors, cached beside it (see ``conversion``). Nothing that
@@ -93,9 +97,10 @@ def open_tensors(path: Path, reporter: Reporter = Silent()) -> TensorFile:  # no
     Args:
         path: the file; its name says nothing.
         reporter: told when a conversion begins and how far it is.
+        is_mapped: False reads each tensor into memory of its own.
 
     Returns:
-        Its tensors, mapped.
+        Its tensors.
 
     Raises:
         InputError: the file is missing, or something else than a checkpoint.
@@ -104,9 +109,9 @@ def open_tensors(path: Path, reporter: Reporter = Silent()) -> TensorFile:  # no
     """
     form = form_of(path)
     if form is Form.SAFETENSORS:
-        return open_safetensors(path)
+        return replace(open_safetensors(path), is_mapped=is_mapped)
     pickled = read_pickled(path, form)
-    return convert_once(pickled, reporter)
+    return replace(convert_once(pickled, reporter), is_mapped=is_mapped)
 
 
 def peek_tensors(path: Path) -> PeekedFile:

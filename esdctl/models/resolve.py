@@ -85,10 +85,7 @@ class Pipeline:
         Raises:
             InputError, IntegrityError, UsageError: as ``open_model``.
         """
-        return open_model(
-            self.path, model_config=self.model_config, prediction_type=self.prediction_type,
-            reporter=self.reporter,
-        )  # fmt: skip
+        return self._open()
 
     def base_digest(self) -> str:
         """sha256 of what the delta stands on; of a base's weights the same in either layout."""
@@ -96,8 +93,7 @@ class Pipeline:
 
     def digest(self) -> str:
         """sha256 that identifies the base and all deltas together."""
-        # Opened for this alone: mapped pages stay in memory as long as their file is open.
-        digest = replace(self).files.digest()
+        digest = self._open(is_mapped=False).digest()  # reads all, and is done with each tensor
         for delta in self._deltas():
             listing = f"{digest}  base\n{sha256_file(delta)}  {DELTA_NAME}\n"
             digest = hashlib.sha256(listing.encode()).hexdigest()
@@ -122,6 +118,12 @@ class Pipeline:
             unet = overlaid(values, self.files.read("unet"))
             values |= add_changes([open_change(delta)], unet)
         return values
+
+    def _open(self, is_mapped: bool = True) -> ModelFiles:
+        return open_model(
+            self.path, model_config=self.model_config, prediction_type=self.prediction_type,
+            reporter=self.reporter, is_mapped=is_mapped,
+        )  # fmt: skip
 
     def _deltas(self) -> tuple[Path, ...]:
         return self.earlier if self.delta is None else (*self.earlier, self.delta)

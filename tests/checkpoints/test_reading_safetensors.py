@@ -14,12 +14,13 @@ from esdctl.checkpoints.tensor_info import DTYPES, TensorInfo
 from esdctl.errors import InputError
 
 
-def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_what_safetensors_writes_is_read(is_mapped: bool, tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     weights = {name: torch.ones(2, 3).to(dtype) for name, dtype in DTYPES.items()}
     weights |= {"nothing": torch.empty(0, 3), "single": torch.ones(1)}
     save_file(weights, path, {"about": "a test"})
-    opened = open_tensors(path)
+    opened = open_tensors(path, is_mapped=is_mapped)
     assert opened.metadata == {"about": "a test"}
     for name, tensor in weights.items():
         assert opened.read(name).dtype == tensor.dtype
@@ -33,6 +34,18 @@ def test_reading_maps_and_copies_nothing(tmp_path: Path) -> None:
     save_file({"a": torch.ones(4)}, tmp_path / "a.safetensors")
     opened = open_tensors(tmp_path / "a.safetensors")
     assert opened.read("a").data_ptr() == opened.read("a").data_ptr()
+
+
+def test_what_is_not_mapped_is_read_anew_and_opens_no_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.arange(4.0), "b": torch.arange(3)}, path)
+    opened = open_tensors(path, is_mapped=False)
+    first, second = opened.read("a"), opened.read("a")
+    assert first.data_ptr() != second.data_ptr()
+    assert "_opened" not in vars(opened)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="ends before 'b' does"):
+        opened.read("b")
 
 
 def test_a_header_without_padding_is_read(tmp_path: Path) -> None:

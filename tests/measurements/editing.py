@@ -20,13 +20,13 @@ from esdctl.datasets.corpus.prompts import words
 from tests.checkpoints.full_size_file import write_full_size
 from tests.measurements.results import Document, kept, show, table
 
-COLUMNS = ("concepts", "cache", "s", "s of the edit", "peak memory, GB")
+COLUMNS = ("concepts", "cache", "s", "s of processors", "s of the edit", "peak memory, GB")
 
 
 def main() -> None:
     """Measure what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--counts", default="1,100")
+    parser.add_argument("--counts", default="1,100,1000")
     parser.add_argument("--work", type=Path, default=Path("outputs/editing"))
     arguments = parser.parse_args()
     work: Path = arguments.work.resolve()
@@ -47,7 +47,8 @@ def main() -> None:
                 return _edited(checkpoint, table_of, work, cache)
 
             found = kept(work / f"{count}-{cache}.json", measured)
-            rows.append((count, cache, found["seconds"], found["edit"], found["gigabytes"]))
+            names_of = ("seconds", "processors", "edit", "gigabytes")
+            rows.append((count, cache, *(found[name] for name in names_of)))
     show(table(COLUMNS, rows), work / "editing.md")
 
 
@@ -67,7 +68,11 @@ def _edited(checkpoint: Path, concepts: Path, work: Path, cache: str) -> Documen
     assert status == 0
     row = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     gigabytes = used.ru_maxrss * 1024 / 1e9
-    return {"seconds": seconds, "edit": row["seconds"], "gigabytes": gigabytes}
+    processors = used.ru_utime + used.ru_stime
+    return {
+        "seconds": seconds, "processors": processors, "edit": row["seconds"],
+        "gigabytes": gigabytes,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

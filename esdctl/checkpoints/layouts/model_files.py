@@ -45,7 +45,7 @@ class ModelFiles:
         architecture: the config of each part.
         tokenizers: one for each text encoder.
         files: every file that holds weights.
-        tensors: part -> canonical name -> tensor, mapped from the files.
+        tensors: part -> canonical name -> tensor, read when it is asked for.
         unused: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
     """
 
@@ -110,6 +110,7 @@ def open_model(
     model_config: Path | None = None,
     prediction_type: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
+    is_mapped: bool = True,
 ) -> ModelFiles:
     """Open a CompVis checkpoint or a diffusers folder, told apart by their content.
 
@@ -118,6 +119,7 @@ def open_model(
         model_config: an LDM config file, for a checkpoint whose shapes do not say all.
         prediction_type: ``epsilon`` or ``v_prediction``, where the files do not say it.
         reporter: told of a slow first reading.
+        is_mapped: as in ``open_tensors``.
 
     Returns:
         The model's files; no tensor is read yet.
@@ -128,10 +130,10 @@ def open_model(
         UsageError: there is no such prediction type.
     """
     if path.is_dir():
-        return _open_folder(path, prediction_type, reporter)
+        return _open_folder(path, prediction_type, reporter, is_mapped)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", "check the path of the model")
-    file = with_ldm_names(open_tensors(path, reporter))
+    file = with_ldm_names(open_tensors(path, reporter, is_mapped))
     architecture = architecture_of_compvis(
         file.infos, file.metadata, path, model_config, prediction_type
     )
@@ -148,7 +150,9 @@ def open_model(
     )
 
 
-def _open_folder(folder: Path, prediction_type: str | None, reporter: Reporter) -> ModelFiles:
+def _open_folder(
+    folder: Path, prediction_type: str | None, reporter: Reporter, is_mapped: bool
+) -> ModelFiles:
     if not (folder / "model_index.json").is_file():
         raise InputError(
             f"{folder} is no pipeline folder: it lacks model_index.json",
@@ -163,5 +167,5 @@ def _open_folder(folder: Path, prediction_type: str | None, reporter: Reporter) 
         architecture=replace(architecture, notes=(*architecture.notes, *unread)),
         tokenizers=folder_tokenizers(folder, architecture),
         files=tuple(path for files in found.values() for path in files),
-        tensors=FolderTensors(found, reporter),
+        tensors=FolderTensors(found, reporter, is_mapped),
     )

@@ -48,14 +48,17 @@ class PartTensors(Mapping[str, torch.Tensor]):
 class FolderTensors(Mapping[Part, PartTensors]):
     """The parts of a folder; the files of each are opened when its first tensor is asked for."""
 
-    def __init__(self, files: Mapping[Part, tuple[Path, ...]], reporter: Reporter) -> None:
+    def __init__(
+        self, files: Mapping[Part, tuple[Path, ...]], reporter: Reporter, is_mapped: bool = True
+    ) -> None:
         self._files = files
-        self._reporter = reporter
+        self._reporter, self._is_mapped = reporter, is_mapped
         self._opened: dict[Part, PartTensors] = {}
 
     def __getitem__(self, part: Part) -> PartTensors:
         if part not in self._opened:
-            self._opened[part] = read_weights(self._files[part], part, self._reporter)
+            files = self._files[part]
+            self._opened[part] = read_weights(files, part, self._reporter, self._is_mapped)
         return self._opened[part]
 
     def __iter__(self) -> Iterator[Part]:
@@ -126,6 +129,7 @@ def read_weights(
     files: tuple[Path, ...],
     part: Part,
     reporter: Reporter = Silent(),  # noqa: B008
+    is_mapped: bool = True,
 ) -> PartTensors:
     """Open what ``find_weights`` found.
 
@@ -133,13 +137,14 @@ def read_weights(
         files: of one part.
         part: which.
         reporter: told of a slow first reading.
+        is_mapped: as in ``open_tensors``.
 
     Raises:
         InputError: two files hold the same tensor, or an index and its files disagree.
         IntegrityError: as ``open_tensors``.
     """
     index = files[0] if files[0].suffix == ".json" else None
-    opened = [open_tensors(path, reporter) for path in files if path != index]
+    opened = [open_tensors(path, reporter, is_mapped) for path in files if path != index]
     places: dict[str, tuple[TensorFile, str]] = {}
     for file in opened:
         for stored in file.infos:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from esdctl.untrusted_text import shown
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 METADATA = "__metadata__"
+READ_AT_ONCE = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,24 @@ class SafetensorsFile:
         infos: every tensor, in the order of its data.
         metadata: strings.
         data: the file itself, where it is another one than ``path``.
+        is_mapped: whether tensors are mapped; else each is read into memory of its own, so that no
+            more of the file stays there than tensors that are in use.
     """
 
     path: Path
     infos: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     data: Path
+    is_mapped: bool = True
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU, in its stored type, mapped from the file.
+        """One tensor on the CPU, in its stored type.
 
         Args:
             name: one of ``infos``.
 
         Raises:
-            InputError: the file holds no such tensor.
+            InputError: the file holds no such tensor, or ends before it does.
             IntegrityError: a value is NaN or infinite.
         """
         tensor = self.read_unused(name)
@@ -70,8 +75,28 @@ class SafetensorsFile:
         """
         if name not in self.infos:
             raise InputError(f"{self.path} holds no tensor {shown(name)}")
-        tensor: torch.Tensor = self._opened.get_tensor(name)
+        tensor: torch.Tensor = self._opened.get_tensor(name) if self.is_mapped else self._copy(name)
         return tensor
+
+    def _copy(self, name: str) -> torch.Tensor:
+        info = self.infos[name]
+        if info.bytes == 0:
+            return torch.empty(info.shape, dtype=DTYPES[info.dtype])
+        data = bytearray(info.bytes)
+        with self.data.open("rb", buffering=0) as file:
+            file.seek(self._starts[name])
+            if _filled(file, memoryview(data)) < info.bytes:
+                raise InputError(f"{self.path} ends before {shown(name)} does", "get it again")
+        return torch.frombuffer(data, dtype=DTYPES[info.dtype]).reshape(info.shape)
+
+    @cached_property
+    def _starts(self) -> dict[str, int]:
+        """Where each tensor's data begins in the file; they lie there in the order of ``infos``."""
+        starts, place = {}, self.data.stat().st_size - sum(i.bytes for i in self.infos.values())
+        for name, info in self.infos.items():
+            starts[name] = place
+            place += info.bytes
+        return starts
 
     @cached_property
     def _opened(self) -> Any:
@@ -114,6 +139,17 @@ def open_safetensors(path: Path, shown_as: Path | None = None) -> SafetensorsFil
         fault = f"it holds {data_size} bytes of data, its header says {end}"
         raise IntegrityError(f"{named} is damaged: {fault}", "get the file again")
     return SafetensorsFile(named, infos, metadata, path)
+
+
+def _filled(file: RawIOBase, room: memoryview) -> int:
+    """How many bytes of ``room`` the file filled."""
+    done = 0
+    while done < len(room):
+        count = file.readinto(room[done : done + READ_AT_ONCE])
+        if not count:
+            break
+        done += count
+    return done
 
 
 def _read_header(path: Path, named: Path) -> tuple[dict[str, Any], int]:
