@@ -71,7 +71,7 @@ def evaluate(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     scheduler: SchedulerOption = None,
-    batch_size: BatchSizeOption = "8",
+    batch_size: BatchSizeOption = None,
     styles: StylesOption = None,
     objects: ObjectsOption = None,
     prompts: PromptsOption = None,
@@ -114,11 +114,11 @@ def evaluate(
         return _list(json)
     from esdctl.evaluation.thresholds import Thresholds, check_thresholds, check_thresholds_apply
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import parse_batch_size
+    from esdctl.sampling.plan import batch_size_for
 
     if model is None and pictures is None:
         raise UsageError("nothing to evaluate", "give --model, or --pictures FOLDER")
-    workspace, at_once = find_workspace(root), parse_batch_size(batch_size)
+    workspace, at_once = find_workspace(root), batch_size_for(batch_size, device)
     has_layout = is_layout(layout)
     request = _request(
         concept or [], seeds, steps, guidance, styles, objects, scheduler, judge, has_layout

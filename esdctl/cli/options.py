@@ -64,11 +64,12 @@ SchedulerOption = Annotated[
 ]
 DtypeOption = Annotated[str | None, setting_option(TrainConfig, "dtype")]
 BatchSizeOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--batch-size",
         metavar="N|auto",
         help="Pictures at once; changes speed, no picture. auto fits the memory.",
+        show_default="auto on CUDA, 8 elsewhere",
     ),
 ]
 SeedOption = Annotated[

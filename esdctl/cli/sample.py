@@ -106,7 +106,7 @@ def sample(
     steps: StepsOption = None,
     scheduler: SchedulerOption = "ddim",
     image_size: ImageSizeOption = None,
-    batch_size: BatchSizeOption = "8",
+    batch_size: BatchSizeOption = None,
     layout: LayoutOption = None,
     styles: StylesOption = None,
     objects: ObjectsOption = None,
@@ -136,11 +136,11 @@ def sample(
     rows = _rows(prompts, prompt or [], refuse_empty, has_layout, styles, objects)
     from esdctl.models.precision import dtype_for
     from esdctl.models.resolve import resolve_model
-    from esdctl.sampling.plan import SamplingSettings, parse_batch_size, plan_pictures
+    from esdctl.sampling.plan import SamplingSettings, batch_size_for, plan_pictures
     from esdctl.sampling.schedulers import parse_scheduler
 
     workspace = find_workspace(root)
-    at_once = parse_batch_size(batch_size)
+    at_once = batch_size_for(batch_size, device)
     every_seed, solver = _seeds(seeds, seed), parse_scheduler(scheduler)
     settings = SamplingSettings(every_seed, guidance, steps, image_size, solver)
     with reporting(quiet) as reporter:

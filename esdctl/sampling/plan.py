@@ -13,7 +13,12 @@ from esdctl.datasets.prompt_row import MAX_SEED, PromptRow
 from esdctl.errors import UsageError
 from esdctl.models.image_size import trained_size
 from esdctl.models.resolve import Pipeline
-from esdctl.sampling.defaults import DEFAULT_SEED, DEFAULT_STEPS, default_guidance
+from esdctl.sampling.defaults import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_SEED,
+    DEFAULT_STEPS,
+    default_guidance,
+)
 from esdctl.sampling.row_notes import is_suitable, unused_in_rows
 from esdctl.sampling.schedulers import DDIM, Scheduler, most_steps
 
@@ -152,6 +157,24 @@ def plan_pictures(
         check_size(height, side)
     notes = unused_in_rows(rows, *asked, side)
     return SamplePlan(pipeline.name, pipeline.identity(), pictures, notes)
+
+
+def batch_size_for(text: str | None, device: str | None) -> BatchSize:
+    """The batch that is named; where none is, what fits into a CUDA device, 8 elsewhere.
+
+    Args:
+        text: as in ``parse_batch_size``, or None.
+        device: as in ``find_device``.
+
+    Raises:
+        UsageError: it is no batch, or no machine has such a device.
+        DeviceError: this machine has no such device.
+    """
+    if text is not None:
+        return parse_batch_size(text)
+    from esdctl.models.devices import find_device
+
+    return "auto" if find_device(device).type == "cuda" else DEFAULT_BATCH_SIZE
 
 
 def parse_batch_size(text: str) -> BatchSize:

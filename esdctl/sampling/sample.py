@@ -131,7 +131,7 @@ def auto_batch_size(model: StableDiffusion, pictures: Sequence[Picture]) -> int:
     else:
         # Pictures are decoded one by one, while the next batch is denoised.
         decoding = peak_growth(model.device, partial(trial, 1, is_decoded=True)) or 0
-        fit = fitting_batch(model.device, trial, LARGEST, kept=decoding)
+        fit = fitting_batch(model.device, trial, min(LARGEST, len(pictures)), kept=decoding)
     return 1 if fit is None else fit.size
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.evaluation.conftest import base, classifier, erased
 from tests.rehearsal.device.build import build, compiler
 from tests.rehearsal.device.runtime import environment
+
+__all__ = ["base", "classifier", "erased"]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """A step within the backward pass moves each parameter as one after it, gradient by gradient."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
 
 from esdctl.erasing.esd.student import Student
+from esdctl.erasing.esd.team import Team
 from esdctl.erasing.esd.update import Update
 from tests.erasing.families import Case, embeddings_of, sha256
 
@@ -100,6 +102,20 @@ def test_a_parameter_that_is_no_longer_finite_is_told(is_within: bool) -> None:
     layers.last.weight.register_hook(lambda gradient: gradient * torch.inf)
     update = Update(student_of(layers), 1e-2, is_within)
     assert not update(layers(torch.ones(8, 4))).isfinite()
+
+
+@pytest.mark.parametrize("is_within", [False, True])
+def test_a_team_adds_each_gradient_once(is_within: bool) -> None:
+    added: list[torch.Tensor] = []
+
+    class Counting(Team):
+        def add(self, tensors: Iterable[torch.Tensor]) -> None:
+            added.extend(tensors)
+
+    layers = Layers()
+    update = Update(student_of(layers), 1e-2, is_within, Counting(size=2))
+    update(layers(torch.ones(8, 4)))
+    assert len(added) == len(list(layers.parameters()))
 
 
 def test_training_with_gradient_checkpointing_ends_where_it_ends_without(
