@@ -1,5 +1,6 @@
 """``esdctl sweep``: many erasures, on as many devices and machines as there are."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def run(
 
     Example: esdctl sweep run sweep.jsonl --workers 2
     """
+    from esdctl.erasing.request import unused_variables
     from esdctl.settings.devices import device_name
     from esdctl.sweep.engines.engine import Run, check_options, find_engine
     from esdctl.sweep.job_folder import folder_of
@@ -97,6 +99,8 @@ def run(
 
     names = tuple(device_name(name.strip()) for name in (devices or "").split(",") if name.strip())
     with reporting(quiet) as reporter:
+        for note in unused_variables(os.environ, "the manifest holds the settings"):
+            reporter.notice(note)
         asked = Run(
             manifest, jobs, workspace, names, workers, max_attempts, reporter, show, options
         )

@@ -22,6 +22,7 @@ from esdctl.errors import UsageError
 from esdctl.storage.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
+    from esdctl.erasing.concept_file import Row
     from esdctl.progress import Reporter
     from esdctl.sweep.manifest import Attacks, Evaluation, Job
     from esdctl.sweep.plan import SweepRequest
@@ -39,7 +40,12 @@ def plan(
     ] = None,
     concepts: Annotated[
         Path | None,
-        typer.Option("--concepts", metavar="FILE", help="A concept a line.", rich_help_panel=NAMED),
+        typer.Option(
+            "--concepts",
+            metavar="FILE",
+            help="A concept a line, or CSV with name, template, prompt, erase_from.",
+            rich_help_panel=NAMED,
+        ),
     ] = None,
     all_styles: Annotated[
         bool,
@@ -180,24 +186,27 @@ def _concepts(
     model: str | None,
     workspace: Workspace,
     reporter: "Reporter",
-) -> tuple[str, ...]:
+) -> "tuple[Row, ...]":
     from esdctl.erasing.base_model import find_base
+    from esdctl.erasing.concept_file import read_concepts
     from esdctl.erasing.config import TrainConfig
-    from esdctl.sweep.plan import known_concepts, read_concepts
+    from esdctl.sweep.plan import known_concepts
 
-    found = [*named, *(read_concepts(file) if file else ())]
+    found: list[Row] = [{"name": name} for name in named]
+    found += read_concepts(file) if file else ()
     if all_styles or all_objects:
         pipeline, _ = find_base(TrainConfig(model=model), False, workspace, reporter)
-        found += known_concepts(pipeline.folder, all_styles, all_objects)
+        names = known_concepts(pipeline.folder, all_styles, all_objects)
+        found += [{"name": name} for name in names]
     if not found:
         raise UsageError(
             "nothing to erase", "give --concept, --concepts FILE, --all-styles or --all-objects"
         )
-    return tuple(dict.fromkeys(found))
+    return tuple({tuple(sorted(row.items())): row for row in found}.values())
 
 
 def _request(
-    concepts: tuple[str, ...],
+    concepts: "tuple[Row, ...]",
     grid: Sequence[str],
     settings: Sequence[str],
     model: str | None,

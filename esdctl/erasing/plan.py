@@ -21,7 +21,7 @@ from esdctl.erasing.config_checks import PLACE
 from esdctl.erasing.methods import method_of
 from esdctl.erasing.plan_of_edit import check_several, check_warm_start, forms_of, with_earlier
 from esdctl.erasing.preset import Preset, load_preset
-from esdctl.erasing.request import SECTION, EraseRequest, Sources, read_sources
+from esdctl.erasing.request import EraseRequest, Sources, read_sources, unused_variables
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.several import describe_concepts
@@ -33,7 +33,7 @@ from esdctl.models.cpu_cost import cpu_cost_note
 from esdctl.models.named import run_path
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter, Silent
-from esdctl.settings.resolve import Resolved, variables_of
+from esdctl.settings.resolve import Resolved
 from esdctl.settings.setting import has_effect, setting_of
 from esdctl.settings.settings_file import WORKSPACE_FILES
 from esdctl.settings.unlearn_diff.keys import Translated, translate
@@ -290,13 +290,8 @@ def plan_resume(
             f"{path} cannot go on: its base model or its settings are not what they were",
             "start another run",
         )
-    return replace(plan, notes=(f"going on with {path}", *_unused_variables(asked)))
-
-
-def _unused_variables(asked: EraseRequest) -> list[str]:
-    names = [name for name in variables_of(TrainConfig, SECTION) if asked.environment.get(name)]
-    kept = "a resumed run keeps its settings"
-    return [f"{', '.join(names)} (environment) is not used: {kept}"] if names else []
+    unused = unused_variables(asked.environment, "a resumed run keeps its settings")
+    return replace(plan, notes=(f"going on with {path}", *unused))
 
 
 def _mapping(value: object, path: Path) -> dict[str, object]:

@@ -9,7 +9,7 @@ from esdctl.erasing.methods import with_method
 from esdctl.erasing.preset import Preset
 from esdctl.erasing.several import with_several
 from esdctl.erasing.training_length import settled, with_one_length
-from esdctl.settings.resolve import Layer, Resolved, read_environment, resolve
+from esdctl.settings.resolve import Layer, Resolved, read_environment, resolve, variables_of
 from esdctl.settings.settings_file import read_section
 from esdctl.settings.unlearn_diff.keys import Translated, translate
 
@@ -100,3 +100,14 @@ def read_sources(request: EraseRequest) -> Sources:
         file = replace(file, values={"format": "unlearn-diff", **file.values})
     environment = read_environment(TrainConfig, SECTION, request.environment)
     return Sources(path, file, tuple(environment), translate(request.flags, TrainConfig, "flag"))
+
+
+def unused_variables(environment: Mapping[str, str], reason: str) -> tuple[str, ...]:
+    """A sentence on the variables of ``train`` that are set and have no effect; none without any.
+
+    Args:
+        environment: usually ``os.environ``.
+        reason: why they have none.
+    """
+    names = [name for name in variables_of(TrainConfig, SECTION) if environment.get(name)]
+    return (f"{', '.join(names)} (environment) is not used: {reason}",) if names else ()

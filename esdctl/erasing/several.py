@@ -1,28 +1,20 @@
-"""Several concepts erased at once: repeated, or listed in a file. Loads no torch.
+"""Several concepts erased at once: repeated, or listed in a file. Loads no torch."""
 
-A file is text with a concept a line (``#`` begins a comment), or CSV (``.csv``) with a header:
-``name``, and where wanted ``template``, ``prompt`` and ``erase_from``.
-"""
-
-import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import ValidationError
 
+from esdctl.erasing.concept_file import Row, read_concepts
 from esdctl.erasing.concepts import Catalogue, Concept, describe_concept, kind_of
 from esdctl.erasing.config import TrainConfig
-from esdctl.errors import InputError, UsageError
-from esdctl.names import did_you_mean
+from esdctl.errors import UsageError
 from esdctl.settings.resolve import Layer
 
-COLUMNS = ("name", "template", "prompt", "erase_from")
 MOST_FORMS = 60  # prompts of a concept that the others are brought up to
 NAMED = 3  # names in that of all together
 
-Row = Mapping[str, str]  # of COLUMNS, without empty cells
 Forms = Callable[[str], object]  # template -> its prompts, or None for those of the settings
 
 
@@ -82,48 +74,6 @@ def describe_concepts(
             "give erase_from for all of them, or for none",
         )
     return _together(parts)
-
-
-def read_concepts(path: Path) -> list[Row]:
-    """A file's concepts.
-
-    Raises:
-        InputError: it is missing, empty, or no such file.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the concepts in {path}: {error}", "give a file") from error
-    if path.suffix.lower() == ".csv":
-        rows = _rows_of_csv(text, path)
-    else:
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        rows = [{"name": line} for line in lines if line]
-    if not rows:
-        raise InputError(f"{path} names no concept", "write one a line")
-    return rows
-
-
-def _rows_of_csv(text: str, path: Path) -> list[Row]:
-    reader = csv.DictReader(text.splitlines())
-    columns = [column.strip() for column in reader.fieldnames or ()]
-    for column in columns:
-        if column not in COLUMNS:
-            raise InputError(f"{path}: unknown column {column!r}", did_you_mean(column, COLUMNS))
-    if "name" not in columns:
-        raise InputError(f"{path} has no column called name", f"columns: {', '.join(COLUMNS)}")
-    reader.fieldnames = columns
-    rows: list[Row] = []
-    for cells in reader:
-        row = {key: value.strip() for key, value in cells.items() if key and value}
-        if None in cells or not row.get("name"):
-            fault = "too many cells" if None in cells else "no name"
-            raise InputError(
-                f"{path}, line {reader.line_num}: {fault}",
-                'put quotes around a prompt with a comma: "a, b"',
-            )
-        rows.append(row)
-    return rows
 
 
 def _part(

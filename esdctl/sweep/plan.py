@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from esdctl.erasing.concept_file import Row
 from esdctl.erasing.concepts import FULL_SIZE, read_catalogue
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.plan import ErasePlan, plan_erase
 from esdctl.erasing.request import EraseRequest
-from esdctl.errors import InputError, UsageError
+from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 from esdctl.progress import Reporter
 from esdctl.settings.setting import setting_of
@@ -26,14 +27,15 @@ class SweepRequest:
     """What a sweep is asked for.
 
     Args:
-        concepts: what is erased, one a job.
+        concepts: what is erased, one a job: its name, and what it has of its own of ``template``,
+            ``prompt`` and ``erase_from``.
         grid: setting -> its values; every combination is a job of each concept.
         settings: of all jobs.
         model, preset: of all jobs; None as in ``esdctl train``.
         evaluate, attack: of all jobs; None leaves the stage out.
     """
 
-    concepts: tuple[str, ...]
+    concepts: tuple[Row, ...]
     grid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
@@ -71,7 +73,7 @@ def plan_first(request: SweepRequest, workspace: Workspace, reporter: Reporter) 
 
 def _job(
     request: SweepRequest,
-    concept: str,
+    concept: Row,
     cell: Mapping[str, str],
     workspace: Workspace,
     reporter: Reporter,
@@ -100,12 +102,13 @@ def _job(
 
 def _erasure(
     request: SweepRequest,
-    concept: str,
+    concept: Row,
     cell: Mapping[str, str],
     workspace: Workspace,
     reporter: Reporter,
 ) -> ErasePlan:
-    flags: dict[str, object] = {**request.settings, **cell, "concept": concept}
+    flags: dict[str, object] = {**request.settings, **cell, **concept}
+    flags["concept"] = flags.pop("name")
     if request.model is not None:
         flags["model"] = request.model
     asked = EraseRequest(
@@ -166,22 +169,6 @@ def _assignment(option: str, text: str) -> tuple[str, str]:
             f"{option}: {name} changes no result", "say where a sweep runs to esdctl sweep run"
         )
     return name, value.strip()
-
-
-def read_concepts(path: Path) -> tuple[str, ...]:
-    """The concepts of a text file, one a line; empty lines and lines with ``#`` are left out.
-
-    Raises:
-        InputError: the file is missing, is no text, or names none.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}", "give a text file, a concept a line") from error
-    concepts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not concepts:
-        raise InputError(f"{path} names no concept", "write one a line")
-    return tuple(dict.fromkeys(concepts))
 
 
 def known_concepts(folder: Path, all_styles: bool, all_objects: bool) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from esdctl.cli.app import run
 from tests.sweep.conftest import PROTOCOL, outcomes, run_esdctl
 
 
@@ -36,6 +37,35 @@ def test_finished_jobs_are_not_done_again(manifest: Path, swept: Path) -> None:
     assert [path.read_bytes() for path in attempts] == before
 
 
+def test_watching_ends_when_all_is_done_and_variables_of_train_are_named(
+    manifest: Path, swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ESDCTL_TRAIN_LR", "1")
+    assert run(["sweep", "run", str(manifest), "--root", str(swept)]) == 0
+    said = capsys.readouterr().err
+    assert "ESDCTL_TRAIN_LR (environment) is not used: the manifest holds the settings" in said
+    assert run(["sweep", "status", str(manifest), "--watch", "--root", str(swept)]) == 0
+    assert "sweep: done in" in capsys.readouterr().err
+
+
+def test_watching_follows_a_sweep_to_its_end(
+    manifest: Path, swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {path.relative_to(swept): path for path in swept.glob("outputs/sweep/*/*/result.json")}
+    looks = []
+
+    def meanwhile(seconds: float) -> None:
+        """In place of each wait another job is done."""
+        looks.append(seconds)
+        name, result = found.popitem()
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(result, tmp_path / name)
+
+    monkeypatch.setattr("esdctl.cli.sweep.time.sleep", meanwhile)
+    assert run(["sweep", "status", str(manifest), "--watch", "--root", str(tmp_path)]) == 0
+    assert len(looks) == 2
+
+
 def test_status_and_page_tell_of_all_jobs(manifest: Path, swept: Path, tmp_path: Path) -> None:
     status = run_esdctl("sweep", "status", manifest, "--json", "--root", swept)
     assert json.loads(status.stdout)["counts"]["finished"] == 2
@@ -43,8 +73,8 @@ def test_status_and_page_tell_of_all_jobs(manifest: Path, swept: Path, tmp_path:
     made = run_esdctl("sweep", "report", manifest, "-o", page, "--root", swept)
     assert made.stdout == f"{page}\n", made.stderr
     text = page.read_text()
-    for run in (tmp_path / "page-runs").iterdir():
-        assert f'href="page-runs/{run.name}"' in text
+    for folder in (tmp_path / "page-runs").iterdir():
+        assert f'href="page-runs/{folder.name}"' in text
     assert text.count('href="page-runs/') == 2
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def jobs_of(path: str = "sweep.jsonl") -> list[dict[str, object]]:
+def jobs_of(path: str = "sweep.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
@@ -41,6 +42,24 @@ def test_a_file_of_concepts_names_one_a_line() -> None:
     Path("names.txt").write_text("# erased by request\nMosaic\n\nVan Gogh\nMosaic\n")
     assert run([*PLAN, "--concepts", "names.txt"]) == 0
     assert [job["concept"] for job in jobs_of()] == ["Mosaic", "Van_Gogh"]
+
+
+def test_a_csv_of_concepts_gives_each_what_is_its_own() -> None:
+    Path("names.csv").write_text(
+        'name,template,prompt\nMosaic,,\nSunflowers,object,"A vase, with sunflowers"\n'
+    )
+    assert run([*PLAN, "--concepts", "names.csv"]) == 0
+    known, own = jobs_of()
+    assert (known["concept"], known["kind"]) == ("Mosaic", "style")
+    assert (own["concept"], own["kind"]) == ("Sunflowers", "object")
+    assert "prompt" not in known["settings"]
+    assert own["settings"]["prompt"] == ["A vase, with sunflowers"]
+
+
+def test_a_csv_with_an_unknown_column_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("names.csv").write_text("name,promt\nMosaic,x\n")
+    assert run([*PLAN, "--concepts", "names.csv"]) == 3
+    assert "unknown column 'promt'" in capsys.readouterr().err
 
 
 def test_the_same_plan_is_the_same_file_and_another_is_refused(
