@@ -162,6 +162,7 @@ def test_what_an_xl_folder_says_of_the_empty_prompt_is_kept(tmp_path: Path) -> N
 
 def test_a_run_goes_out_under_its_own_name(base: Path, tmp_path: Path, capsys: Capture) -> None:
     settings = ["--iterations", "1", "--ddim-steps", "2", "--device", "cpu", "--quiet"]
+    settings += ["--no-contact-sheet", "--image-size", "64"]
     run_folder = tmp_path / "rust-run"
     command = ["train", "--model", str(base), "--concept", "Rust", "-o", str(run_folder)]
     assert run([*command, *settings]) == 0

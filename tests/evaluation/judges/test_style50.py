@@ -138,6 +138,7 @@ def test_training_ends_where_style50_no_longer_sees_the_concept(
         "train", "--model", str(tiny_model), "--concept", "Mosaic", "--preset", "reference",
         "--ddim-steps", "2", "--iterations", "3", "--lr", "1e-3", "--device", "cpu", "--json",
         "--until", "UA>=1", "--probe-every", "1", "--root", str(tmp_path),
+        "--no-contact-sheet",
     ]  # fmt: skip
     assert run(command) == 0
     result = json.loads(capsys.readouterr().out)
