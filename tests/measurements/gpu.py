@@ -6,17 +6,23 @@
 Without --model it writes an SD 1.x of full size with random weights to FOLDER (4.3 GB), which costs
 what a real one costs. A training is the whole command, from the interpreter's start to the contact
 sheet; its memory is the most that torch had in use in a step. The plain way is ``plain_esd.py`` on
-diffusers at batch 1, opening left out; its pairs are few, and scaled. Tried without a GPU:
-``--device cpu --model pocket --pairs 4 --plain-pairs 1 --pictures 1``.
+diffusers at batch 1, opening left out; its pairs are few, and scaled. Without a GPU:
+
+    python tests/measurements/gpu.py --rehearse
+
+goes the same way with the same sizes on a device that tests/rehearsal makes believe, without
+values, a few pairs of each; its seconds mean nothing, its memory is the tensors'.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -34,17 +40,22 @@ from esdctl.timing.sampling_bench import diffusers_figures, our_figures
 from tests.checkpoints.full_size_file import write_full_size
 from tests.measurements.plain_esd import PlainEsd
 from tests.measurements.results import Document, kept, show, table
+from tests.rehearsal.device.build import build
+from tests.rehearsal.device.runtime import environment
 
 CONCEPT, PROMPT = "Van Gogh", "An image in Van Gogh style."
 # Seconds all in all for 1,000 pairs on an H100, and gigabytes.
 GOALS = {"esd-x": (30.0, 8.0), "noxattn": (60.0, 12.0)}
 COLUMNS = ("what", "batch", "s all in all", "goal, s", "s a pair", "memory, GB", "goal, GB")
 STEPS = 25  # DDIM, of a picture
+EVERYWHERE = Path(__file__).parents[1] / "rehearsal/device/everywhere"
 
 
 def main() -> None:
     """Measure what is missing, then print the table."""
     arguments = _arguments()
+    if arguments.rehearse:
+        return _rehearse(arguments)
     arguments.work.mkdir(parents=True, exist_ok=True)
     model = arguments.model or str(_full_size(arguments.work / "sd1.safetensors"))
     rows = [
@@ -72,9 +83,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", default="1,auto", help="of a training step")
     parser.add_argument("--pictures", type=int, default=16, help="sampled at once")
     parser.add_argument("--work", type=Path, default=Path("outputs/gpu"))
+    parser.add_argument("--rehearse", action="store_true", help="on a pretended device")
     arguments = parser.parse_args()
     arguments.work = arguments.work.resolve()
     return arguments
+
+
+def _rehearse(arguments: argparse.Namespace) -> None:
+    """The same command where each process believes in a GPU of 80 GB."""
+    few = ("--pairs", "4", "--plain-pairs", "1", "--batch-sizes", "1", "--pictures", "1")
+    with TemporaryDirectory() as folder:
+        names = environment(
+            REHEARSAL_LIBRARY=str(build(Path(folder))), REHEARSAL_META="1", REHEARSAL_DEVICES="1"
+        )
+        names["PYTHONPATH"] = os.pathsep.join([str(EVERYWHERE), names["PYTHONPATH"]])
+        line = [sys.executable, __file__, *few, "--work", str(arguments.work)]
+        subprocess.run(line, env=names, check=True)
 
 
 def _full_size(path: Path) -> Path:
