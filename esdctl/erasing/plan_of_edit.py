@@ -32,13 +32,27 @@ def forms_of(resolved: Resolved[TrainConfig], preset: Preset) -> Forms:
 
 
 def with_earlier(concept: Concept, config: TrainConfig, pipeline: Pipeline) -> Concept:
-    """What was erased from the model before is kept as it is now, so that it stays gone."""
+    """What was erased from the model before is kept as it is now, so that it stays gone.
+
+    But for names that begin with those that are erased now: the tokens of "Van Gogh" in "Van Gogh
+    Starry" are the very tokens that are to go.
+    """
     if not config.warm_start or pipeline.delta is None:
         return concept
-    gone = [name.replace("_", " ") for name in erased_from(pipeline) if name != concept.name]
+    now = [_words(part.name) for part in concept.each]
+    earlier = [name for name in erased_from(pipeline) if name != concept.name]
+    gone = [
+        name.replace("_", " ")
+        for name in earlier
+        if not any(_words(name)[: len(words)] == words for words in now)
+    ]
     forms = [form for form in config.prompt if PLACE in form] or [TEMPLATE]
     prompts = [form.replace(PLACE, name) for name in gone for form in forms]
     return replace(concept, retained=tuple(dict.fromkeys((*concept.retained, *prompts))))
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("_", " ").casefold().split()
 
 
 def check_several(config: TrainConfig, concept: Concept) -> None:

@@ -106,3 +106,25 @@ def test_an_edit_keeps_the_corpus_and_the_record_says_what_was_left_out(
     assert train(*edit, "--no-corpus", "--output", "not", concept="Dogs") == 0
     kept, other = (read_delta(tmp_path / name / "delta.safetensors") for name in ("kept", "not"))
     assert any(not torch.equal(value, other[name]) for name, value in kept.items())
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "is_kept"),
+    [
+        ("Dog", "Dogs", True),
+        ("Dogs", "Dog", True),
+        ("Van Gogh", "Van Gogh Starry", True),
+        ("Van Gogh Starry", "Van Gogh", False),  # its own tokens would be kept
+    ],
+)
+def test_what_was_erased_before_is_kept_as_it_is_unless_its_name_begins_with_the_new_one(
+    first: str, then: str, is_kept: bool, train: Train, tmp_path: Path
+) -> None:
+    edit = ("--method", "edit", "--iterations", "0", "--no-corpus")
+    edit += ("--prompt", "An image of {concept}.")
+    assert train(*edit, "--output", "one", concept=first) == 0
+    more = ("--model", str(tmp_path / "one"), "--output", "two")
+    assert train(*edit, *more, concept=then) == 0
+    record = json.loads((tmp_path / "two/run.json").read_bytes())
+    kept = record["concept"]["retained"]
+    assert kept == ([f"An image of {first}."] if is_kept else [])
