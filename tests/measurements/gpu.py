@@ -11,7 +11,8 @@ diffusers at batch 1, opening left out; its pairs are few, and scaled. Without a
     python tests/measurements/gpu.py --rehearse
 
 goes the same way with the same sizes on a device that tests/rehearsal makes believe, without
-values, a few pairs of each; its seconds mean nothing, its memory is the tensors'.
+values, with few pairs of esd-x and no contact sheet; its seconds mean nothing, its memory is that
+of tensors.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def main() -> None:
     model = arguments.model or str(_full_size(arguments.work / "sd1.safetensors"))
     rows = [
         _training(method, batch, model, arguments)
-        for method in GOALS
+        for method in arguments.methods.split(",")
         for batch in arguments.batch_sizes.split(",")
     ]
     rows.append(_plain(model, arguments))
@@ -79,10 +80,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", help="else a full-size SD 1.x of random weights")
     parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--methods", default=",".join(GOALS))
     parser.add_argument("--plain-pairs", type=int, default=20, help="of the plain way")
     parser.add_argument("--batch-sizes", default="1,auto", help="of a training step")
     parser.add_argument("--pictures", type=int, default=16, help="sampled at once")
     parser.add_argument("--work", type=Path, default=Path("outputs/gpu"))
+    parser.add_argument("--contact-sheet", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--rehearse", action="store_true", help="on a pretended device")
     arguments = parser.parse_args()
     arguments.work = arguments.work.resolve()
@@ -91,7 +94,10 @@ def _arguments() -> argparse.Namespace:
 
 def _rehearse(arguments: argparse.Namespace) -> None:
     """The same command where each process believes in a GPU of 80 GB."""
-    few = ("--pairs", "4", "--plain-pairs", "1", "--batch-sizes", "1", "--pictures", "1")
+    few = (
+        "--pairs", "2", "--plain-pairs", "1", "--batch-sizes", "1", "--pictures", "1",
+        "--methods", "esd-x", "--no-contact-sheet",
+    )  # fmt: skip
     with TemporaryDirectory() as folder:
         names = environment(
             REHEARSAL_LIBRARY=str(build(Path(folder))), REHEARSAL_META="1", REHEARSAL_DEVICES="1"
@@ -131,6 +137,7 @@ def _trained(
         "--preset", "style", "--train-method", method, "--pairs", str(arguments.pairs),
         "--batch-size", batch, "--devices", arguments.device, "--root", str(arguments.work),
         "--output", str(arguments.work / "runs" / name),
+        "--contact-sheet" if arguments.contact_sheet else "--no-contact-sheet",
     ]  # fmt: skip
     began = time.perf_counter()
     process = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
