@@ -1,6 +1,6 @@
 """Adam with its moments in 8 bits: nearly Adam, with less state, resumed to the same bits.
 
-bitsandbytes is looked for in the folder that ESDCTL_TEST_ADAM8BIT names, too.
+bitsandbytes is looked for in the folder that ADAM8BIT_FOLDER names, too.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ SIDE = 64  # of the matrix: the fewest values whose moments are kept in 8 bits
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    beside = os.environ.get("ESDCTL_TEST_ADAM8BIT")
+    beside = os.environ.get("ADAM8BIT_FOLDER")
     if beside is not None:
         monkeypatch.syspath_prepend(beside)
     if importlib.util.find_spec(LIBRARY) is None:
