@@ -128,6 +128,7 @@ def _preempt(slurm: dict[str, str], root: Path) -> None:
     subprocess.run(["scancel", "--signal=USR2", array], env=slurm, check=True)
     while "BeginTime" not in _ask(slurm, "squeue", "--noheader", "--format=%r"):
         time.sleep(0.1)
+    time.sleep(2)  # Slurm takes a start in the second of its requeue for one that was revoked
     subprocess.run(["scontrol", "update", f"JobId={array}", "StartTime=now"], env=slurm, check=True)
 
 
