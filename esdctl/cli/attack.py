@@ -123,11 +123,12 @@ def attack(
 ) -> None:
     """Try to bring an erased concept back; print each attack's result.
 
-    Asks for the concept in n plain prompts, then attacks the cases that do not show it. Prints the
-    path of each attack's result.json, or the results with --json; the attack success rate is (cases
-    shown before + new ones) / n. What brought the concept back and the pictures of it lie beside
-    the result, in outputs/attacks (or --output). Repeat the command after an interruption: finished
-    cases are kept.
+    Asks for the concept in n plain prompts (with --protocol in the first n of its rows, judged by
+    its detector), then attacks the cases that do not show it. Prints the path of each attack's
+    result.json, or the results with --json; the attack success rate is (cases shown before + new
+    ones) / n. What brought the concept back and the pictures of it lie beside the result, in
+    outputs/attacks (or --output). Repeat the command after an interruption: finished cases are
+    kept.
 
     A failed attack proves little: a larger budget or another attack may succeed.
     """

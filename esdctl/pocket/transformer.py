@@ -29,7 +29,7 @@ TAUGHT = (0.02, 0.93)  # sigmas between which the U-Net teaches; its schedule en
 
 @dataclass(frozen=True)
 class Told:
-    """What the transformer is told of captions of one kind, in their order.
+    """What the transformer is told of captions, in their order.
 
     Args:
         context: (number, tokens, 256).
@@ -98,21 +98,15 @@ def train_transformer(
         noise = torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32))
         sigma = _draw_sigmas(rng)
         x = noised(x_0, noise, sigma)  # (B, 4, 16, 16)
-        rows = [told[kind] for kind, _ in chosen]
-        places = [index for _, index in chosen]
-        asked = torch.stack([r.for_teacher[i] for r, i in zip(rows, places, strict=True)])
+        asked = _of_captions(told, chosen)
         is_taught = (sigma > TAUGHT[0]) & (sigma < TAUGHT[1])
-        taught = taught_velocity(teacher, sigmas, x, sigma.clamp(*TAUGHT), asked)
+        taught = taught_velocity(teacher, sigmas, x, sigma.clamp(*TAUGHT), asked.for_teacher)
         target = torch.where(is_taught.view(-1, 1, 1, 1), taught, noise - x_0)
         with torch.autocast("cpu", torch.bfloat16):
             velocity = transformer(
                 hidden_states=x,
-                encoder_hidden_states=torch.stack(
-                    [r.context[i] for r, i in zip(rows, places, strict=True)]
-                ),
-                pooled_projections=torch.stack(
-                    [r.pooled[i] for r, i in zip(rows, places, strict=True)]
-                ),
+                encoder_hidden_states=asked.context,
+                pooled_projections=asked.pooled,
                 timestep=sigma * 1000,
                 return_dict=False,
             )[0]
@@ -122,6 +116,15 @@ def train_transformer(
     stage = Stage("transformer", minutes, lr=1e-3, ema_decay=0.999)
     run_stage(stage, work, transformer, optimizer, loss_at)
     return transformer
+
+
+def _of_captions(told: dict[str, Told], chosen: list[tuple[str, int]]) -> Told:
+    """What is told of single captions, named by kind and place: a row each."""
+    return Told(
+        torch.stack([told[kind].context[place] for kind, place in chosen]),
+        torch.stack([told[kind].pooled[place] for kind, place in chosen]),
+        torch.stack([told[kind].for_teacher[place] for kind, place in chosen]),
+    )
 
 
 def sigmas_of(schedule: Schedule) -> torch.Tensor:
