@@ -124,6 +124,7 @@ def table_rows(pipeline: Pipeline, request: AttackRequest, models: Path, count: 
         notes=(
             *everything.notes,
             *_unused(pictures, first, detector.name, [each.name for each in others]),
+            *([f"there are {len(pictures)} rows, not {count}"] if len(pictures) < count else []),
         ),
     )
 

@@ -67,6 +67,7 @@ def test_rows_are_the_cases_and_what_counts_is_the_protocols(
     assert result["new_successes"] == 0
     assert "the base shows Mosaic in 2 of 2" in err
     assert "classifier-guidance: the detector" in err
+    assert "there are 2 rows, not 20" in err
     asked = read_jsonl(next(path.parent.parent.glob("before-*.jsonl")))
     assert [(row["prompt"], row["seed"]) for row in asked] == [
         ("A Dogs image in Sketch style.", 7),
