@@ -5,6 +5,7 @@ the mean velocity is, of which z - x_0 is a single draw, so far fewer samples ar
 flow matching alone. Near pure noise, and near the picture, the target is z - x_0 itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ EVEN_SHARE = 0.4  # of the sigmas that are drawn evenly; the others are logit-no
 LEARNING_RATE = 2e-3
 LOGIT_MEAN = 0.4  # above 0: more of the samples where objects are decided
 POOLED_DROPPED = 0.5  # share of the samples that the tokens alone tell; SD 3 drops 46 % of each
+BLOCK, USES = 32, 3  # batches that the teacher judges at once, and how often each is used
 TAUGHT = (0.02, 0.93)  # sigmas between which the U-Net teaches; its schedule ends at 0.936
 
 
@@ -95,8 +97,8 @@ def train_transformer(
     sigmas = sigmas_of(schedule)
     teacher.to(memory_format=torch.channels_last).set_attn_processor(AttnProcessor())
 
-    def loss_at(step: int) -> torch.Tensor:
-        rng = np.random.default_rng([5, step])
+    def lesson_at(number: int) -> _Lesson:
+        rng = np.random.default_rng([5, number])
         picks, chosen = draw_examples(rng, cells, captions)
         x_0 = latents[picks]
         noise = torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32))
@@ -105,23 +107,70 @@ def train_transformer(
         asked = _of_captions(told, chosen)
         is_taught = (sigma > TAUGHT[0]) & (sigma < TAUGHT[1])
         taught = taught_velocity(teacher, sigmas, x, sigma.clamp(*TAUGHT), asked.for_teacher)
-        target = torch.where(is_taught.view(-1, 1, 1, 1), taught, noise - x_0)
+        velocity = torch.where(is_taught.view(-1, 1, 1, 1), taught, noise - x_0)
+        return _Lesson(x, sigma, asked.context, asked.pooled, velocity)
+
+    lessons = _Lessons(lesson_at)
+
+    def loss_at(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([6, step])
+        lesson = lessons.at(step, rng)
         told_pooled = torch.from_numpy(rng.random((BATCH, 1)) >= POOLED_DROPPED)
         # Plain attention beats the fused kernel on so few tokens in bf16 on the CPU.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             velocity = transformer(
-                hidden_states=x,
-                encoder_hidden_states=asked.context,
-                pooled_projections=asked.pooled * told_pooled,
-                timestep=sigma * 1000,
+                hidden_states=lesson.x,
+                encoder_hidden_states=lesson.context,
+                pooled_projections=lesson.pooled * told_pooled,
+                timestep=lesson.sigma * 1000,
                 return_dict=False,
             )[0]
-        loss: torch.Tensor = (velocity.float() - target).square().mean()
+        loss: torch.Tensor = (velocity.float() - lesson.velocity).square().mean()
         return loss
 
     stage = Stage("transformer", minutes, lr=LEARNING_RATE, ema_decay=0.999)
     run_stage(stage, work, transformer, optimizer, loss_at)
     return transformer
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """B rows: x_sigma (B, 4, 16, 16), sigma (B,), what is told, and the velocity there."""
+
+    x: torch.Tensor
+    sigma: torch.Tensor
+    context: torch.Tensor
+    pooled: torch.Tensor
+    velocity: torch.Tensor
+
+
+class _Lessons:
+    """What the teacher said, used ``USES`` times over: a block of batches as they are made, then
+    their rows in other orders. A step's rows depend on its number alone.
+    """
+
+    def __init__(self, make: Callable[[int], _Lesson]) -> None:
+        self._make = make
+        self._block = -1
+        self._made: list[_Lesson] = []
+
+    def at(self, step: int, rng: np.random.Generator) -> _Lesson:
+        """The rows of a step."""
+        block, place = divmod(step, BLOCK * USES)
+        if block != self._block:
+            self._block, self._made = block, []
+        until = min(place, BLOCK - 1)
+        while len(self._made) <= until:
+            self._made.append(self._make(block * BLOCK + len(self._made)))
+        if place < BLOCK:
+            return self._made[place]
+        rows = rng.choice(BLOCK * BATCH, BATCH, replace=False).tolist()
+        return _Lesson(
+            *(
+                torch.stack([getattr(self._made[row // BATCH], name)[row % BATCH] for row in rows])
+                for name in ("x", "sigma", "context", "pooled", "velocity")
+            )
+        )
 
 
 def _of_captions(told: dict[str, Told], chosen: list[tuple[str, int]]) -> Told:
