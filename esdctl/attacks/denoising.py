@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from esdctl.attacks.target import Case, Target
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.ddim import signal_and_noise
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.sampling.sample import Pixels
@@ -19,8 +18,8 @@ def encoded(model: StableDiffusion, pictures: Sequence[Pixels]) -> torch.Tensor:
     latents = []
     for pixels in pictures:
         picture = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents.append(model.vae.encode(picture.to(model.device)).latent_dist.mode())
-    return torch.cat(latents) * float(model.vae.config.scaling_factor)
+        latents.append(model.encode(picture.to(model.device)))
+    return torch.cat(latents)
 
 
 def concept_latents(target: Target, cases: Sequence[Case]) -> torch.Tensor:
@@ -31,18 +30,15 @@ def concept_latents(target: Target, cases: Sequence[Case]) -> torch.Tensor:
 def noised(
     schedule: Schedule, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x_t, and what the U-Net should predict of it: eps, or v.
+    """x_t, and what the network should predict of it.
 
     Args:
         schedule: the model's.
         latents, noise: x_0 and eps, (B, 4, h, w).
         timesteps: (B,).
     """
-    signal, sigma = (part.to(latents.device) for part in signal_and_noise(schedule, timesteps))
-    x_t = signal * latents + sigma * noise
-    if schedule.prediction_type == "epsilon":
-        return x_t, noise
-    return x_t, signal * noise - sigma * latents
+    signal, sigma = (part.to(latents.device) for part in schedule.signal_and_noise(timesteps))
+    return signal * latents + sigma * noise, schedule.target(latents, noise, timesteps)
 
 
 def prediction_error(

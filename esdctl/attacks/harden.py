@@ -76,7 +76,7 @@ def hardener_of(plan: ErasePlan, models: Path, reporter: Reporter) -> Hardener |
             reporter.notice(f"harden: round {number} of {rounds} in {seconds:.0f} s")
             if number not in known:
                 append_jsonl(log, {"harden": number, "seconds": seconds})
-        model.drop("text_encoder", "text_encoder_2", "vae")
+        model.drop("text_encoders", "vae")
 
     return harden
 

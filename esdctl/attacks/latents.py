@@ -7,9 +7,8 @@ import torch
 
 from esdctl.attacks.denoising import noised
 from esdctl.attacks.target import Case, Target
-from esdctl.diffusion.ddim import CLEAN, Predict
 from esdctl.diffusion.guidance import guided
-from esdctl.diffusion.schedule import Schedule, ddim_timesteps
+from esdctl.diffusion.schedule import CLEAN, Predict, Schedule
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.sampling.noise import initial_noise
@@ -24,7 +23,7 @@ def pictures_of(model: StableDiffusion, latents: torch.Tensor) -> list[Pixels]:
 
 
 def noised_at(
-    schedule: Schedule, latents: torch.Tensor, noise: torch.Tensor, t: int
+    schedule: Schedule, latents: torch.Tensor, noise: torch.Tensor, t: float
 ) -> torch.Tensor:
     """x_t of x_0 and eps, all (B, 4, h, w), at one timestep."""
     x_t, _ = noised(schedule, latents, noise, torch.tensor(t))
@@ -34,7 +33,7 @@ def noised_at(
 def noise_of(target: Target, seeds: Sequence[int]) -> torch.Tensor:
     """The noise that sampling begins from under these seeds, (B, 4, h, w)."""
     side = target.side // target.model.vae_factor
-    return initial_noise(seeds, (4, side, side)).to(target.model.device)
+    return initial_noise(seeds, (target.model.latent_channels, side, side)).to(target.model.device)
 
 
 def predictor(target: Target, cases: Sequence[Case]) -> Predict:
@@ -47,13 +46,13 @@ def predictor(target: Target, cases: Sequence[Case]) -> Predict:
     return guided(model.denoise, conditional, empty, target.guidance)
 
 
-def steps_from(target: Target, timestep: int) -> list[tuple[int, int]]:
-    """DDIM's steps (t, t_next) of the target's sampler from ``timestep`` down to the clean end.
+def steps_from(target: Target, timestep: float) -> list[tuple[float, float]]:
+    """The steps (t, t_next) of the target's sampler from ``timestep`` down to the clean end.
 
     The first is at the lowest of the sampler's timesteps that is not below ``timestep``, or at the
     noisiest.
     """
-    every = ddim_timesteps(target.steps, target.model.schedule.spacing)  # falling
+    every = target.schedule.timesteps(target.steps)  # falling
     first = max((i for i, t in enumerate(every) if t >= timestep), default=0)
     return list(pairwise([*every[first:], CLEAN]))
 

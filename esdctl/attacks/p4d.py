@@ -94,9 +94,9 @@ def _search(
     for iteration in range(1, iterations + 1):
         asked, own = [prompts[i] for i in left], [generators[i] for i in left]
         hard = words.vectors(words.nearest([each[left] for each in soft]))
-        timesteps = integers(own, TRAIN_TIMESTEPS).to(target.device)
+        timesteps = target.schedule.at_each(integers(own, TRAIN_TIMESTEPS)).to(target.device)
         noise = normal(own, latents.shape[1:]).to(target.device)
-        x_t, _ = noised(target.model.schedule, latents[left], noise, timesteps)
+        x_t, _ = noised(target.schedule, latents[left], noise, timesteps)
         like = concatenate([plain[i] for i in left])
         for vector, gradient in zip(
             soft, _gradients(target, x_t, timesteps, asked, hard, like), strict=True

@@ -13,6 +13,7 @@ from PIL import Image
 
 from esdctl.attacks.concept_judge import ConceptJudge, LogProbability, Look, Sight
 from esdctl.diffusion.conditioning import Conditioning
+from esdctl.diffusion.schedule import Schedule
 from esdctl.evaluation.metrics.accuracy import ErasedConcept
 from esdctl.evaluation.metrics.attack_success import Content
 from esdctl.models.stable_diffusion import StableDiffusion
@@ -106,6 +107,11 @@ class Target:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def schedule(self) -> Schedule:
+        """The attacked model's process, for pictures of this size."""
+        return self.model.schedule_for(self.side, self.side)
 
     @property
     def word(self) -> str:

@@ -44,10 +44,13 @@ def searched_at_once(target: Target, cases: Sequence[Case]) -> int:
     plain = encode_prompts(target.model, [cases[0].prompt])
 
     def trial(count: int) -> None:
-        latents = initial_noise(range(count), (4, side, side)).to(target.device)
+        latents = initial_noise(range(count), (target.model.latent_channels, side, side)).to(
+            target.device
+        )
         told = plain.expand(count)
         rows = replace(told, embeddings=told.embeddings.clone().requires_grad_())
-        timesteps = torch.full((count,), TRAIN_TIMESTEPS // 2, device=target.device)
+        t = target.schedule.at(TRAIN_TIMESTEPS // 2)
+        timesteps = torch.full((count,), t, device=target.device)
         prediction_error(target.model, latents, timesteps, rows, latents).sum().backward()
 
     trial(1)  # loads the model

@@ -77,7 +77,7 @@ def plan_layout(
         "model",
     )  # fmt: skip
     side = trained_size(pipeline)
-    if pipeline.is_pocket:
+    if pipeline.is_embedded:
         usual = (defaults.DEFAULT_STEPS, defaults.POCKET_GUIDANCE, side)
     else:
         largest = unlearn_canvas.BENCHMARK_SIZE

@@ -64,9 +64,9 @@ def complete_preset(incomplete: str) -> list[str]:
 
 def complete_method(incomplete: str) -> list[str]:
     """The train methods."""
-    from esdctl.erasing.train_methods import RULES
+    from esdctl.erasing.train_methods import all_methods
 
-    return _beginning(incomplete, RULES)
+    return _beginning(incomplete, all_methods())
 
 
 def complete_download(incomplete: str) -> list[str]:

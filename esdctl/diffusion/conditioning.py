@@ -1,4 +1,4 @@
-"""What a U-Net is told of a prompt; in SDXL also its pooled embedding and the picture's size."""
+"""What a denoiser is told of a prompt: its tokens, in some also prompt and picture as a whole."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +7,25 @@ import torch
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """What one text encoder makes of B prompts.
+
+    Args:
+        hidden: of their tokens, (B, T, D).
+        pooled: of the prompts as a whole, (B, P); None where nothing asks for it.
+    """
+
+    hidden: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Conditioning:
     """The conditions of B predictions, one a row.
 
     Args:
-        embeddings: of the prompts' tokens, (B, 77, D).
-        pooled: of the prompts as a whole, (B, P); None but in SDXL.
+        embeddings: of the prompts' tokens, (B, T, D).
+        pooled: of the prompts as a whole, (B, P); None in SD 1.x and 2.x.
         time_ids: height and width before cropping, top and left of the crop, height and width of
             the picture, in pixels, (B, 6); None but in SDXL (Podell et al. 2023, section 2.2).
     """
@@ -42,10 +55,10 @@ class Conditioning:
 
     def for_size(self, height: int, width: int) -> "Conditioning":
         """The same for pictures of another size, in pixels; they are uncropped."""
-        if self.pooled is None:
+        if self.time_ids is None:
             return self
-        ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.pooled.dtype)
-        return replace(self, time_ids=ids.to(self.pooled.device).expand(len(self), 6))
+        ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.time_ids.dtype)
+        return replace(self, time_ids=ids.to(self.time_ids.device).expand(len(self), 6))
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Conditioning":
         return Conditioning(
@@ -64,22 +77,3 @@ def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
         torch.cat(pooled) if pooled else None,
         torch.cat(time_ids) if time_ids else None,
     )
-
-
-def unet_arguments(
-    latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
-) -> tuple[tuple[torch.Tensor, ...], dict[str, object]]:
-    """How a U-Net of diffusers is asked for its prediction: positional and named arguments.
-
-    Args:
-        latents: x_t, (B, 4, h, w).
-        timesteps: (B,), 0..999.
-        conditioning: of B rows.
-    """
-    named: dict[str, object] = {"return_dict": False}
-    if conditioning.pooled is not None:
-        named["added_cond_kwargs"] = {
-            "text_embeds": conditioning.pooled,
-            "time_ids": conditioning.time_ids,
-        }
-    return (latents, timesteps, conditioning.embeddings), named

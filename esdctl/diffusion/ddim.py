@@ -1,99 +1,125 @@
-"""DDIM (Song et al. 2021, eq. 12 with sigma = 0): the deterministic sampler."""
+"""Diffusion in discrete steps, and DDIM (Song et al. 2021, eq. 12 with sigma = 0), its sampler."""
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from esdctl.diffusion.schedule import Schedule
+from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep
 from esdctl.diffusion.upload import upload
+from esdctl.settings.prediction import PredictionType
 
-# (latents (B, 4, h, w), timestep) -> the model's prediction, (B, 4, h, w)
-Predict = Callable[[torch.Tensor, int], torch.Tensor]
-
-# A timestep, 0..999: one for all rows, or (B,), one a row
-Timestep = int | torch.Tensor
-
-CLEAN = -1  # the timestep below 0: the end of a trajectory
+Spacing = Literal["leading", "trailing"]
 
 
-def signal_and_noise(schedule: Schedule, timestep: Timestep) -> tuple[torch.Tensor, torch.Tensor]:
-    """sqrt(alpha-bar) and sqrt(1 - alpha-bar), fp32, on the CPU.
-
-    The end of a trajectory has those of timestep 0, as in SD 1.x.
+@dataclass(frozen=True)
+class DiscreteSchedule:
+    """A discrete variance-preserving schedule (Ho et al. 2020, eq. 4); a place is a timestep.
 
     Args:
-        schedule: the model's.
-        timestep: one for all rows, or one a row.
-
-    Returns:
-        Two tensors, of no dimensions for one timestep, else (B, 1, 1, 1).
+        alphas_cumprod: alpha-bar, (1000,), float64 -> the share of signal power at each timestep.
+        prediction_type: what the U-Net predicts.
+        spacing: where DDIM's timesteps lie (Lin et al. 2023, table 2).
     """
-    a = schedule.alphas_cumprod[torch.as_tensor(timestep).cpu().clamp(min=0)]  # () or (B,)
-    a = a if a.ndim == 0 else a.view(-1, 1, 1, 1)
-    return a.sqrt().float(), (1 - a).sqrt().float()
+
+    alphas_cumprod: torch.Tensor
+    prediction_type: PredictionType = "epsilon"
+    spacing: Spacing = "leading"
+
+    def at(self, place: int) -> int:
+        """The place itself."""
+        return place
+
+    def at_each(self, places: torch.Tensor) -> torch.Tensor:
+        """The places themselves."""
+        return places
+
+    def timesteps(self, steps: int) -> list[float]:
+        """See ``ddim_timesteps``."""
+        return list(ddim_timesteps(steps, self.spacing))
+
+    def way(self, steps: int, k: int) -> list[float]:
+        """DDIM's own, one a bin; the noisiest bin needs no step: x_t is the initial noise."""
+        return list(ddim_timesteps(steps)[: steps - 1 - k])
+
+    def signal_and_noise(self, timestep: Timestep) -> tuple[torch.Tensor, torch.Tensor]:
+        """sqrt(alpha-bar) and sqrt(1 - alpha-bar), fp32, on the CPU.
+
+        The end of a trajectory has those of timestep 0, as in SD 1.x.
+
+        Args:
+            timestep: one for all rows, or one a row.
+
+        Returns:
+            Two tensors, of no dimensions for one timestep, else (B, 1, 1, 1).
+        """
+        a = self.alphas_cumprod[torch.as_tensor(timestep).cpu().clamp(min=0)]  # () or (B,)
+        a = a if a.ndim == 0 else a.view(-1, 1, 1, 1)
+        return a.sqrt().float(), (1 - a).sqrt().float()
+
+    def split(
+        self, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x_0 and eps (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w) each."""
+        signal, noise = self._beside(latents, timestep)
+        eps = prediction
+        if self.prediction_type == "v_prediction":
+            eps = signal * prediction + noise * latents
+        return (latents - noise * eps) / signal, eps
+
+    def target(self, clean: torch.Tensor, noise: torch.Tensor, timestep: Timestep) -> torch.Tensor:
+        """eps, or v, (B, 4, h, w)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        signal, sigma = self._beside(clean, timestep)
+        return signal * noise - sigma * clean
+
+    def step(
+        self, prediction: torch.Tensor, latents: torch.Tensor, t: Timestep, t_next: Timestep
+    ) -> torch.Tensor:
+        """x_{t_next} from x_t by DDIM; as ``Schedule.step``."""
+        clean, eps = self.split(prediction, latents, t)
+        signal_next, noise_next = self._beside(latents, t_next)
+        return signal_next * clean + noise_next * eps
+
+    def _beside(
+        self, latents: torch.Tensor, timestep: Timestep
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``signal_and_noise`` where they can be multiplied with latents; no device waits."""
+        signal, noise = self.signal_and_noise(timestep)
+        if signal.ndim == 0:  # a number, which a kernel is given with its arguments
+            return signal, noise
+        return upload(signal, latents.device), upload(noise, latents.device)
 
 
-def _beside(
-    latents: torch.Tensor, schedule: Schedule, timestep: Timestep
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``signal_and_noise`` where they can be multiplied with latents; no device is waited for."""
-    signal, noise = signal_and_noise(schedule, timestep)
-    if signal.ndim == 0:  # a number, which a kernel is given with its arguments
-        return signal, noise
-    return upload(signal, latents.device), upload(noise, latents.device)
-
-
-def to_epsilon(
-    schedule: Schedule, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
-) -> torch.Tensor:
-    """The noise that a prediction stands for (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w)."""
-    if schedule.prediction_type == "epsilon":
-        return prediction
-    signal, noise = _beside(latents, schedule, timestep)
-    return signal * prediction + noise * latents
-
-
-def ddim_step(
-    schedule: Schedule,
-    prediction: torch.Tensor,
-    latents: torch.Tensor,
-    t: Timestep,
-    t_next: Timestep,
-) -> torch.Tensor:
-    """x_{t_next} from x_t.
-
-    Args:
-        prediction: eps or v at ``(latents, t)``, (B, 4, h, w).
-        latents: x_t, (B, 4, h, w).
-        t: where the latents are, 0..999.
-        t_next: where to go; below ``t``, ``CLEAN`` for the end.
-
-    Returns:
-        x_{t_next}, (B, 4, h, w).
-    """
-    (signal, noise), (signal_next, noise_next) = (
-        _beside(latents, schedule, timestep) for timestep in (t, t_next)
+def scaled_linear(
+    beta_start: float = 0.00085,
+    beta_end: float = 0.012,
+    prediction_type: PredictionType = "epsilon",
+    spacing: Spacing = "leading",
+) -> DiscreteSchedule:
+    """Stable Diffusion's schedule: betas linear in their square roots (LDM, ``linear``)."""
+    betas = (
+        torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
     )
-    eps = to_epsilon(schedule, prediction, latents, t)
-    x0 = (latents - noise * eps) / signal
-    return signal_next * x0 + noise_next * eps
+    return DiscreteSchedule(torch.cumprod(1 - betas, dim=0), prediction_type, spacing)
 
 
-def run_ddim(
-    schedule: Schedule, predict: Predict, latents: torch.Tensor, timesteps: Sequence[int]
-) -> torch.Tensor:
-    """Follow a trajectory through ``timesteps``.
+def ddim_timesteps(steps: int, spacing: Spacing = "leading") -> list[int]:
+    """The timesteps of a DDIM sampler, noisiest first.
+
+    For a divisor of 1000 these are diffusers' (``leading`` with ``steps_offset`` 1, ``trailing``).
+    For any other number they spread evenly over the whole range, where integer division would
+    bunch them at the clean end.
 
     Args:
-        predict: the (guided) model.
-        latents: x at ``timesteps[0]``, (B, 4, h, w).
-        timesteps: falling; the last one is where the returned latents are (``CLEAN`` for a
-            finished picture), and the model is not asked there.
+        steps: 1 to 1000.
+        spacing: ``leading`` starts a step below the noisiest timestep, ``trailing`` at it.
 
     Returns:
-        x at ``timesteps[-1]``, (B, 4, h, w).
+        ``steps`` distinct integers in 0..999, falling.
     """
-    for t, t_next in pairwise(timesteps):
-        latents = ddim_step(schedule, predict(latents, t), latents, t, t_next)
-    return latents
+    if spacing == "trailing":
+        return [round(TRAIN_TIMESTEPS * j / steps) - 1 for j in range(steps, 0, -1)]
+    offset = 1 if steps < TRAIN_TIMESTEPS else 0
+    return [TRAIN_TIMESTEPS * j // steps + offset for j in range(steps - 1, -1, -1)]

@@ -9,14 +9,15 @@ a fixed (x_sigma, sigma), so what holds for eps holds for v.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from typing import TypeVar
 
 import torch
 
-# (latents (B, C, h, w), sigma (B,)) -> velocity (B, C, h, w)
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep
+from esdctl.diffusion.upload import upload
 
-TRAIN_STEPS = 1000  # sigma x 1000 is what networks of this kind are told as the timestep
+Sigmas = TypeVar("Sigmas", float, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,72 @@ class LengthShift:
         return self.base_shift + slope * (length - self.base_length)
 
 
-def shifted(sigmas: torch.Tensor, shift: float) -> torch.Tensor:
+@dataclass(frozen=True)
+class FlowSchedule:
+    """The flow of one model at one picture size; a timestep is sigma x 1000.
+
+    Places are even before the shift, so that the noisier ones are met as often as in sampling.
+
+    Args:
+        shift: s of ``shifted``; 1 for none.
+        sigmas_of: number of steps -> the sampler's sigmas with the 0 at their end.
+    """
+
+    shift: float
+    sigmas_of: Callable[[int], torch.Tensor]
+
+    def at(self, place: int) -> float:
+        """sigma x 1000 of the far end of a place's thousandth."""
+        return TRAIN_TIMESTEPS * shifted((place + 1) / TRAIN_TIMESTEPS, self.shift)
+
+    def at_each(self, places: torch.Tensor) -> torch.Tensor:
+        """The same of each of them, fp32."""
+        return TRAIN_TIMESTEPS * shifted((places + 1) / TRAIN_TIMESTEPS, self.shift)
+
+    def timesteps(self, steps: int) -> list[float]:
+        """Those of the model's own sampler."""
+        return [TRAIN_TIMESTEPS * sigma for sigma in self.sigmas_of(steps)[:-1].tolist()]
+
+    def way(self, steps: int, k: int) -> list[float]:
+        """From sigma 1 on, at the noisy end of each bin down to ``k``."""
+        ends = (round(TRAIN_TIMESTEPS * (j + 1) / steps) - 1 for j in range(steps - 1, k - 1, -1))
+        return [self.at(end) for end in ends]
+
+    def signal_and_noise(self, timestep: Timestep) -> tuple[torch.Tensor, torch.Tensor]:
+        """1 - sigma and sigma, as ``Schedule.signal_and_noise``; the end is the picture itself."""
+        sigma = torch.as_tensor(timestep).cpu().double().clamp(min=0) / TRAIN_TIMESTEPS
+        sigma = sigma if sigma.ndim == 0 else sigma.view(-1, 1, 1, 1)
+        return (1 - sigma).float(), sigma.float()
+
+    def split(
+        self, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x_0 = x - sigma v and z = x + (1 - sigma) v, (B, C, h, w) each."""
+        signal, sigma = self._beside(latents, timestep)
+        return latents - sigma * prediction, latents + signal * prediction
+
+    def target(self, clean: torch.Tensor, noise: torch.Tensor, timestep: Timestep) -> torch.Tensor:
+        """v = z - x_0, (B, C, h, w), at any sigma."""
+        return noise - clean
+
+    def step(
+        self, prediction: torch.Tensor, latents: torch.Tensor, t: Timestep, t_next: Timestep
+    ) -> torch.Tensor:
+        """Euler's, which on a straight line is DDIM's: x + (sigma' - sigma) v."""
+        _, sigma = self._beside(latents, t)
+        _, sigma_next = self._beside(latents, t_next)
+        return latents + (sigma_next - sigma) * prediction
+
+    def _beside(
+        self, latents: torch.Tensor, timestep: Timestep
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        signal, noise = self.signal_and_noise(timestep)
+        if signal.ndim == 0:
+            return signal, noise
+        return upload(signal, latents.device), upload(noise, latents.device)
+
+
+def shifted(sigmas: Sigmas, shift: float) -> Sigmas:
     """s sigma / (1 + (s - 1) sigma): more steps at high noise (Esser et al. 2024, eq. 23)."""
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
@@ -53,7 +119,7 @@ def static_sigmas(steps: int, shift: float) -> torch.Tensor:
         steps: 1 to 1000.
         shift: 3 for SD 3; 1 for none.
     """
-    least = shifted(torch.tensor(1 / TRAIN_STEPS, dtype=torch.float64), shift).item()
+    least = shifted(torch.tensor(1 / TRAIN_TIMESTEPS, dtype=torch.float64), shift).item()
     return _ended(shifted(torch.linspace(1, least, steps, dtype=torch.float64), shift))
 
 
@@ -75,28 +141,16 @@ def noised(x_0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch
     return (1 - beside) * x_0 + beside * noise
 
 
-def euler_step(
-    latents: torch.Tensor, velocity: torch.Tensor, sigma: float, sigma_next: float
-) -> torch.Tensor:
-    """x_{sigma_next} from x_sigma, of one shape with the velocity there."""
-    return latents + (sigma_next - sigma) * velocity
+def static_flow(shift: float) -> FlowSchedule:
+    """SD 3's: one shift for all sizes."""
+    return FlowSchedule(shift, partial(static_sigmas, shift=shift))
 
 
-def run_euler(velocity: Velocity, latents: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """Follow the flow through ``sigmas``.
-
-    Args:
-        velocity: the (guided) model.
-        latents: x at ``sigmas[0]``, (B, C, h, w).
-        sigmas: falling, (steps + 1,); the model is not asked at the last one.
-
-    Returns:
-        x at ``sigmas[-1]``.
-    """
-    for sigma, sigma_next in pairwise(sigmas.tolist()):
-        asked = torch.full((len(latents),), sigma, device=latents.device)
-        latents = euler_step(latents, velocity(latents, asked), sigma, sigma_next)
-    return latents
+def length_flow(length: int, shift: LengthShift) -> FlowSchedule:
+    """FLUX.1's at one picture size: ``length`` is the picture's, in tokens."""
+    return FlowSchedule(
+        math.exp(shift.at(length)), partial(length_sigmas, length=length, shift=shift)
+    )
 
 
 def _ended(sigmas: torch.Tensor) -> torch.Tensor:

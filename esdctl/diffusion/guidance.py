@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning, concatenate
-from esdctl.diffusion.ddim import Predict
+from esdctl.diffusion.schedule import Predict
 
 # (latents (B, 4, h, w), timesteps (B,), B conditions) -> prediction (B, 4, h, w)
 Denoiser = Callable[[torch.Tensor, torch.Tensor, Conditioning], torch.Tensor]
@@ -27,7 +27,7 @@ def guided(
     """
 
     def alone(conditioning: Conditioning) -> Predict:
-        def predict(latents: torch.Tensor, t: int) -> torch.Tensor:
+        def predict(latents: torch.Tensor, t: float) -> torch.Tensor:
             return denoiser(latents, _timesteps(latents, t), conditioning)
 
         return predict
@@ -38,7 +38,7 @@ def guided(
         return alone(unconditional)
     both = concatenate([unconditional, conditional])  # 2B rows
 
-    def predict(latents: torch.Tensor, t: int) -> torch.Tensor:
+    def predict(latents: torch.Tensor, t: float) -> torch.Tensor:
         doubled = torch.cat([latents, latents])  # (2B, 4, h, w)
         eps_0, eps_c = denoiser(doubled, _timesteps(doubled, t), both).chunk(2)
         return combine(eps_0, eps_c, scale)
@@ -51,5 +51,5 @@ def combine(eps_0: torch.Tensor, eps_c: torch.Tensor, scale: float) -> torch.Ten
     return eps_0 + scale * (eps_c - eps_0)
 
 
-def _timesteps(latents: torch.Tensor, t: int) -> torch.Tensor:
-    return torch.full((len(latents),), t, dtype=torch.long, device=latents.device)
+def _timesteps(latents: torch.Tensor, t: float) -> torch.Tensor:
+    return torch.full((len(latents),), t, device=latents.device)

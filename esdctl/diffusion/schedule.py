@@ -1,67 +1,90 @@
-"""The noise schedule: how much signal is left at each timestep, and which timesteps DDIM visits."""
+"""What every process from noise to picture answers, and the places between the two.
 
-from dataclasses import dataclass
-from typing import Literal
+A trajectory has 1,000 places, 0 (nearly the picture) to 999 (nearly pure noise), whatever the
+process; ``Schedule.at`` says which timestep a network is told at each. ``DiscreteSchedule`` (in
+``ddim``) and ``FlowSchedule`` (in ``flow``) fill the Protocol in.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol
 
 import torch
 
-from esdctl.settings.prediction import PredictionType
-
 TRAIN_TIMESTEPS = 1000
 
-Spacing = Literal["leading", "trailing"]
+# What networks are told, 0..999 in discrete steps, sigma x 1000 in flow matching: one for all rows,
+# or (B,), one a row
+Timestep = float | torch.Tensor
+
+# (latents (B, C, h, w), timestep) -> the model's prediction, (B, C, h, w)
+Predict = Callable[[torch.Tensor, float], torch.Tensor]
+
+CLEAN = -1  # the timestep below all others: the end of a trajectory
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A discrete variance-preserving schedule (Ho et al. 2020, eq. 4).
+class Schedule(Protocol):
+    """One process; latents and predictions are (B, C, h, w)."""
+
+    def at(self, place: int) -> float:
+        """The timestep at a place, 0..999."""
+
+    def at_each(self, places: torch.Tensor) -> torch.Tensor:
+        """The timesteps at places, of any one shape."""
+
+    def timesteps(self, steps: int) -> list[float]:
+        """The timesteps of the deterministic sampler, noisiest first, without the end."""
+
+    def way(self, steps: int, k: int) -> list[float]:
+        """The timesteps that lead from pure noise into bin ``k`` of ``steps``, its own not among
+        them; without any, pure noise stands for what is there."""
+
+    def signal_and_noise(self, timestep: Timestep) -> tuple[torch.Tensor, torch.Tensor]:
+        """The shares of picture and noise in x_t, fp32, on the CPU: of no dimensions for one
+        timestep, else (B, 1, 1, 1)."""
+
+    def split(
+        self, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The picture x_0 and the noise that a prediction at x_t stands for."""
+
+    def target(self, clean: torch.Tensor, noise: torch.Tensor, timestep: Timestep) -> torch.Tensor:
+        """What a network should predict of x_t, made of these."""
+
+    def step(
+        self, prediction: torch.Tensor, latents: torch.Tensor, t: Timestep, t_next: Timestep
+    ) -> torch.Tensor:
+        """x_{t_next} from x_t by the deterministic step of first order.
+
+        Args:
+            prediction: at ``(latents, t)``.
+            latents: x_t.
+            t: where the latents are.
+            t_next: where to go, below ``t``; ``CLEAN`` for the end.
+        """
+
+
+def run(
+    schedule: Schedule, predict: Predict, latents: torch.Tensor, timesteps: Sequence[float]
+) -> torch.Tensor:
+    """Follow a trajectory through ``timesteps``.
 
     Args:
-        alphas_cumprod: alpha-bar, (1000,), float64 -> the share of signal power at each timestep.
-        prediction_type: what the U-Net predicts.
-        spacing: where DDIM's timesteps lie (Lin et al. 2023, table 2).
-    """
-
-    alphas_cumprod: torch.Tensor
-    prediction_type: PredictionType = "epsilon"
-    spacing: Spacing = "leading"
-
-
-def scaled_linear(
-    beta_start: float = 0.00085,
-    beta_end: float = 0.012,
-    prediction_type: PredictionType = "epsilon",
-    spacing: Spacing = "leading",
-) -> Schedule:
-    """Stable Diffusion's schedule: betas linear in their square roots (LDM, ``linear``)."""
-    betas = (
-        torch.linspace(beta_start**0.5, beta_end**0.5, TRAIN_TIMESTEPS, dtype=torch.float64) ** 2
-    )
-    return Schedule(torch.cumprod(1 - betas, dim=0), prediction_type, spacing)
-
-
-def ddim_timesteps(steps: int, spacing: Spacing = "leading") -> list[int]:
-    """The timesteps of a DDIM sampler, noisiest first.
-
-    For a divisor of 1000 these are diffusers' (``leading`` with ``steps_offset`` 1, ``trailing``).
-    For any other number they spread evenly over the whole range, where integer division would
-    bunch them at the clean end.
-
-    Args:
-        steps: 1 to 1000.
-        spacing: ``leading`` starts a step below the noisiest timestep, ``trailing`` at it.
+        predict: the (guided) model.
+        latents: x at ``timesteps[0]``, (B, C, h, w).
+        timesteps: falling; the last one is where the returned latents are (``CLEAN`` for a
+            finished picture), and the model is not asked there.
 
     Returns:
-        ``steps`` distinct integers in 0..999, falling.
+        x at ``timesteps[-1]``.
     """
-    if spacing == "trailing":
-        return [round(TRAIN_TIMESTEPS * j / steps) - 1 for j in range(steps, 0, -1)]
-    offset = 1 if steps < TRAIN_TIMESTEPS else 0
-    return [TRAIN_TIMESTEPS * j // steps + offset for j in range(steps - 1, -1, -1)]
+    for t, t_next in pairwise(timesteps):
+        latents = schedule.step(predict(latents, t), latents, t, t_next)
+    return latents
 
 
 def bin_edges(steps: int, k: int) -> tuple[int, int]:
-    """The timesteps of bin ``k`` of ``steps`` equal bins: the first, and the one after the last.
+    """The places of bin ``k`` of ``steps`` equal bins: the first, and the one after the last.
 
     Args:
         steps: 1 to 1000.

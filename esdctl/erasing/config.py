@@ -25,7 +25,7 @@ from esdctl.erasing.config_checks import (
 )
 from esdctl.erasing.methods import Method
 from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
-from esdctl.erasing.train_methods import RULES, canonical_method
+from esdctl.erasing.train_methods import all_methods, canonical_method
 from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
 from esdctl.settings.setting import Needs, Setting
@@ -93,7 +93,7 @@ class TrainConfig(BaseModel):
     train_method: Annotated[
         str,
         AfterValidator(canonical_method),
-        Setting("Which parameters of the U-Net move.", choices=tuple(RULES), metavar="PARAMETERS"),
+        Setting("Which parameters move.", choices=all_methods(), metavar="PARAMETERS"),
     ] = "xattn"
     prompt: Annotated[
         tuple[str, ...],

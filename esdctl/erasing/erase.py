@@ -107,7 +107,7 @@ def erase(
                 ready = _prepared(model, plan, devices[1:], reporter)
                 with team.first_ahead():
                     chosen = with_chosen_batch(
-                        plan, run, ready, model.schedule, reporter, team.size
+                        plan, run, ready, ready.schedule, reporter, team.size
                     )
                     team.check(plan.config.method, chosen.config.batch_size)
                 student = _train(model, chosen, run, ready, reporter, stop, prober, team)
@@ -153,7 +153,7 @@ def _train(
     tracked = config if team.is_first else config.model_copy(update={"tracker": None})
     with closing(open_tracker(tracked, run.path, reporter)) as tracker:
         train(Training(
-            ready.student, model.schedule, ready.embeddings, config, (batch_size, *ready.latent),
+            ready.student, ready.schedule, ready.embeddings, config, (batch_size, *ready.latent),
             run.checkpoints, run.log, tracker, reporter, stop, probe,
             _pools(plan, ready) if team.is_first else None, team,
         ))  # fmt: skip
@@ -162,7 +162,9 @@ def _train(
 
 def _student_with(tensors: Mapping[str, torch.Tensor], model: StableDiffusion) -> Student:
     """A student whose selected parameters have these values."""
-    student = new_student(model.unet, list(tensors), model.unet_values, model.dtype)
+    student = new_student(
+        model.denoiser, model.family.denoiser, list(tensors), model.denoiser_values, model.dtype
+    )
     student.take(tensors)
     return student
 

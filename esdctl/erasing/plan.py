@@ -25,12 +25,12 @@ from esdctl.erasing.request import EraseRequest, Sources, read_sources, unused_v
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.several import describe_concepts
-from esdctl.erasing.train_methods import moves_keys_and_values
+from esdctl.erasing.train_methods import check_method, moves_keys_and_values
 from esdctl.erasing.training_length import pairs_of
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.cpu_cost import cpu_cost_note
-from esdctl.models.named import run_path
+from esdctl.models.named import EMBEDDED, run_path
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter, Silent
 from esdctl.settings.resolve import Resolved
@@ -115,6 +115,7 @@ def _planned(
     )
     concept = with_earlier(concept, config, pipeline)
     check_warm_start(config, concept)
+    check_method(config.train_method, pipeline.files.architecture.family)
     check_several(config, concept)
     if first.template is None and not concept.parts:
         by = config.train_method if config.method == "esd" else config.method
@@ -194,7 +195,7 @@ def _settled(
         "method": method_of(config.warm_start, pairs_of(config)),
     }
     if config.corpus is None:
-        changes["corpus"] = config.warm_start and not pipeline.is_pocket
+        changes["corpus"] = config.warm_start and not pipeline.is_embedded
     if config.concepts is not None:
         changes["concepts"] = config.concepts.resolve()
     if config.pool is not None:
@@ -204,7 +205,7 @@ def _settled(
         changes["output_dir"] = (
             config.output_dir.resolve() if is_flag else workspace.root / config.output_dir
         )
-    if pipeline.name == "pocket" and resolved.origins["image_size"].startswith("preset"):
+    if pipeline.name in EMBEDDED and resolved.origins["image_size"].startswith("preset"):
         changes["image_size"] = None  # the preset's is for a full-size model
     return config.model_copy(update=changes), notices
 
@@ -229,6 +230,10 @@ def _preset_of(without_preset: Resolved[TrainConfig], pipeline: Pipeline) -> str
     """The preset for what is without_preset without one."""
     if pipeline.name == "pocket":
         return _preset_of_pocket(without_preset)
+    if pipeline.name in EMBEDDED:
+        return pipeline.name
+    if pipeline.files.architecture.family.denoiser.groups:
+        return "flow"
     return template_of(without_preset.value)  # style, object or i2p
 
 

@@ -1,7 +1,7 @@
-"""Which parameters of the U-Net each train method moves, in either layout. Loads no torch.
+"""Which parameters each train method moves, in either layout. Loads no torch.
 
-The rules are stated once, in CompVis' (LDM's) names; diffusers' are translated by the key map. How
-many tensors a method selects in a full-size U-Net (the tests state the parameters, too):
+The rules of U-Nets are stated once, in CompVis' (LDM's) names; diffusers' are translated by the key
+map. How many tensors a method selects in a full-size U-Net (the tests state the parameters, too):
 
     method             SD 1.x, 2.x   SDXL
     full                       686   1680
@@ -14,12 +14,17 @@ many tensors a method selects in a full-size U-Net (the tests state the paramete
     esd-x-strict                32    140
     selflayer                   10     60
     xlayer                      10      0   SDXL has no attention at that place
+
+A transformer has no cross-attention: text and picture meet in one attention. Its family names its
+groups by what they are, and the authors' methods where they have some (``Denoiser.groups``).
 """
 
 from collections.abc import Callable, Iterable
 
 from esdctl.checkpoints.layouts.key_map import unet_to_compvis
-from esdctl.models.families.registry import family_of_unet
+from esdctl.errors import UsageError
+from esdctl.models.families.family import Family
+from esdctl.models.families.registry import all_families
 from esdctl.models.families.tensor_names import LDM_BLOCKS, LDM_UNET
 from esdctl.names import did_you_mean
 
@@ -65,34 +70,66 @@ def canonical_method(name: str) -> str:
     """
     spelled = name.strip().lower().replace("_", "-")
     spelled = _SPELLINGS.get(spelled, spelled)
-    if spelled in RULES:
+    known = all_methods()
+    if spelled in known:
         return spelled
-    raise ValueError(f"no such train method; {did_you_mean(spelled, RULES)}")
+    raise ValueError(f"no such train method; {did_you_mean(spelled, known)}")
 
 
-def select(method: str, names: Iterable[str]) -> list[str]:
+def all_methods() -> tuple[str, ...]:
+    """The methods of U-Nets, then those that only transformers have."""
+    groups = (group for family in all_families() for group in family.denoiser.groups)
+    return tuple(dict.fromkeys([*RULES, *groups]))
+
+
+def methods_of(family: Family) -> tuple[str, ...]:
+    """The methods that mean something in a family."""
+    return tuple(family.denoiser.groups or RULES)
+
+
+def check_method(method: str, family: Family) -> None:
+    """Refuse a method that means nothing in a family.
+
+    Raises:
+        UsageError: it does not; says which do.
+    """
+    if method not in methods_of(family):
+        raise UsageError(
+            f"--train-method {method} means nothing in {family.title}",
+            f"use one of {', '.join(methods_of(family))}",
+        )
+
+
+def select(method: str, names: Iterable[str], family: Family) -> list[str]:
     """The parameters that a method moves.
 
     Args:
-        method: a canonical name, a key of ``RULES``.
-        names: all of the U-Net's parameter names, in CompVis' layout (with or without the prefix
-            ``model.diffusion_model.``) or in diffusers'.
+        method: a canonical name.
+        names: all of the denoiser's parameter names, in diffusers' layout; a U-Net's also in
+            CompVis' (with or without the prefix ``model.diffusion_model.``).
+        family: the model's.
 
     Returns:
         The selected names, as given and in their order.
 
     Raises:
         InputError: a name is of neither layout.
+        UsageError: the method means nothing in this family.
     """
+    check_method(method, family)
+    groups = family.denoiser.groups
+    if groups:
+        return [name for name in names if groups[method](name)]
     ldm = _ldm_names(list(names))
     selected = [name for name, place in ldm.items() if RULES[method](place)]
-    family = family_of_unet(ldm.values())
-    narrower = family.narrower_groups.get(method) if family else None
+    narrower = family.narrower_groups.get(method)
     return [name for name in selected if narrower is None or narrower(ldm[name])]
 
 
 def moves_keys_and_values(method: str) -> bool:
-    """Whether a method moves those of the cross-attention, at the least in some blocks."""
+    """Whether a method moves those of a U-Net's cross-attention, at the least in some blocks."""
+    if method not in RULES:
+        return False
     places = ("input_blocks.1.1", "output_blocks.6.1")
     return any(RULES[method](f"{place}.transformer_blocks.0.attn2.to_k.weight") for place in places)
 

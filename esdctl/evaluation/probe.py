@@ -93,7 +93,7 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
             seen += len(cases)
             if gone + len(plan.cases) - seen < wanted:
                 break  # it cannot be reached any more
-        model.drop("text_encoder", "text_encoder_2", "vae")
+        model.drop("text_encoders", "vae")
         return Probed(100 * gone / seen, seen, gone >= wanted)
 
     return probe

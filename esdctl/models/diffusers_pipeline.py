@@ -2,41 +2,56 @@
 
 from typing import Any
 
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
+from esdctl.diffusion.ddim import DiscreteSchedule
+from esdctl.diffusion.flow import FlowSchedule
 from esdctl.models.stable_diffusion import StableDiffusion
 
 
 def as_diffusers_pipeline(model: StableDiffusion) -> Any:
-    """``StableDiffusionPipeline`` or SDXL's, with DDIM as ``esdctl sample`` has it.
+    """The family's pipeline, with DDIM or Euler as ``esdctl sample`` has it.
 
     Args:
         model: whose modules the pipeline takes as they are, without copies.
     """
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    import diffusers
 
-    scheduler = DDIMScheduler(
-        beta_start=model.architecture.noise["beta_start"],
-        beta_end=model.architecture.noise["beta_end"],
-        beta_schedule=model.architecture.noise["beta_schedule"],
+    index = model.architecture
+    parts: dict[str, Any] = {
+        "vae": model.vae,
+        model.files.denoiser: model.denoiser,
+        "scheduler": _scheduler(model),
+    }
+    for encoder, module, tokenizer in zip(
+        index.encoders, model.text_encoders, model.tokenizers, strict=True
+    ):
+        parts |= {encoder.part: module, encoder.tokenizer: tokenizer}
+    absent = [each for each in model.family.encoders if each not in index.encoders]
+    for encoder in absent:
+        parts |= {encoder.part: None, encoder.tokenizer: None}
+    options = {
+        key: None if isinstance(value, list) else value
+        for key, value in model.family.pipeline_options.items()
+    }
+    if "force_zeros_for_empty_prompt" in options:
+        options["force_zeros_for_empty_prompt"] = model.empty_is_zero
+    return getattr(diffusers, model.family.pipeline)(**parts, **options)
+
+
+def _scheduler(model: StableDiffusion) -> Any:
+    schedule = model.schedule
+    if isinstance(schedule, FlowSchedule):
+        return FlowMatchEulerDiscreteScheduler(shift=schedule.shift)
+    assert isinstance(schedule, DiscreteSchedule)
+    noise = model.architecture.noise
+    return DDIMScheduler(
+        beta_start=noise["beta_start"],
+        beta_end=noise["beta_end"],
+        beta_schedule=noise["beta_schedule"],
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type=model.schedule.prediction_type,
-        timestep_spacing=model.schedule.spacing,
-    )
-    parts: dict[str, Any] = {
-        "vae": model.vae,
-        "text_encoder": model.text_encoder,
-        "tokenizer": model.tokenizers[0],
-        "unet": model.unet,
-        "scheduler": scheduler,
-    }
-    if model.text_encoder_2 is None:
-        return StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
-    second = {"text_encoder_2": model.text_encoder_2, "tokenizer_2": model.tokenizers[1]}
-    return StableDiffusionXLPipeline(
-        **parts, **second, force_zeros_for_empty_prompt=model.empty_is_zero
+        prediction_type=schedule.prediction_type,
+        timestep_spacing=schedule.spacing,
     )

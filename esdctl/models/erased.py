@@ -41,11 +41,11 @@ class Erased:
         """Every part's tensors, the new values in place."""
         files = self.base.files
         parts = {part: files.read(part) for part in files.parts}
-        return {**parts, "unet": {**parts["unet"], **self.tensors}}
+        return {**parts, files.denoiser: {**parts[files.denoiser], **self.tensors}}
 
     def changes(self) -> Iterator[tuple[str, torch.Tensor]]:
         """New minus old value of each parameter, in fp32, one at a time."""
-        base = self.base.files.read("unet")
+        base = self.base.files.read(self.base.files.denoiser)
         for name, value in self.tensors.items():
             yield name, value.float() - base[name].float()
 
@@ -148,7 +148,7 @@ def apply_all(
     if not force:
         silent = refuse_another_base(changes, base.name, digest)
         notes += [f"{name} does not say which base it was made from" for name in silent]
-    tensors = add_changes(changes, base.files.read("unet"), scale)
+    tensors = add_changes(changes, base.files.read(base.files.denoiser), scale)
     about = _sum_of([change.about for change in changes]) | {
         "base": base.name,
         "base_digest": digest,

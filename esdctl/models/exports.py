@@ -142,7 +142,7 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
     else:
         lora = factorise(erased.changes(), plan.rank, plan.energy)
         write_lora(
-            plan.path, lora, files.read("unet"), files.architecture.family.lora_names,
+            plan.path, lora, files.read(files.denoiser), files.architecture.family.lora_names,
             erased.about, dtype or torch.float32,
         )  # fmt: skip
         return lora
@@ -151,7 +151,7 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
 
 def notes_on(erased: Erased, plan: ExportPlan) -> list[str]:
     """What other programs will not read of the planned export; for the user."""
-    if plan.form == "compvis" and erased.base.is_pocket:
+    if plan.form == "compvis" and erased.base.is_embedded:
         return [
             "the original LDM code cannot build the embedded model (its widths are no whole "
             "multiples); esdctl and diffusers read this file"

@@ -13,10 +13,10 @@ def trained_size(pipeline: Pipeline) -> int:
     """
     architecture = pipeline.files.architecture
     try:
-        return int(architecture.unet["sample_size"]) * pixels_per_latent(architecture)
+        return int(architecture.denoiser["sample_size"]) * pixels_per_latent(architecture)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"cannot read the picture size of {pipeline.name} from the config.json of its U-Net "
+            f"cannot read the picture size of {pipeline.name} from the config.json of its denoiser "
             f"and VAE ({type(error).__name__}: {error})",
             "the model's folder is damaged; get it again",
         ) from error

@@ -9,6 +9,7 @@ from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
 POCKET = Path(__file__).parent.parent / "pocket" / "weights"
+EMBEDDED = {"pocket": POCKET, "pocket-flow": POCKET.with_name("flow_weights")}
 DELTA_NAME = "delta.safetensors"
 RECORD_NAME = "run.json"  # its presence makes a folder a run
 COMPVIS = Path("compvis", "style50", "compvis.ckpt")  # below the workspace's models
@@ -71,7 +72,7 @@ def run_path(path: Path, workspace: Workspace) -> Path:
 
 def known_models(workspace: Workspace) -> list[str]:
     """The names that ``--model`` takes here: what is embedded or downloaded, then the runs."""
-    names = ["pocket"]
+    names = list(EMBEDDED)
     if (workspace.models / COMPVIS).is_file():
         names.append("compvis")
     if (workspace.models / DIFFUSER / "model_index.json").is_file():

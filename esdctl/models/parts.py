@@ -44,13 +44,21 @@ def load_part(
         IntegrityError: the tensors' file is damaged.
     """
     module = empty_part(part, architecture)
-    expected = module.state_dict()
-    named = {name.removeprefix(_PREFIX): name for name in expected}
-    _compare(part, {short: expected[name] for short, name in named.items()}, tensors, source)
+    expected, tied = module.state_dict(), _tied(module)
+    named = {name.removeprefix(_PREFIX): name for name in expected if name not in tied}
+    _compare(part, {short: expected[name] for short, name in named.items()}, tensors, tied, source)
     state = {name: _placed(tensors[short], device, dtype) for short, name in named.items()}
-    module.load_state_dict(state, assign=True)
+    module.load_state_dict(
+        {**state, **{name: state[own] for name, own in tied.items()}}, assign=True
+    )
     _number_positions(module, device)
     return module.eval().requires_grad_(False)
+
+
+def _tied(module: torch.nn.Module) -> Mapping[str, str]:
+    """Names that stand for another tensor of the module, which files may leave out."""
+    tied = getattr(module, "_tied_weights_keys", None)
+    return tied if isinstance(tied, Mapping) else {}
 
 
 def _placed(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -73,10 +81,11 @@ def _compare(
     part: Part,
     expected: Mapping[str, torch.Tensor],
     found: Mapping[str, torch.Tensor],
+    tied: Mapping[str, str],
     source: str,
 ) -> None:
     missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
+    unexpected = [name for name in found if name not in expected and name not in tied]
     lines = [
         f"missing {ours}, unexpected {its}" for ours, its in nearest_pairs(missing, unexpected)
     ]
@@ -84,7 +93,9 @@ def _compare(
     lines += [f"missing {name}" for name in missing if name not in paired]
     lines += [f"unexpected {name}" for name in unexpected if name not in paired]
     if not lines:
-        shapes = {name: (tuple(found[name].shape), tuple(expected[name].shape)) for name in found}
+        shapes = {
+            name: (tuple(found[name].shape), tuple(expected[name].shape)) for name in expected
+        }
         lines = [
             f"{name} is {its}, not {ours}" for name, (its, ours) in shapes.items() if its != ours
         ]

@@ -1,4 +1,4 @@
-"""What a U-Net computes in: fp32, or 16 bits where memory and speed are short."""
+"""What a denoiser computes in: fp32, or 16 bits where memory and speed are short."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch.func import functional_call
 
-from esdctl.diffusion.conditioning import Conditioning, unet_arguments
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.errors import UsageError
 from esdctl.models.devices import find_device
+from esdctl.models.families.family import Denoiser
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,26 +62,28 @@ def is_whole(device: torch.device, dtype: torch.dtype) -> bool:
 
 def predicted(
     network: torch.nn.Module,
+    kind: Denoiser,
     latents: torch.Tensor,
     timesteps: torch.Tensor,
     conditioning: Conditioning,
     dtype: torch.dtype,
     values: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """A U-Net's prediction, (B, 4, h, w), fp32.
+    """A denoiser's prediction, (B, C, h, w), fp32.
 
     Args:
         network: on the device of the rest.
-        latents: x_t, (B, 4, h, w).
-        timesteps: (B,), 0..999.
+        kind: how it is asked.
+        latents: x_t, (B, C, h, w).
+        timesteps: (B,), as ``Schedule`` has them.
         conditioning: B rows.
         dtype: what to compute in.
-        values: of some parameters, in place of the network's own; a U-Net ties none.
+        values: of some parameters, in place of the network's own; a denoiser ties none.
     """
     if is_whole(latents.device, dtype):  # sizes and timesteps stay: bf16 has no 999
         latents = latents.to(dtype)
         conditioning = replace(conditioning, embeddings=conditioning.embeddings.to(dtype))
-    arguments, named = unet_arguments(latents, timesteps, conditioning)
+    arguments, named = kind.ask(latents, timesteps, conditioning)
     prediction: torch.Tensor
     with _autocast(latents.device, dtype):
         if values is None:
@@ -89,7 +92,7 @@ def predicted(
             prediction = functional_call(
                 network, dict(values), arguments, named, tie_weights=False
             )[0]
-    return prediction.float()
+    return kind.answer(prediction, latents).float()
 
 
 def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -24,7 +24,7 @@ from esdctl.models.named import (
     COMPVIS,
     DELTA_NAME,
     DIFFUSER,
-    POCKET,
+    EMBEDDED,
     RECORD_NAME,
     find_run,
     hint_for_model,
@@ -36,6 +36,7 @@ from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
 _WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
+_SIZES = ("block_out_channels", "num_layers", "num_attention_heads")  # of a denoiser
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,28 @@ class Pipeline:
     def folder(self) -> Path:
         """Where the files that belong to the base lie: its concepts, its classifier."""
         folder = self.path.parent if self.path.is_file() else self.path
-        return POCKET if self.is_pocket else folder
+        return folder if self.embedded is None else EMBEDDED[self.embedded]
 
     @cached_property
-    def is_pocket(self) -> bool:
-        """Whether the base is the embedded model, perhaps as a copy or in the other layout."""
-        if self.path.resolve() == POCKET.resolve():
-            return True
-        pocket = Pipeline("pocket", POCKET)
+    def embedded(self) -> str | None:
+        """Which embedded model the base is, perhaps as a copy or in the other layout; else None."""
+        places = {folder.resolve(): name for name, folder in EMBEDDED.items()}
+        if self.path.resolve() in places:
+            return places[self.path.resolve()]
+        return next((name for name in EMBEDDED if self._is_copy_of(name)), None)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the base is one of the embedded models."""
+        return self.embedded is not None
+
+    def _is_copy_of(self, embedded: str) -> bool:
+        other = Pipeline(embedded, EMBEDDED[embedded])
         try:
-            mine, its = (p.files.architecture.unet["block_out_channels"] for p in (self, pocket))
-            return list(mine) == list(its) and self.base_digest() == pocket.base_digest()
-        except (InputError, IntegrityError, UsageError, KeyError):  # its reader says what is wrong
+            mine, its = (pipeline.files.architecture.denoiser for pipeline in (self, other))
+            is_alike = all(_listed(mine.get(key)) == _listed(its.get(key)) for key in _SIZES)
+            return is_alike and self.base_digest() == other.base_digest()
+        except (InputError, IntegrityError, UsageError):  # its reader says what is wrong
             return False
 
     @cached_property
@@ -115,8 +126,8 @@ class Pipeline:
         """
         values: dict[str, torch.Tensor] = {}
         for delta in self._deltas():
-            unet = overlaid(values, self.files.read("unet"))
-            values |= add_changes([open_change(delta)], unet)
+            denoiser = overlaid(values, self.files.read(self.files.denoiser))
+            values |= add_changes([open_change(delta)], denoiser)
         return values
 
     def _open(self, is_mapped: bool = True) -> ModelFiles:
@@ -137,6 +148,10 @@ class _BaseOptions:
     model_config: Path | None
     prediction_type: str | None
     reporter: Reporter
+
+
+def _listed(sizes: object) -> object:
+    return list(sizes) if isinstance(sizes, tuple) else sizes
 
 
 def overlaid(
@@ -200,8 +215,8 @@ def resolve_model(
 
 def _named(name: str, workspace: Workspace) -> Pipeline | None:
     """The model of a name that is no path; None for another name."""
-    if name == "pocket":
-        return Pipeline("pocket", POCKET)
+    if name in EMBEDDED:
+        return Pipeline(name, EMBEDDED[name])
     places = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}
     if name in places:
         path = workspace.models / places[name]
@@ -286,7 +301,7 @@ def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeli
             f"{delta} was made from another base than the present {found.name}",
             "use the version of the base that it was trained from, or train again",
         )
-    check_fits(change, found.files.unet_shapes())
+    check_fits(change, found.files.denoiser_shapes())
     return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 

@@ -4,11 +4,11 @@ import gc
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import AutoencoderKL
+from transformers import AutoTokenizer, CLIPTokenizer
 from transformers.utils import logging
 
 from esdctl.checkpoints.layouts.architecture import Architecture
@@ -16,10 +16,9 @@ from esdctl.checkpoints.layouts.model_files import ModelFiles
 from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
-from esdctl.models.families.family import Family, Part
+from esdctl.models.families.family import Family, Part, TextEncoder
 from esdctl.models.image_size import pixels_per_latent, trained_size
 from esdctl.models.kept_parts import kept
-from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.parts import load_part
 from esdctl.models.precision import predicted
 from esdctl.models.resolve import Pipeline
@@ -36,7 +35,7 @@ class StableDiffusion:
     Args:
         pipeline: its files, and perhaps a delta that is put in place.
         device: where the parts are.
-        dtype: what the U-Net is stored and computed in.
+        dtype: what the denoiser is stored and computed in.
     """
 
     def __init__(
@@ -47,7 +46,16 @@ class StableDiffusion:
         self.device = device
         self.dtype = dtype
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
-        self.schedule: Schedule = read_schedule(self.architecture.noise)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The process, for pictures of the model's own size."""
+        return self.schedule_for(self.image_size, self.image_size)
+
+    def schedule_for(self, height: int, width: int) -> Schedule:
+        """The process for pictures of a size in pixels, which some flows depend on."""
+        latents = height // self.vae_factor, width // self.vae_factor
+        return self.family.process.schedule(self.architecture.noise, latents)
 
     @property
     def files(self) -> ModelFiles:
@@ -71,24 +79,31 @@ class StableDiffusion:
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures that the U-Net was trained for, in pixels."""
+        """The side of the pictures that the model was trained for, in pixels."""
         return trained_size(self.pipeline)
 
+    @property
+    def latent_channels(self) -> int:
+        """C of the latents (B, C, h, w)."""
+        default = 4 if self.family.denoiser.part == "unet" else 16  # diffusers', where it is silent
+        return int(self.architecture.denoiser.get("in_channels", default))
+
     @cached_property
-    def unet_values(self) -> Mapping[str, torch.Tensor]:
-        """The U-Net's parameters as the files and the delta have them, mapped where possible.
+    def denoiser_values(self) -> Mapping[str, torch.Tensor]:
+        """The denoiser's parameters as the files and the delta have them, mapped where possible.
 
         Raises:
             InputError: a file is damaged.
             IntegrityError: the delta does not fit.
         """
-        return {**self.files.read("unet"), **self.pipeline.changed()}
+        return {**self.files.read(self.files.denoiser), **self.pipeline.changed()}
 
     @cached_property
     @torch.inference_mode(False)  # it may be trained later, whoever asks for it first
-    def unet(self) -> UNet2DConditionModel:
-        """The U-Net with the delta in place."""
-        return self._load("unet", self.unet_values, self.dtype)
+    def denoiser(self) -> torch.nn.Module:
+        """The U-Net or transformer with the delta in place."""
+        module: torch.nn.Module = self._load(self.files.denoiser, self.denoiser_values, self.dtype)
+        return module
 
     @cached_property
     @torch.inference_mode(False)  # gradients may go through it, whoever asks for it first
@@ -98,35 +113,26 @@ class StableDiffusion:
 
     @cached_property
     @torch.inference_mode(False)  # likewise
-    def text_encoder(self) -> CLIPTextModel:
-        encoder: CLIPTextModel = self._unchanged("text_encoder")
-        return encoder
-
-    @cached_property
-    @torch.inference_mode(False)  # likewise
-    def text_encoder_2(self) -> CLIPTextModelWithProjection | None:
-        """SDXL's second text encoder; None in other models."""
-        if "text_encoder_2" not in self.family.parts:
-            return None
-        encoder: CLIPTextModelWithProjection = self._unchanged("text_encoder_2")
-        return encoder
-
-    @property
-    def text_encoders(self) -> tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]:
-        """In the family's order."""
-        return tuple(getattr(self, encoder.part) for encoder in self.family.encoders)
+    def text_encoders(self) -> tuple[Any, ...]:
+        """transformers' modules, in the family's order."""
+        return tuple(self._unchanged(encoder.part) for encoder in self.architecture.encoders)
 
     @cached_property
     def tokenizers(self) -> tuple[CLIPTokenizer, ...]:
         """One for each text encoder."""
-        return tuple(_tokenizer(files) for files in self.files.tokenizers)
+        encoders = self.architecture.encoders
+        return tuple(map(_tokenizer, encoders, self.files.tokenizers))
 
     @cached_property
     def empty_is_zero(self) -> bool:
         """Whether the empty prompt's embeddings are zeros, as SDXL was trained."""
         return self.files.empty_is_zero
 
-    def drop(self, *parts: Part) -> None:
+    def load_all(self) -> None:
+        """Put every part in place."""
+        _ = self.denoiser, self.vae, self.text_encoders
+
+    def drop(self, *parts: Literal["denoiser", "vae", "text_encoders"]) -> None:
         """Give the memory of parts back; they are loaded again when they are asked for."""
         for part in parts:
             self.__dict__.pop(part, None)
@@ -137,27 +143,37 @@ class StableDiffusion:
     def denoise(
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """The U-Net's prediction.
+        """The denoiser's prediction.
 
         Args:
-            latents: x_t, (B, 4, h, w).
-            timesteps: (B,), 0..999.
+            latents: x_t, (B, C, h, w).
+            timesteps: (B,), as ``Schedule`` has them.
             conditioning: B rows.
 
         Returns:
-            eps or v, (B, 4, h, w), fp32.
+            eps or v, (B, C, h, w), fp32.
         """
-        return predicted(self.unet, latents, timesteps, conditioning, self.dtype)
+        kind = self.family.denoiser
+        return predicted(self.denoiser, kind, latents, timesteps, conditioning, self.dtype)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0..1, a few at a time."""
+        """Scaled latents (B, C, h, w) to pictures (B, 3, 8h, 8w) in 0..1, a few at a time."""
         pixels = latents.shape[-2] * latents.shape[-1] * self.vae_factor**2
-        scaled = latents / self.vae.config.scaling_factor
+        scaled = latents / self.vae.config.scaling_factor + self._vae_shift
         pictures = [
             self.vae.decode(few, return_dict=False)[0]
             for few in scaled.split(max(1, DECODED_AT_ONCE // pixels))
         ]
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, H, W) in -1..1 to scaled latents: the mean of what the VAE gives."""
+        mean: torch.Tensor = self.vae.encode(pictures).latent_dist.mode()
+        return (mean - self._vae_shift) * float(self.vae.config.scaling_factor)
+
+    @property
+    def _vae_shift(self) -> float:
+        return float(self.vae.config.get("shift_factor") or 0.0)
 
     def _unchanged(self, part: Part) -> Any:
         """A part that no delta touches, perhaps an earlier model's on the same base."""
@@ -186,8 +202,9 @@ def without_delta(pipeline: Pipeline) -> Pipeline:
     return replace(pipeline, delta=None)
 
 
-def _tokenizer(files: TokenizerFiles) -> CLIPTokenizer:
-    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(files.folder, local_files_only=True)
+def _tokenizer(encoder: TextEncoder, files: TokenizerFiles) -> CLIPTokenizer:
+    kind: Any = CLIPTokenizer if encoder.kind == "clip" else AutoTokenizer
+    tokenizer: CLIPTokenizer = kind.from_pretrained(files.folder, local_files_only=True)
     if files.padding is not None:
         tokenizer.pad_token = files.padding
     return tokenizer

@@ -1,12 +1,13 @@
-"""Prompts to what the U-Net is told of them, through the model's own tokenizers and encoders."""
+"""Prompts to what the denoiser is told of them, through the model's tokenizers and encoders."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import ftfy
 import torch
 
-from esdctl.diffusion.conditioning import Conditioning, concatenate
+from esdctl.diffusion.conditioning import Conditioning, Encoded, concatenate
 from esdctl.models.stable_diffusion import StableDiffusion
 
 AT_ONCE = 64  # prompts; SDXL's encoder keeps every layer's output, 13 MB a prompt
@@ -14,14 +15,13 @@ AT_ONCE = 64  # prompts; SDXL's encoder keeps every layer's output, 13 MB a prom
 
 @torch.no_grad()
 def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
-    """The prompts' embeddings, cut or padded to 77 tokens.
+    """The prompts' embeddings, cut or padded to the encoders' lengths (77 tokens in CLIP).
 
-    SD 1.x and 2.x take the last hidden state of their encoder. SDXL takes the last but one of both
-    of its encoders, side by side, and the second one's projection of the prompt as a whole; in it
+    The family says which of an encoder's outputs are used and how they lie side by side. In SDXL
     the empty prompt is zeros where the model says so.
 
-    Prompts are cleaned with ftfy first, as CLIP's original tokenizer does; transformers' does not,
-    which changes one I2P prompt in fifty.
+    Prompts for CLIP are cleaned with ftfy first, as CLIP's original tokenizer does; transformers'
+    does not, which changes one I2P prompt in fifty.
 
     Args:
         model: gives tokenizers, text encoders and device.
@@ -31,7 +31,7 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
         B rows, float32; for pictures of the model's own size.
     """
     parts = [
-        _encode(model, [ftfy.fix_text(prompt) for prompt in prompts[start : start + AT_ONCE]])
+        _encode(model, prompts[start : start + AT_ONCE])
         for start in range(0, len(prompts), AT_ONCE)
     ]
     return concatenate(parts).for_size(model.image_size, model.image_size)
@@ -54,7 +54,7 @@ def encode_starts(
     """
     starts, ends = [], []
     for first in range(0, len(prompts), AT_ONCE):
-        few = [ftfy.fix_text(prompt) for prompt in prompts[first : first + AT_ONCE]]
+        few = prompts[first : first + AT_ONCE]
         tokens = [_tokens(model, i, few)[:, :length] for i in range(len(model.text_encoders))]
         told = _told(model, tokens, None).embeddings.cpu()  # (b, length, D)
         last = tokens[0] == model.tokenizers[0].eos_token_id  # the padding is the same in SD 1.x
@@ -91,14 +91,14 @@ def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
 def encode_embeddings(
     model: StableDiffusion, tokens: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor]
 ) -> Conditioning:
-    """What the U-Net is told where tokens have other embeddings than the encoders' own.
+    """What the denoiser is told where tokens have other embeddings than the encoders' own.
 
     Gradients go through. Positions are added as always; ``tokens`` say where the prompt ends.
 
     Args:
         model: gives the text encoders.
-        tokens: for each encoder, the numbers of the tokens, (B, 77).
-        embeddings: for each encoder, the embeddings in their place, (B, 77, D).
+        tokens: for each encoder, the numbers of the tokens, (B, T).
+        embeddings: for each encoder, the embeddings in their place, (B, T, D).
 
     Returns:
         B rows, float32; for pictures of the model's own size.
@@ -113,9 +113,10 @@ def _encode(model: StableDiffusion, prompts: Sequence[str]) -> Conditioning:
     if not model.empty_is_zero:
         return told
     is_text = torch.tensor([bool(prompt) for prompt in prompts], device=model.device)
-    return Conditioning(
-        told.embeddings * is_text[:, None, None],
-        None if told.pooled is None else told.pooled * is_text[:, None],
+    return replace(
+        told,
+        embeddings=told.embeddings * is_text[:, None, None],
+        pooled=None if told.pooled is None else told.pooled * is_text[:, None],
     )
 
 
@@ -124,19 +125,17 @@ def _told(
     tokens: Sequence[torch.Tensor],
     embeddings: Sequence[torch.Tensor] | None,
 ) -> Conditioning:
-    hidden: list[torch.Tensor] = []  # of each encoder, (B, 77, D)
-    pooled: torch.Tensor | None = None  # (B, P)
+    made: list[Encoded] = []
     for index, (how, encoder) in enumerate(
-        zip(model.family.encoders, model.text_encoders, strict=True)
+        zip(model.architecture.encoders, model.text_encoders, strict=True)
     ):
         is_last = how.hidden_state == "last"
         given = nullcontext() if embeddings is None else _embedded_as(encoder, embeddings[index])
         with given:
             output = encoder(tokens[index], output_hidden_states=not is_last)
-        hidden.append(output.last_hidden_state if is_last else output.hidden_states[-2])
-        if how.is_pooled:
-            pooled = output.text_embeds
-    return Conditioning(torch.cat(hidden, dim=-1), pooled)  # (B, 77, D1 + D2)
+        hidden = output.last_hidden_state if is_last else output.hidden_states[-2]
+        made.append(Encoded(hidden, output.text_embeds if how.is_pooled else None))
+    return model.family.denoiser.tell(made, model.architecture.denoiser)
 
 
 @contextmanager
@@ -151,11 +150,14 @@ def _embedded_as(encoder: torch.nn.Module, embeddings: torch.Tensor) -> Iterator
 
 
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:
-    """Numbers of the tokens for one of the encoders, (B, 77)."""
-    tokenizer = model.tokenizers[index]
-    longest = model.text_encoders[index].config.max_position_embeddings
+    """Numbers of the tokens for one of the encoders, (B, T)."""
+    tokenizer, how = model.tokenizers[index], model.architecture.encoders[index]
+    texts = list(prompts)
+    if how.kind == "clip":
+        texts = [ftfy.fix_text(prompt) for prompt in texts]
+    longest = how.longest or model.text_encoders[index].config.max_position_embeddings
     tokens: torch.Tensor = tokenizer(
-        list(prompts),
+        texts,
         padding="max_length",
         max_length=min(tokenizer.model_max_length, longest),  # some configs do not say it
         truncation=True,

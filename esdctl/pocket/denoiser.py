@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from esdctl.diffusion.schedule import Schedule
+from esdctl.diffusion.ddim import DiscreteSchedule
 from esdctl.pocket.captions import SHARES, Caption
 from esdctl.pocket.muon import Muon
 from esdctl.pocket.stage import Stage, run_stage
@@ -38,7 +38,7 @@ def train_unet(
     objects: npt.NDArray[np.int64],
     captions: dict[str, list[Caption]],
     embeddings: dict[str, torch.Tensor],
-    schedule: Schedule,
+    schedule: DiscreteSchedule,
     work: Path,
     minutes: float,
 ) -> UNet2DConditionModel:

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from esdctl.diffusion.schedule import scaled_linear
+from esdctl.diffusion.ddim import scaled_linear
 from esdctl.evaluation.judges.pocket import PocketClassifier
 from esdctl.pocket.autoencoder import decode, encode, to_tensor, train_autoencoder, train_decoder
 from esdctl.pocket.captions import all_captions

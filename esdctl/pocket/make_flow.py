@@ -19,9 +19,10 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
-from esdctl.diffusion.flow import run_euler, static_sigmas
+from esdctl.diffusion.ddim import scaled_linear
+from esdctl.diffusion.flow import static_flow
 from esdctl.diffusion.guidance import combine
-from esdctl.diffusion.schedule import scaled_linear
+from esdctl.diffusion.schedule import CLEAN, run
 from esdctl.evaluation.judges.pocket import load_classifier
 from esdctl.pocket.autoencoder import decode, encode, to_tensor
 from esdctl.pocket.captions import all_captions
@@ -123,14 +124,14 @@ def measure_flow(weights: Path, cells: int | None = None) -> dict[str, object]:
 
         def velocity(
             latents: torch.Tensor,
-            sigma: torch.Tensor,
+            timestep: float,
             told: tuple[torch.Tensor, torch.Tensor] = told,
         ) -> torch.Tensor:
             both = transformer(
                 hidden_states=torch.cat([latents, latents]),
                 encoder_hidden_states=told[0],
                 pooled_projections=told[1],
-                timestep=torch.cat([sigma, sigma]) * 1000,
+                timestep=torch.full((2 * len(latents),), timestep),
                 return_dict=False,
             )[0]
             v_0, v_c = both.chunk(2)
@@ -142,7 +143,8 @@ def measure_flow(weights: Path, cells: int | None = None) -> dict[str, object]:
                 for i in range(len(few))
             ]
         )
-        latents = run_euler(velocity, noise, static_sigmas(STEPS, SHIFT))
+        schedule = static_flow(SHIFT)
+        latents = run(schedule, velocity, noise, [*schedule.timesteps(STEPS), CLEAN])
         made.append(decode(vae, latents / vae.config.scaling_factor))
     pictures = to_tensor(np.concatenate(made))
     return {

@@ -16,8 +16,8 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from esdctl.diffusion.ddim import DiscreteSchedule
 from esdctl.diffusion.flow import noised
-from esdctl.diffusion.schedule import Schedule
 from esdctl.pocket.captions import Caption
 from esdctl.pocket.denoiser import BATCH, by_cell, draw_examples
 from esdctl.pocket.muon import Muon
@@ -73,7 +73,7 @@ def train_transformer(
     captions: dict[str, list[Caption]],
     told: dict[str, Told],
     teacher: UNet2DConditionModel,
-    schedule: Schedule,
+    schedule: DiscreteSchedule,
     work: Path,
     minutes: float,
 ) -> SD3Transformer2DModel:
@@ -182,7 +182,7 @@ def _of_captions(told: dict[str, Told], chosen: list[tuple[str, int]]) -> Told:
     )
 
 
-def sigmas_of(schedule: Schedule) -> torch.Tensor:
+def sigmas_of(schedule: DiscreteSchedule) -> torch.Tensor:
     """The sigma of the same ratio of noise to signal at each timestep, (1000,), rising."""
     signal = schedule.alphas_cumprod.float().sqrt()
     noise = (1 - schedule.alphas_cumprod.float()).sqrt()

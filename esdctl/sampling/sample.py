@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from esdctl.diffusion.conditioning import Conditioning, concatenate, unet_arguments
-from esdctl.diffusion.ddim import Predict
+from esdctl.diffusion.conditioning import Conditioning, concatenate
 from esdctl.diffusion.guidance import Denoiser, guided
+from esdctl.diffusion.schedule import Predict
 from esdctl.errors import InputError
 from esdctl.models.batch_size import fitting_batch
 from esdctl.models.cpu.unet import inference_unet
@@ -244,14 +244,14 @@ def sampling_advice(device: torch.device, batch: Sequence[Picture]) -> list[str]
 
 def _denoiser(model: StableDiffusion) -> Denoiser:
     """The model's U-Net, in the form that is fastest without gradient."""
-    fast = inference_unet(model.unet)
-    if fast is model.unet:
+    fast = inference_unet(model.denoiser)
+    if fast is model.denoiser:
         return model.denoise
 
     def denoise(
         latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        arguments, named = unet_arguments(latents, timesteps, conditioning)
+        arguments, named = model.family.denoiser.ask(latents, timesteps, conditioning)
         prediction: torch.Tensor = fast(*arguments, **named)[0]
         return prediction
 
@@ -272,18 +272,15 @@ def _denoise(
         each.for_size(first.height, first.width) for each in (conditional, empty.expand(len(batch)))
     )
     factor = model.vae_factor
-    shape = (
-        int(model.architecture.unet.get("in_channels", 4)),  # left out where it is diffusers'
-        first.height // factor,
-        first.width // factor,
-    )
+    shape = (model.latent_channels, first.height // factor, first.width // factor)
     noise = initial_noise([picture.seed for picture in batch], shape).to(model.device)
     predict = _unless_stopped(guided(denoiser, conditional, unconditional, first.guidance), stop)
-    return solve(first.scheduler, model.schedule, predict, noise, first.steps)
+    schedule = model.schedule_for(first.height, first.width)
+    return solve(first.scheduler, schedule, predict, noise, first.steps)
 
 
 def _unless_stopped(predict: Predict, stop: Event) -> Predict:
-    def asked(latents: torch.Tensor, t: int) -> torch.Tensor:
+    def asked(latents: torch.Tensor, t: float) -> torch.Tensor:
         if stop.is_set():
             raise _Stopped
         return predict(latents, t)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from esdctl.diffusion.ddim import CLEAN, Predict, run_ddim
-from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Schedule, ddim_timesteps
+from esdctl.diffusion.ddim import DiscreteSchedule
+from esdctl.diffusion.flow import FlowSchedule
+from esdctl.diffusion.schedule import CLEAN, TRAIN_TIMESTEPS, Predict, Schedule, run
 from esdctl.sampling.schedulers import Scheduler
 
 
@@ -31,8 +32,7 @@ def solve(
         The finished latents, (B, 4, h, w).
     """
     if scheduler == "ddim":
-        timesteps = [*ddim_timesteps(steps, schedule.spacing), CLEAN]
-        return run_ddim(schedule, predict, latents, timesteps)
+        return run(schedule, predict, latents, [*schedule.timesteps(steps), CLEAN])
     multistep = _multistep(scheduler, schedule)
     multistep.set_timesteps(steps)
     for t in multistep.timesteps.tolist():
@@ -41,13 +41,25 @@ def solve(
 
 
 def _multistep(scheduler: Scheduler, schedule: Schedule) -> Any:
+    settings = _settings(schedule)
+    if scheduler == "unipc":
+        return UniPCMultistepScheduler(**settings)
+    return DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", **settings)
+
+
+def _settings(schedule: Schedule) -> dict[str, Any]:
+    if isinstance(schedule, FlowSchedule):
+        return {
+            "num_train_timesteps": TRAIN_TIMESTEPS,
+            "prediction_type": "flow_prediction",
+            "use_flow_sigmas": True,
+            "flow_shift": schedule.shift,
+        }
+    assert isinstance(schedule, DiscreteSchedule)
     a = schedule.alphas_cumprod
-    settings: dict[str, Any] = {
+    return {
         "num_train_timesteps": TRAIN_TIMESTEPS,
         "trained_betas": (1 - a / torch.cat([torch.ones_like(a[:1]), a[:-1]])).tolist(),
         "prediction_type": schedule.prediction_type,
         "timestep_spacing": "linspace",  # from the noisiest timestep on, as in both papers
     }
-    if scheduler == "unipc":
-        return UniPCMultistepScheduler(**settings)
-    return DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", **settings)

@@ -111,8 +111,9 @@ def estimate_sweep(
         pictures = len(evaluation.cases)
         base = judged.parts["sampling"] + judged.parts["judging"]
         parts["evaluation"] = base
-    unet = plan.pipeline.files.unet_shapes()
-    chosen = select(plan.config.train_method, unet)
-    values = sum(math.prod(unet[name]) for name in chosen)
+    files = plan.pipeline.files
+    shapes = files.denoiser_shapes()
+    chosen = select(plan.config.train_method, shapes, files.architecture.family)
+    values = sum(math.prod(shapes[name]) for name in chosen)
     size = values * FP32 + pictures * ROW
     return SweepCost(len(jobs), workers, sum(parts.values()), base, size, price_an_hour, parts)

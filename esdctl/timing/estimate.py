@@ -90,9 +90,9 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
 
     with memory_errors(devices[0], advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        batch_size = choose_batch(config, ready, model.schedule, reporter)
+        batch_size = choose_batch(config, ready, ready.schedule, reporter)
         opening = time.perf_counter() - began
-        cost = measure_training(ready, model.schedule, config, batch_size)
+        cost = measure_training(ready, ready.schedule, config, batch_size)
         sheet = _sheet_seconds(plan, model) if config.contact_sheet else 0.0
     steps = steps_of(config, batch_size) - run.saved_steps()
     parts = {
@@ -116,7 +116,7 @@ def _estimate_edit(plan: ErasePlan, began: float) -> Estimate:
             encode_prompts(model, prompts[:FEW_PROMPTS])
             reading = time.perf_counter() - start
         opening = time.perf_counter() - began
-        model.drop("text_encoder", "text_encoder_2")
+        model.drop("text_encoders")
         sheet = _sheet_seconds(plan, model) if plan.config.contact_sheet else 0.0
     editing = reading * len(prompts) / len(prompts[:FEW_PROMPTS])
     parts = {"opening": opening, "editing": editing, "contact_sheet": sheet}
@@ -151,8 +151,7 @@ def estimate_sampling(
     """
     model = load(pipeline, device, DTYPES[pictures[0].dtype])
     with memory_errors(device, partial(sampling_advice, device, pictures[:1])):
-        for part in model.files.parts:
-            getattr(model, part)  # loads it
+        model.load_all()
     size = auto_batch_size(model, pictures) if batch_size == "auto" else batch_size
     opening = time.perf_counter() - began
     parts = {"opening": opening, "sampling": sampling_seconds(model, pictures, size)}

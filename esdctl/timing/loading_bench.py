@@ -57,8 +57,7 @@ def whole(model: str, root: Path, device: str | None) -> tuple[float, int]:
     began = time.perf_counter()
     opened = load(_pipeline(model, root), place)
     with memory_errors(place, _advice):
-        for part in opened.files.parts:
-            getattr(opened, part)
+        opened.load_all()
     return _since(began, place)
 
 
@@ -69,8 +68,8 @@ def to_train(model: str, root: Path, device: str | None) -> tuple[float, int]:
     opened = load(_pipeline(model, root), place)
     with memory_errors(place, _advice):
         encode_prompts(opened, ["An image of Rust.", ""])
-        opened.drop("text_encoder", "text_encoder_2")
-        assert opened.unet is not None
+        opened.drop("text_encoders")
+        assert opened.denoiser is not None
     return _since(began, place)
 
 

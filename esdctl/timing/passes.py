@@ -2,16 +2,19 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.trajectories.trajectory import open_trajectory
 from esdctl.erasing.training_length import steps_of
+from esdctl.models.families.family import Denoiser
 from esdctl.progress import Silent
 
 COUNTED = 300  # steps; the others are like them
@@ -64,16 +67,25 @@ def count_passes(
     Args:
         schedule, embeddings, config, latent_shape: as in ``train``.
     """
-    unet = _Counter()
-    student = Student(unet, {"nothing": unet.nothing}, {})
+    network = _Counter()
+    student = Student(network, _COUNTED_KIND, {"nothing": network.nothing}, {})
     trajectory = open_trajectory(student, schedule, embeddings, config, latent_shape, Silent())
     steps = max(1, min(steps_of(config, latent_shape[0]), COUNTED))
     for step in range(steps):
         pairs = trajectory.pairs(step)
         loss = step_loss(student, pairs, config.negative_guidance)
         pairs.follow(loss.prediction)
-    counts = {kind: count / steps for kind, count in sorted(unet.seen.items())}
+    counts = {kind: count / steps for kind, count in sorted(network.seen.items())}
     return Passes(counts, latent_shape[0])
+
+
+def _ask(
+    latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (latents,), {}
+
+
+_COUNTED_KIND = Denoiser("unet", _ask, lambda made, config: NotImplemented, lambda config: False)
 
 
 class _Counter(nn.Module):
@@ -84,6 +96,6 @@ class _Counter(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(()))
         self.seen: Counter[Pass] = Counter()
 
-    def forward(self, latents: torch.Tensor, *others: object, **named: object) -> list[object]:
+    def forward(self, latents: torch.Tensor) -> list[object]:
         self.seen[Pass(len(latents), torch.is_grad_enabled())] += 1
         return [torch.zeros_like(latents) + self.nothing]

@@ -99,10 +99,10 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
     with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        size = choose_batch(config, ready, model.schedule, Silent())
+        size = choose_batch(config, ready, ready.schedule, Silent())
         ready, compiling = _compiled(ready, config, size)
-        cost = measure_training(ready, model.schedule, config, size)
-    unet = sum(p.numel() * p.element_size() for p in model.unet_values.values())
+        cost = measure_training(ready, ready.schedule, config, size)
+    unet = sum(p.numel() * p.element_size() for p in model.denoiser_values.values())
     selected = sum(p.numel() for p in ready.student.selected.values())
     return {
         "s a pair": cost.seconds_a_pair,
@@ -132,7 +132,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     probe = new_probe(pictures, model)
     with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
-        size = choose_batch(config, ready, model.schedule, Silent())
+        size = choose_batch(config, ready, ready.schedule, Silent())
         config = with_batch(config, size, plan.lr_batch)
         ready, _ = _compiled(ready, config, size)
         shape = (size, *ready.latent)
@@ -144,7 +144,7 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
                 config.model_copy(update={"tracker": None}), run.path, Silent()
             )
             train(Training(
-                ready.student, model.schedule, ready.embeddings, config, shape, run.checkpoints,
+                ready.student, ready.schedule, ready.embeddings, config, shape, run.checkpoints,
                 run.log, no_tracker, Silent(), lambda: False, probe,
             ))  # fmt: skip
             rows = read_jsonl(run.log)

@@ -119,11 +119,14 @@ def _parameters(
     if method is None:
         why = f"{counted(len(changed), 'tensor')} changed; it names no train method"
         return Check("parameters", why, "those of a train method", False if odd else None)
-    selected = {UNET + name for name in select(method, base.base.files.unet_shapes())}
+    files = base.base.files
+    prefix = f"{files.denoiser}."
+    every = select(method, files.denoiser_shapes(), files.architecture.family)
+    selected = {prefix + name for name in every}
     others = [*(name for name in changed if name not in selected), *odd]
     inside = len(changed) - sum(name not in selected for name in changed)
     if about.get("format") == FORMAT and model.tensors:  # a delta holds every selected parameter
-        others += [name for name in selected if name.removeprefix(UNET) not in model.tensors]
+        others += [name for name in selected if name.removeprefix(prefix) not in model.tensors]
     measured = f"{inside} of {len(selected)} changed" + (
         f", and {counted(len(others), 'other')}, such as {others[0]}" if others else ""
     )

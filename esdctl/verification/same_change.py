@@ -51,7 +51,8 @@ def check_same_change(
     if change is not None and change.form == "lora":
         return _check_lora(change.file, values, base, allowed)
     parts = base.parts()
-    found = differences({**parts, "unet": {**parts["unet"], **values}}, model.parts())
+    denoiser = base.base.files.denoiser
+    found = differences({**parts, denoiser: {**parts[denoiser], **values}}, model.parts())
     others = [tensor.name for tensor in found.tensors]
     others += [*found.only_in_first, *found.only_in_second, *found.misshapen]
     measured = f"{counted(len(values), 'tensor')} equal"
@@ -67,13 +68,13 @@ def _check_lora(
 
     The least error of rank r is the norm of the singular values beyond the first r.
     """
-    unet = base.parts()["unet"]
-    added, ranks = read_lora(file, unet), lora_ranks(file, unet)
+    weights = base.parts()[base.base.files.denoiser]
+    added, ranks = read_lora(file, weights), lora_ranks(file, weights)
     missing = reachable = whole = 0.0  # squared norms
     wrong = [name for name in added if name not in values]
     left_out = []
     for name, value in values.items():
-        wanted = value.double() - unet[name].double()
+        wanted = value.double() - weights[name].double()
         size = float(wanted.norm())
         if size == 0 or (name not in added and (wanted.ndim < 2 or name.endswith(".bias"))):
             left_out += [name] if size else []

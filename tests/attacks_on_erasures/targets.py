@@ -45,9 +45,9 @@ def target_of(folder: Path, n: int = 1, steps: int = 10, at_once: int = 8) -> Ta
 def make_noise(model: StableDiffusion) -> None:
     """Let a model predict noise of its own, whatever it is asked."""
     generator = torch.Generator().manual_seed(0)
-    for value in model.unet.conv_out.parameters():
+    for value in model.denoiser.conv_out.parameters():
         value.zero_()
-    last = model.unet.conv_out
+    last = model.denoiser.conv_out
 
     def noise(module: torch.nn.Module, given: object, made: torch.Tensor) -> torch.Tensor:
         return made * 0 + torch.randn(made.shape, generator=generator)
@@ -58,7 +58,7 @@ def make_noise(model: StableDiffusion) -> None:
 @torch.no_grad()
 def weaken(model: StableDiffusion, share: float) -> None:
     """Scale what cross-attention adds, so that prompts count less."""
-    for name, value in model.unet.named_parameters():
+    for name, value in model.denoiser.named_parameters():
         if "attn2.to_out" in name:
             value.mul_(share)
 

@@ -17,9 +17,9 @@ def test_it_tells_after_how_many_steps_the_concept_is_back(tmp_path: Path) -> No
 
 def test_the_attacked_model_is_unchanged(tmp_path: Path) -> None:
     target = target_of(tmp_path)
-    before = {name: value.clone() for name, value in target.model.unet.named_parameters()}
+    before = {name: value.clone() for name, value in target.model.denoiser.named_parameters()}
     attack("relearn", target, {**SHORT, "learning_rate": 0.1})
-    after = dict(target.model.unet.named_parameters())
+    after = dict(target.model.denoiser.named_parameters())
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert not any(value.requires_grad for value in after.values())
 
@@ -27,5 +27,5 @@ def test_the_attacked_model_is_unchanged(tmp_path: Path) -> None:
 def test_it_finds_nothing_in_pure_noise(tmp_path: Path) -> None:
     target = target_of(tmp_path)
     make_noise(target.model)
-    target.model.unet.conv_out.requires_grad_(False)
+    target.model.denoiser.conv_out.requires_grad_(False)
     assert not any(attempt.found for attempt in attack("relearn", target, SHORT))

@@ -54,10 +54,12 @@ def full_size(family: Family) -> Architecture:
     return Architecture(
         family=family_named(family),
         prediction_type="epsilon",
-        unet=UNETS[family],
-        vae=_VAE,
-        text_encoder=_clip(1024, 23, "gelu") if family == "sd2" else clip_l,
-        text_encoder_2=_clip(1280, 32, "gelu") if family == "sdxl" else None,
+        configs={
+            "unet": UNETS[family],
+            "vae": _VAE,
+            "text_encoder": _clip(1024, 23, "gelu") if family == "sd2" else clip_l,
+            **({"text_encoder_2": _clip(1280, 32, "gelu")} if family == "sdxl" else {}),
+        },
         scheduler={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
     )
 

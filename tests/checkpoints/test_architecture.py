@@ -60,8 +60,7 @@ def checkpoints(folders: dict[Family, Path]) -> dict[Family, Infos]:
 def decisive(architecture: Architecture) -> dict[str, dict[str, Any]]:
     """What decides of each part's config, defaults filled in by diffusers."""
     found: dict[str, dict[str, Any]] = {}
-    for part in architecture.family.parts:
-        config = getattr(architecture, part)
+    for part, config in architecture.configs.items():
         with torch.device("meta"):
             if part == "unet":
                 config = UNet2DConditionModel.from_config(config).config
@@ -122,7 +121,7 @@ def test_pocket_is_told_by_its_config_file(tmp_path: Path) -> None:
     (tmp_path / "pocket.yaml").write_text(ldm_yaml(stated))
     told = architecture_of_compvis(compvis_infos(stated), {}, tmp_path / "pocket.ckpt")
     assert told == stated
-    assert told.unet["attention_head_dim"] == 2
+    assert told.denoiser["attention_head_dim"] == 2
 
 
 def written(path: Path, **params: object) -> Path:
@@ -168,7 +167,7 @@ def test_a_config_file_gives_heads_scale_and_betas(
     content["model"]["params"]["unet_config"]["params"]["num_heads"] = 4
     path.write_text(yaml.safe_dump(content))
     told = architecture_of_compvis(checkpoints["sd1"], {}, FILE, path)
-    assert told.unet["attention_head_dim"] == 4
+    assert told.denoiser["attention_head_dim"] == 4
     assert told.vae["scaling_factor"] == 0.3
     assert (told.scheduler["beta_start"], told.scheduler["beta_end"]) == (0.001, 0.02)
 
@@ -264,15 +263,23 @@ def test_full_sizes_are_those_of_the_published_configs(
     tiny = architecture_of_folder(folders[family])
     stated = replace(
         tiny,
-        unet={**tiny.unet, **FULL_SIZE[family], "sample_size": side},
-        vae={**tiny.vae, "block_out_channels": [128, 256, 512, 512], "sample_size": side * 8},
-        text_encoder={**tiny.text_encoder, **texts[0]},
-        text_encoder_2={**(tiny.text_encoder_2 or {}), **texts[1]} if texts[1:] else None,
+        configs={
+            "unet": {**tiny.denoiser, **FULL_SIZE[family], "sample_size": side},
+            "vae": {
+                **tiny.vae,
+                "block_out_channels": [128, 256, 512, 512],
+                "sample_size": side * 8,
+            },
+            **{
+                encoder.part: {**tiny.config(encoder.part), **text}
+                for encoder, text in zip(tiny.encoders, texts, strict=True)
+            },
+        },
     )
     told = architecture_of_compvis(compvis_infos(stated), {}, FILE)
     assert decisive(told) == decisive(stated)
     assert told.prediction_type == stated.prediction_type
-    assert told.unet["sample_size"] == side
+    assert told.denoiser["sample_size"] == side
     assert told.vae["sample_size"] == side * 8
 
 

@@ -98,7 +98,7 @@ def test_every_layer_that_sd_2s_folder_reads_is_read_from_one_file(
 ) -> None:
     tensors = whole("sd2") if is_whole else without_last_layer(whole("sd2"))
     path = written(tmp_path / "m.safetensors", tensors)
-    assert open_model(path).architecture.text_encoder["num_hidden_layers"] == 2
+    assert open_model(path).architecture.config("text_encoder")["num_hidden_layers"] == 2
     assert torch.equal(embeddings(path), embeddings(folders("sd2")))
 
 
@@ -215,8 +215,8 @@ def test_a_named_prediction_type_goes_with_its_size(
     whole: Callable[[Family], Tensors], tmp_path: Path
 ) -> None:
     path = written(tmp_path / "m.safetensors", whole("sd2"))
-    assert open_model(path).architecture.unet["sample_size"] == 96
-    assert open_model(path, prediction_type="epsilon").architecture.unet["sample_size"] == 64
+    assert open_model(path).architecture.denoiser["sample_size"] == 96
+    assert open_model(path, prediction_type="epsilon").architecture.denoiser["sample_size"] == 64
 
 
 def test_the_metadatas_resolution_is_the_models_size(
@@ -224,7 +224,7 @@ def test_the_metadatas_resolution_is_the_models_size(
 ) -> None:
     path = written(tmp_path / "m.safetensors", whole("sd1"), resolution="768x768")
     told = open_model(path).architecture
-    assert (told.unet["sample_size"], told.vae["sample_size"]) == (96, 768)
+    assert (told.denoiser["sample_size"], told.vae["sample_size"]) == (96, 768)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_what_published_configs_say_in_other_words_is_the_same_model(
     folder = folder_that_says(f"{file}/config.json", family, **says)
     assert notes(folder) == ()
     assert torch.equal(embeddings(folder, ["a"]), embeddings(originals(family), ["a"]))
-    unet = load(Pipeline("tiny", folder), torch.device("cpu")).unet
+    unet = load(Pipeline("tiny", folder), torch.device("cpu")).denoiser
     assert len(unet.state_dict()) == len(open_model(folder).read("unet"))
 
 
@@ -273,7 +273,7 @@ def test_weights_of_another_framework_are_named(folder_that_says: Says) -> None:
 def test_a_folder_without_sample_size_has_its_familys(folder_that_says: Says) -> None:
     folder = folder_that_says("unet/config.json", sample_size=None)
     found = open_model(folder).architecture
-    assert found.unet["sample_size"] == 64
+    assert found.denoiser["sample_size"] == 64
     assert "64 is assumed" in found.notes[0]
 
 

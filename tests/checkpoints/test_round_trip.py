@@ -83,7 +83,7 @@ def test_a_checkpoint_comes_back_from_its_parts_bit_for_bit(
 def test_diffusers_converter_finds_the_same_unet_and_vae(family: str, models: Path) -> None:
     parts, architecture = model(family, models)
     tensors = compvis_tensors(parts, architecture)
-    unet = oracle.convert_ldm_unet_checkpoint(dict(tensors), architecture.unet)
+    unet = oracle.convert_ldm_unet_checkpoint(dict(tensors), architecture.denoiser)
     assert_same(unet, parts["unet"])
     vae = oracle.convert_ldm_vae_checkpoint(dict(tensors), architecture.vae)
     assert_same(vae, parts["vae"])
@@ -120,9 +120,16 @@ def test_diffusers_converter_finds_the_same_open_clip(
 
 def test_the_last_layer_made_for_sd2_hands_on_what_it_gets(models: Path) -> None:
     parts, architecture = model("sd2", models)
-    layers = architecture.text_encoder["num_hidden_layers"]
+    layers = architecture.config("text_encoder")["num_hidden_layers"]
     deeper = replace(
-        architecture, text_encoder={**architecture.text_encoder, "num_hidden_layers": layers + 1}
+        architecture,
+        configs={
+            **architecture.configs,
+            "text_encoder": {
+                **architecture.config("text_encoder"),
+                "num_hidden_layers": layers + 1,
+            },
+        },
     )
     with_last = reread(compvis_tensors(parts, architecture), deeper)["text_encoder"]
     tokens = torch.tensor([[49_406, 320, 1929, 49_407]])
@@ -133,7 +140,7 @@ def test_the_last_layer_made_for_sd2_hands_on_what_it_gets(models: Path) -> None
 
 
 def encoded(tensors: Tensors, architecture: Architecture, tokens: torch.Tensor) -> torch.Tensor:
-    encoder = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder)).train(False)
+    encoder = CLIPTextModel(CLIPTextConfig(**architecture.config("text_encoder"))).train(False)
     encoder.load_state_dict({name: tensors[name] for name in tensors})
     with torch.no_grad():
         hidden: torch.Tensor = encoder(tokens).last_hidden_state

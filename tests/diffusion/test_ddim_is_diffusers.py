@@ -7,9 +7,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.ddim import CLEAN, ddim_step, run_ddim
+from esdctl.diffusion.ddim import ddim_timesteps, scaled_linear
 from esdctl.diffusion.guidance import guided
-from esdctl.diffusion.schedule import ddim_timesteps, scaled_linear
+from esdctl.diffusion.schedule import CLEAN, run
 
 
 def peer(steps: int, prediction: str = "epsilon", spacing: str = "leading") -> DDIMScheduler:
@@ -58,7 +58,7 @@ def test_a_trajectory_is_that_of_diffusers(prediction: str) -> None:
     for t, t_next in pairwise(timesteps):
         output = torch.randn(2, 4, 8, 8, generator=generator)
         expected = scheduler.step(output, t, expected).prev_sample
-        latents = ddim_step(schedule, output, latents, t, t_next)
+        latents = schedule.step(output, latents, t, t_next)
         torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -70,7 +70,7 @@ def test_the_true_noise_leads_to_the_true_sample_at_any_timestep() -> None:
         a = schedule.alphas_cumprod[t].float()
         return a.sqrt() * clean + (1 - a).sqrt() * noise
 
-    reached = run_ddim(schedule, lambda latents, t: noise, at(981), [981, 512, 77])
+    reached = run(schedule, lambda latents, t: noise, at(981), [981, 512, 77])
     torch.testing.assert_close(reached, at(77), rtol=1e-3, atol=1e-3)
 
 

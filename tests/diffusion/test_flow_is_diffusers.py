@@ -11,9 +11,15 @@ from esdctl.diffusion.flow import (
     LengthShift,
     length_sigmas,
     noised,
-    run_euler,
+    static_flow,
     static_sigmas,
 )
+from esdctl.diffusion.schedule import CLEAN, Predict, run
+
+
+def finished(velocity: Predict, start: torch.Tensor, steps: int, shift: float) -> torch.Tensor:
+    schedule = static_flow(shift)
+    return run(schedule, velocity, start, [*schedule.timesteps(steps), CLEAN])
 
 
 def close(sigmas: torch.Tensor, scheduler: FlowMatchEulerDiscreteScheduler) -> bool:
@@ -46,14 +52,15 @@ def test_euler_goes_where_diffusers_goes() -> None:
     scheduler.set_timesteps(7)
     start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    def velocity(latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        return latents.sin() * sigma.view(-1, 1, 1, 1)
+    def velocity(latents: torch.Tensor, t: float) -> torch.Tensor:
+        return latents.sin() * t / 1000
 
     theirs = start
     for timestep in scheduler.timesteps:
-        told = (timestep / 1000).expand(2)
-        theirs = scheduler.step(velocity(theirs, told), timestep, theirs, return_dict=False)[0]
-    assert torch.allclose(run_euler(velocity, start, static_sigmas(7, 3.0)), theirs, atol=1e-5)
+        theirs = scheduler.step(
+            velocity(theirs, float(timestep)), timestep, theirs, return_dict=False
+        )[0]
+    assert torch.allclose(finished(velocity, start, 7, 3.0), theirs, atol=1e-5)
 
 
 def test_the_true_velocity_leads_to_the_picture_in_any_number_of_steps() -> None:
@@ -61,7 +68,7 @@ def test_the_true_velocity_leads_to_the_picture_in_any_number_of_steps() -> None
     x_0, z = (torch.randn(2, 4, 8, 8, generator=generator) for _ in range(2))
     assert torch.equal(noised(x_0, z, torch.ones(2)), z)
     for steps in (1, 5):
-        found = run_euler(lambda latents, sigma: z - x_0, z, static_sigmas(steps, 3.0))
+        found = finished(lambda latents, t: z - x_0, z, steps, 3.0)
         assert torch.allclose(found, x_0, atol=1e-5)
 
 
@@ -69,9 +76,6 @@ def test_euler_is_of_first_order() -> None:
     """Halving the steps halves the error, on a field whose flow is known: x' = x (by sigma)."""
     start = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     exact = math.exp(-1.0)
-    errors = [
-        abs(run_euler(lambda x, sigma: x, start, static_sigmas(n, 1.0)).item() - exact)
-        for n in (50, 100, 200)
-    ]
+    errors = [abs(finished(lambda x, t: x, start, n, 1.0).item() - exact) for n in (50, 100, 200)]
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
     assert errors[1] / errors[2] == pytest.approx(2, rel=0.1)

@@ -76,11 +76,14 @@ class Case:
         """As ``esdctl train`` makes it."""
         first, *second = find_devices(self.devices)
         model = load(pipeline(self.model), first, self.dtype)
-        copy = load(pipeline(self.model), second[0], self.dtype).unet if second else None
-        names = select(self.method, [name for name, _ in model.unet.named_parameters()])
-        student = new_student(model.unet, names, model.unet_values, self.dtype, copy)
+        copy = load(pipeline(self.model), second[0], self.dtype).denoiser if second else None
+        every = [name for name, _ in model.denoiser.named_parameters()]
+        names = select(self.method, every, model.family)
+        student = new_student(
+            model.denoiser, model.family.denoiser, names, model.denoiser_values, self.dtype, copy
+        )
         if self.gradient_checkpointing:
-            model.unet.enable_gradient_checkpointing()
+            model.denoiser.enable_gradient_checkpointing()
         return student
 
     def one_step(self, embeddings: Embeddings, folder: Path) -> Student:

@@ -17,7 +17,7 @@ def test_one_step_of_esd_x_on_a_full_size_model(tmp_path: Path) -> None:
         embeddings = embeddings_of(path)
         assert embeddings.prompts.embeddings.shape == (1, 77, 768)
         student = Case(path, "esd-x").one_step(embeddings, tmp_path)
-        assert sum(p.numel() for p in student.unet.parameters()) == 859_520_964
+        assert sum(p.numel() for p in student.network.parameters()) == 859_520_964
         assert sum(p.numel() for p in student.selected.values()) == 43_962_560
         assert all(bool(p.isfinite().all()) for p in student.selected.values())
         moved = [not torch.equal(v, student.selected[n]) for n, v in student.frozen.items()]

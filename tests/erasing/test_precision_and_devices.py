@@ -13,6 +13,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
+from esdctl.models.families.sd1 import FAMILY as SD1
 from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
 from esdctl.models.resolve import Pipeline
@@ -49,12 +50,12 @@ def gradients(case: Case, embeddings: Embeddings) -> tuple[float, dict[str, torc
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bits_keep_fp32_masters_that_were_never_rounded(dtype: torch.dtype, model: Path) -> None:
     student = Case(model, dtype=dtype).student()
-    values = load(pipeline(model), CPU).unet_values
+    values = load(pipeline(model), CPU).denoiser_values
     for name, master in student.selected.items():
         assert master.dtype == torch.float32
         assert torch.equal(master, values[name])
         assert torch.equal(student.frozen[name], values[name].to(dtype))
-    others = [p for n, p in student.unet.named_parameters() if n not in student.selected]
+    others = [p for n, p in student.network.named_parameters() if n not in student.selected]
     assert {p.dtype for p in others} == {dtype}
 
 
@@ -135,7 +136,7 @@ class Meeting(torch.nn.Module):
 
 def test_with_two_devices_student_and_frozen_copy_compute_at_the_same_time() -> None:
     barrier = threading.Barrier(2)
-    student = new_student(Meeting(barrier), ["gain"], copy=Meeting(barrier))
+    student = new_student(Meeting(barrier), SD1.denoiser, ["gain"], copy=Meeting(barrier))
     x, t, context = torch.ones(SHAPE), torch.tensor([3]), Conditioning(torch.zeros(1, 77, 4))
     of_frozen, of_student = student.predict_both(
         lambda: student.denoise_frozen(x, t, context), lambda: student.denoise(x, t, context)
@@ -164,10 +165,10 @@ def test_what_does_not_move_exists_once_on_one_device_and_stays_in_the_file(mode
         pytest.skip("this system does not list its mappings")
     inside = [
         p
-        for p in student.unet.parameters()
+        for p in student.network.parameters()
         if any(first <= p.data_ptr() < last for first, last in maps)
     ]
-    total = sum(p.numel() * 4 for p in student.unet.parameters())
+    total = sum(p.numel() * 4 for p in student.network.parameters())
     assert sum(p.numel() * 4 for p in inside) == total - moving
     assert all(any(a <= v.data_ptr() < b for a, b in maps) for v in student.frozen.values())
 

@@ -51,7 +51,7 @@ def test_only_the_selected_parameters_change(
     before = UNet2DConditionModel.from_pretrained(tiny_model, subfolder="unet").state_dict()
     delta = load_file(tmp_path / "run/delta.safetensors")
     workspace = Workspace(tmp_path)
-    after = load(resolve_model("run", workspace), torch.device("cpu")).unet.state_dict()
+    after = load(resolve_model("run", workspace), torch.device("cpu")).denoiser.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert changed <= set(delta)

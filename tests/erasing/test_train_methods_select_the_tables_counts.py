@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 
 from esdctl.erasing.train_methods import RULES, canonical_method, select
 from esdctl.errors import InputError
+from esdctl.models.families.registry import family_named
 from tests.checkpoints.full_size import FAMILIES, UNETS, Family
 
 # family -> method -> tensors, parameters
@@ -101,7 +102,7 @@ def to_ldm(name: str, family: Family) -> str:
 @pytest.mark.parametrize(("family", "method"), CASES)
 def test_a_method_selects_the_tables_counts(family: Family, method: str) -> None:
     sizes = sizes_of(family)
-    selected = select(method, sizes)
+    selected = select(method, sizes, family_named(family))
     assert (len(selected), sum(sizes[name] for name in selected)) == COUNTS[family][method]
 
 
@@ -113,7 +114,8 @@ def test_a_method_selects_the_same_tensors_in_either_layout(
     sizes = sizes_of(family)
     ldm = {prefix + to_ldm(name, family): name for name in sizes}
     assert len(ldm) == len(sizes)
-    assert [ldm[name] for name in select(method, ldm)] == select(method, sizes)
+    kind = family_named(family)
+    assert [ldm[name] for name in select(method, ldm, kind)] == select(method, sizes, kind)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
@@ -126,7 +128,10 @@ def test_layer_methods_select_their_layers_alone(family: Family) -> None:
 
 
 def places(method: str, family: Family) -> set[str]:
-    return {".".join(name.split(".")[:4]) for name in select(method, sizes_of(family))}
+    return {
+        ".".join(name.split(".")[:4])
+        for name in select(method, sizes_of(family), family_named(family))
+    }
 
 
 def test_selflayer_selects_both_levels_of_sdxl() -> None:
@@ -137,27 +142,32 @@ def test_selflayer_selects_both_levels_of_sdxl() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_notime_is_noxattn_and_cross_attention(family: Family) -> None:
     sizes = sizes_of(family)
-    both = {*select("noxattn", sizes), *select("xattn", sizes)}
-    assert set(select("notime", sizes)) == both
+    kind = family_named(family)
+    both = {*select("noxattn", sizes, kind), *select("xattn", sizes, kind)}
+    assert set(select("notime", sizes, kind)) == both
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_output_head_stays_under_noxattn_and_notime(family: Family) -> None:
     for method in ("noxattn", "notime"):
-        selected = select(method, sizes_of(family))
+        selected = select(method, sizes_of(family), family_named(family))
         assert not [name for name in selected if name.startswith(("conv_out", "conv_norm_out"))]
 
 
 @pytest.mark.parametrize("method", ["esd-u", "esd-all"])
 def test_esd_u_and_esd_all_leave_embeddings_and_ends_of_sdxl_alone(method: str) -> None:
-    selected = select(method, sizes_of("sdxl"))
+    selected = select(method, sizes_of("sdxl"), family_named("sdxl"))
     assert not [name for name in selected if "emb" in name or "block" not in name]
-    assert [name for name in select(method, sizes_of("sd1")) if "time_emb_proj" in name]
+    assert [
+        name
+        for name in select(method, sizes_of("sd1"), family_named("sd1"))
+        if "time_emb_proj" in name
+    ]
 
 
 def test_a_name_of_neither_layout_is_refused() -> None:
     with pytest.raises(InputError, match=r"double_blocks\.0"):
-        select("xattn", ["double_blocks.0.img_attn.qkv.weight"])
+        select("xattn", ["double_blocks.0.img_attn.qkv.weight"], family_named("sd1"))
 
 
 @pytest.mark.parametrize("spelling", ["ESD-X", "esd_x", "esdx", " esd-x "])

@@ -74,11 +74,11 @@ def test_a_probe_sees_the_weights_as_they_are_at_that_moment(base: Pipeline) -> 
     before = probe(0.0)
     assert before.pictures == len(plan.cases) == 4
     with torch.no_grad():
-        for name, parameter in model.unet.named_parameters():
+        for name, parameter in model.denoiser.named_parameters():
             if "attn2.to_v" in name or "conv_out" in name:
                 parameter.mul_(-3)
     fresh = load(base, torch.device("cpu"))
-    fresh.unet.load_state_dict(model.unet.state_dict())
+    fresh.denoiser.load_state_dict(model.denoiser.state_dict())
     assert probe(0.0) == new_probe(plan, fresh)(0.0)
 
 

@@ -23,6 +23,7 @@ from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.train_methods import select
+from esdctl.models.families.registry import family_named
 from esdctl.models.precision import DTYPES
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
@@ -121,17 +122,18 @@ def ours(path: Path, dtype: str, side: int, is_checkpointed: bool) -> tuple[int,
             Path(folder), log, tracker, Silent(), lambda: False,
         ))  # fmt: skip
     selected = sum(p.numel() for p in ready.student.selected.values())
-    parameters = sum(p.numel() for p in model.unet.parameters())
+    parameters = sum(p.numel() for p in model.denoiser.parameters())
     return parameters * DTYPES[dtype].itemsize, 2 * selected * 4
 
 
 def two_unets(path: Path, dtype: str, side: int, is_checkpointed: bool) -> tuple[int, int]:
     """Two steps on a student and a frozen U-Net that share nothing, all in ``dtype``."""
     kind = DTYPES[dtype]
-    frozen, student = (load(Pipeline("it", path), CPU, kind).unet for _ in range(2))
+    frozen, student = (load(Pipeline("it", path), CPU, kind).denoiser for _ in range(2))
     for unet in (frozen, student):
         unet.load_state_dict({k: v.clone() for k, v in unet.state_dict().items()}, assign=True)
-    names = select("esd-x", [name for name, _ in student.named_parameters()])
+    every = [name for name, _ in student.named_parameters()]
+    names = select("esd-x", every, family_named("sd1"))
     chosen = [parameter for name, parameter in student.named_parameters() if name in set(names)]
     frozen.requires_grad_(False)
     student.requires_grad_(False)

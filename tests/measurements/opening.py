@@ -32,9 +32,9 @@ pipeline = Pipeline("it", Path(sys.argv[1]))
 model = load(pipeline, torch.device("cpu"))
 encode_prompts(model, ["An image of Rust.", ""])
 model.drop("text_encoder")
-names = select("xattn", [name for name, _ in model.unet.named_parameters()])
-student = new_student(model.unet, names, model.unet_values)
-for parameter in student.unet.parameters(): parameter.sum()
+names = select("xattn", [name for name, _ in model.denoiser.named_parameters()], model.family)
+student = new_student(model.denoiser, model.family.denoiser, names, model.denoiser_values)
+for parameter in student.network.parameters(): parameter.sum()
 """
 DIFFUSERS = """
 import sys, torch

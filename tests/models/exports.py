@@ -31,7 +31,7 @@ def erase(
     unet = pipeline.files.read("unet")
     generator = torch.Generator().manual_seed(len(concept))
     tensors = {}
-    for name in select(method, unet):
+    for name in select(method, unet, pipeline.files.architecture.family):
         old = unet[name].float()
         tensors[name] = old + size * old.std(correction=0) * torch.randn(
             old.shape, generator=generator
@@ -59,7 +59,7 @@ def export(source: Path | str, to: str, output: Path, *flags: str) -> Path:
 def own_output(model: Path | str) -> torch.Tensor:
     """What the model of our own sampler predicts for fixed inputs, (2, 4, 8, 8)."""
     own = load(resolve_model(str(model), Workspace(Path())), torch.device("cpu"))
-    latents, timesteps, conditioning = _inputs(own.architecture.unet)
+    latents, timesteps, conditioning = _inputs(own.architecture.denoiser)
     with torch.inference_mode():
         return own.denoise(latents, timesteps, conditioning)
 
@@ -93,5 +93,5 @@ def _inputs(unet: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, Condit
     if unet.get("addition_embed_type") == "text_time":
         width = unet["projection_class_embeddings_input_dim"] - 6 * unet["addition_time_embed_dim"]
         pooled = torch.randn(2, width, generator=generator)
-        conditioning = Conditioning(embeddings, pooled).for_size(64, 64)
+        conditioning = Conditioning(embeddings, pooled, torch.zeros(2, 6)).for_size(64, 64)
     return latents, torch.tensor([7, 801]), conditioning

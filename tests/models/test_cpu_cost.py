@@ -18,7 +18,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     pipeline = Pipeline("compvis", folder)
     architecture = pipeline.files.architecture
     said = SimpleNamespace(
-        unet={**architecture.unet, "block_out_channels": [320, 640, 1280, 1280]},
+        denoiser={**architecture.denoiser, "block_out_channels": [320, 640, 1280, 1280]},
         vae=architecture.vae, family=architecture.family,
     )  # fmt: skip
     pipeline.__dict__["files"] = SimpleNamespace(architecture=said)

@@ -108,7 +108,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
-@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+@pytest.mark.parametrize("part", ["denoiser", "text_encoders"])
 def test_sampling_names_the_card_that_ran_out(
     flags: list[str],
     part: str,
@@ -152,7 +152,7 @@ def test_measuring_names_the_card_that_ran_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "esdctl.models.stable_diffusion.StableDiffusion.text_encoder", property(full)
+        "esdctl.models.stable_diffusion.StableDiffusion.text_encoders", property(full)
     )
     with pytest.raises(DeviceError, match="the memory of cuda:1 does not suffice"):
         figures(str(tiny_model), tmp_path)

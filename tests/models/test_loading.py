@@ -12,8 +12,8 @@ from esdctl.checkpoints.changes.delta import read_delta, write_delta
 from esdctl.errors import DeviceError, InputError, IntegrityError
 from esdctl.models.devices import find_device
 from esdctl.models.diffusers_pipeline import as_diffusers_pipeline
+from esdctl.models.families.sd1 import FAMILY as SD1
 from esdctl.models.named import default_model
-from esdctl.models.noise_schedule import read_schedule
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
@@ -33,8 +33,8 @@ def test_a_model_loads_in_fp32_without_gradients_and_says_nothing(
     model = load(resolve_model(str(tiny_model), Workspace(Path())), CPU)
     assert capsys.readouterr() == ("", "")
     assert model.image_size == 64
-    assert {p.dtype for p in model.unet.parameters()} == {torch.float32}
-    assert not any(p.requires_grad for p in model.unet.parameters())
+    assert {p.dtype for p in model.denoiser.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in model.denoiser.parameters())
 
 
 def test_the_digest_names_the_weights_not_the_place(tiny_model: Path, copy: Path) -> None:
@@ -56,12 +56,12 @@ def test_a_missing_part_is_named(part: str, copy: Path) -> None:
         resolve_model(str(copy), Workspace(copy))
 
 
-@pytest.mark.parametrize("part", ["unet", "vae"])
-def test_a_truncated_part_is_named(part: str, copy: Path) -> None:
+@pytest.mark.parametrize(("part", "attribute"), [("unet", "denoiser"), ("vae", "vae")])
+def test_a_truncated_part_is_named(part: str, attribute: str, copy: Path) -> None:
     path = copy / part / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises((InputError, IntegrityError), match=part):
-        getattr(load(resolve_model(str(copy), Workspace(copy)), CPU), part)
+        getattr(load(resolve_model(str(copy), Workspace(copy)), CPU), attribute)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "compvis", "diffuser", "owner/name"])
@@ -90,7 +90,7 @@ def test_a_delta_replaces_its_tensors_and_only_those(tiny_model: Path, tmp_path:
     delta(path, tiny_model, {"conv_in.bias": value})
     assert torch.equal(read_delta(path)["conv_in.bias"], value)
     before, after = (
-        load(resolve_model(str(p), Workspace(tmp_path)), CPU).unet.state_dict()
+        load(resolve_model(str(p), Workspace(tmp_path)), CPU).denoiser.state_dict()
         for p in (tiny_model, path)
     )
     changed = [name for name in before if not torch.equal(before[name], after[name])]
@@ -103,7 +103,7 @@ def test_a_delta_that_does_not_fit_is_refused(
 ) -> None:
     delta(tmp_path / "d.safetensors", tiny_model, tensors)
     with pytest.raises(IntegrityError, match=next(iter(tensors))):
-        _ = load(resolve_model(str(tmp_path / "d.safetensors"), Workspace(tmp_path)), CPU).unet
+        _ = load(resolve_model(str(tmp_path / "d.safetensors"), Workspace(tmp_path)), CPU).denoiser
 
 
 def test_a_delta_of_another_base_is_refused(copy: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_absent_device_is_refused_with_what_exists() -> None:
 
 def test_the_schedule_is_read() -> None:
     config = {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
-    schedule = read_schedule({"beta_start": 0.00085, "beta_end": 0.012, **config})
+    schedule = SD1.process.schedule({"beta_start": 0.00085, "beta_end": 0.012, **config}, (64, 64))
     assert (schedule.prediction_type, schedule.spacing) == ("v_prediction", "trailing")
 
 

@@ -65,7 +65,7 @@ def test_the_empty_prompt_of_sdxl_is_zeros_where_the_model_says_so(
 
 
 def test_rows_are_taken_repeated_and_joined() -> None:
-    both = Conditioning(torch.rand(2, 77, 4), torch.rand(2, 5)).for_size(64, 32)
+    both = Conditioning(torch.rand(2, 77, 4), torch.rand(2, 5), torch.zeros(2, 6)).for_size(64, 32)
     again = both[1].expand(3)
     assert len(again) == 3
     assert again.pooled is not None
@@ -79,11 +79,11 @@ def test_rows_are_taken_repeated_and_joined() -> None:
 def test_encoders_are_loaded_when_needed_and_leave_when_dropped(sdxl: Path) -> None:
     model = load(Pipeline("tiny", sdxl), CPU)
     first = encode_prompts(model, ["a"])
-    assert loaded(model) == {"text_encoder", "text_encoder_2"}
-    model.drop("text_encoder", "text_encoder_2")
+    assert loaded(model) == {"text_encoders"}
+    model.drop("text_encoders")
     assert loaded(model) == set()
     assert torch.equal(encode_prompts(model, ["a"]).embeddings, first.embeddings)
 
 
 def loaded(model: StableDiffusion) -> set[str]:
-    return vars(model).keys() & {"unet", "vae", "text_encoder", "text_encoder_2"}
+    return vars(model).keys() & {"denoiser", "vae", "text_encoders"}

@@ -151,7 +151,7 @@ def test_a_config_file_and_a_prediction_type_reach_the_base(
     unet = {"params": {"num_heads": 4}}
     config.write_text(json.dumps({"model": {"params": {"unet_config": unet}}}))
     found = resolve_model(str(checkpoint), Workspace(tmp_path), model_config=config)
-    assert found.files.architecture.unet["attention_head_dim"] == 4
+    assert found.files.architecture.denoiser["attention_head_dim"] == 4
     with pytest.raises(UsageError, match="x0"):
         resolve_model(str(folder), Workspace(tmp_path), prediction_type="x0")
 
@@ -162,7 +162,7 @@ def test_pocket_keeps_its_concepts_and_guidance_in_the_other_layout(tmp_path: Pa
     pocket = open_model(POCKET)
     write_compvis(tmp_path / "mine.ckpt", pocket.tensors, pocket.architecture)
     copy = find(tmp_path / "mine.ckpt")
-    assert copy.is_pocket
+    assert copy.is_embedded
     assert copy.folder == POCKET
     assert copy.digest() == find("pocket").digest()
     assert default_guidance(copy) == 3.0
@@ -170,7 +170,7 @@ def test_pocket_keeps_its_concepts_and_guidance_in_the_other_layout(tmp_path: Pa
 
 
 def test_another_model_is_not_pocket(folder: Path, checkpoint: Path) -> None:
-    assert not find(folder).is_pocket
+    assert not find(folder).is_embedded
     assert find(checkpoint).folder == checkpoint.parent
     assert default_guidance(find(checkpoint)) == 7.5
 
@@ -202,4 +202,4 @@ def test_a_full_disk_is_told_at_the_first_try(
 
     monkeypatch.setattr("esdctl.models.resolve.open_model", full)
     with pytest.raises(StorageError):
-        _ = Pipeline("model", tmp_path / "model.ckpt").is_pocket
+        _ = Pipeline("model", tmp_path / "model.ckpt").is_embedded

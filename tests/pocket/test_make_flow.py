@@ -8,8 +8,8 @@ import torch
 from diffusers import StableDiffusion3Pipeline, UNet2DConditionModel
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from esdctl.diffusion.ddim import scaled_linear
 from esdctl.diffusion.flow import noised
-from esdctl.diffusion.schedule import scaled_linear
 from esdctl.pocket.make_flow import POCKET, make_flow, measure_flow, told_of
 from esdctl.pocket.ship_flow import TOKENS
 from esdctl.pocket.transformer import sigmas_of, taught_velocity

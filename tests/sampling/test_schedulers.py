@@ -10,7 +10,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from esdctl.diffusion.schedule import Schedule, scaled_linear
+from esdctl.diffusion.ddim import DiscreteSchedule, scaled_linear
 from esdctl.errors import UsageError
 from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline
@@ -50,7 +50,9 @@ def test_a_picture_is_that_of_diffusers(
     assert np.abs(ours.astype(int) - (theirs * 255).round().astype(int)).max() <= 2
 
 
-def gaussian(schedule: Schedule, spread: float, latents: torch.Tensor, t: int) -> torch.Tensor:
+def gaussian(
+    schedule: DiscreteSchedule, spread: float, latents: torch.Tensor, t: int
+) -> torch.Tensor:
     """The true eps of data that are normal with a known spread (Song et al. 2021, by Bayes)."""
     a = float(schedule.alphas_cumprod[t])
     eps: torch.Tensor = latents * ((1 - a) ** 0.5 / (a * spread**2 + 1 - a))

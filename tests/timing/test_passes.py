@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.schedule import scaled_linear
+from esdctl.diffusion.ddim import scaled_linear
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.trajectories.exact import draw

@@ -18,7 +18,6 @@ import torch
 from esdctl.attacks.attack import PAPER, QUICK, Settings
 from esdctl.attacks.latents import batches, noise_of, pictures_of, predictor, steps_from
 from esdctl.attacks.target import Attempt, Case, Target
-from esdctl.diffusion.ddim import ddim_step, signal_and_noise, to_epsilon
 from esdctl.sampling.sample import Pixels
 
 TINY = 1e-12  # keeps a gradient of zero from a division by it
@@ -55,18 +54,16 @@ class ClassifierGuidance:
 @torch.no_grad()
 def _guided(target: Target, cases: Sequence[Case], settings: Settings) -> list[Pixels]:
     predict = predictor(target, cases)
-    schedule = target.model.schedule
+    schedule = target.schedule
     x_t = noise_of(target, [case.seed for case in cases])
     for number, (t, t_next) in enumerate(steps_from(target, 999)):
         prediction = predict(x_t, t)
         if t >= settings["until"] and number % int(settings["every"]) == 0:
-            signal, sigma = (part.to(x_t.device) for part in signal_and_noise(schedule, t))
-            x_0 = (x_t - sigma * to_epsilon(schedule, prediction, x_t, t)) / signal
-            shift = _towards_concept(target, x_0, settings) - x_0
-            # x_0 + shift is what eps - signal / sigma shift, and v - shift / sigma, stand for
-            is_epsilon = schedule.prediction_type == "epsilon"
-            prediction = prediction - shift * (signal if is_epsilon else 1) / sigma
-        x_t = ddim_step(schedule, prediction, x_t, t, t_next)
+            signal, sigma = (part.to(x_t.device) for part in schedule.signal_and_noise(t))
+            x_0, _ = schedule.split(prediction, x_t, t)
+            x_0 = _towards_concept(target, x_0, settings)
+            prediction = schedule.target(x_0, (x_t - signal * x_0) / sigma, t)
+        x_t = schedule.step(prediction, x_t, t, t_next)
     return pictures_of(target.model, x_t)
 
 

@@ -21,7 +21,6 @@ from esdctl.attacks.latents import (
     steps_from,
 )
 from esdctl.attacks.target import Attempt, Case, Target
-from esdctl.diffusion.ddim import ddim_step, signal_and_noise
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,16 @@ class Completion:
         noise = noise_of(target, [case.seed for case in cases])  # (B, 4, h, w)
         starts = _starts(target, x_0, noise, int(settings["timestep"]))
         predict = predictor(target, cases)
-        schedule = target.model.schedule
-        t_first = torch.tensor([-1 if start is None else start for start in starts])
+        schedule = target.schedule
+        t_first = torch.tensor(
+            [-1 if start is None else start for start in starts], dtype=torch.float64
+        )
         x_t = noise
         for t, t_next in steps_from(target, 999):
             here = (t_first == t).view(-1, 1, 1, 1).to(x_t.device)
             x_t = torch.where(here, noised_at(schedule, x_0, noise, t), x_t)
             if bool((t_first >= t).any()):  # rows that begin later are overwritten when they do
-                x_t = ddim_step(schedule, predict(x_t, t), x_t, t, t_next)
+                x_t = schedule.step(predict(x_t, t), x_t, t, t_next)
         made = pictures_of(target.model, x_t)
         sights = target.judged(made)
         return [
@@ -76,24 +77,25 @@ class Completion:
                 pixels,
                 case.prompt,
                 case.seed,
-                f"a picture of it, noised to timestep {start}",
+                f"a picture of it, noised to timestep {start:g}",
             )
             for case, start, pixels, sight in zip(cases, starts, made, sights, strict=True)
         ]
 
 
+TINY = 1e-6  # keeps pure noise, which holds nothing of the picture, from a division by zero
 NO_START = "the concept shows through the noise at every timestep, so nothing was completed"
 
 
 def _starts(
     target: Target, x_0: torch.Tensor, noise: torch.Tensor, timestep: int
-) -> list[int | None]:
+) -> list[float | None]:
     """For each row the lowest timestep from ``timestep`` on whose x_t does not show the concept.
 
     The judge sees x_t decoded, and x_t scaled to the picture's own brightness.
     """
-    schedule = target.model.schedule
-    starts: list[int | None] = [None] * len(x_0)
+    schedule = target.schedule
+    starts: list[float | None] = [None] * len(x_0)
     candidates = [t for t, _ in steps_from(target, 999)]
     floor = steps_from(target, timestep)[0][0]
     for t in sorted(t for t in candidates if t >= floor):
@@ -101,7 +103,7 @@ def _starts(
         if not missing:
             break
         x_t = noised_at(schedule, x_0[missing], noise[missing], t)
-        signal, _ = signal_and_noise(schedule, t)
+        signal = schedule.signal_and_noise(t)[0].clamp(min=TINY)
         seen = [
             target.judged(pictures_of(target.model, latents))
             for latents in (x_t, x_t / signal.to(x_t.device))

@@ -29,7 +29,6 @@ from esdctl.attacks.latents import (
     steps_from,
 )
 from esdctl.attacks.target import Attempt, Case, Target
-from esdctl.diffusion.ddim import ddim_step, signal_and_noise
 from esdctl.sampling.sample import Pixels
 
 GREY = 128
@@ -102,27 +101,30 @@ def _filled(
     resample: int,
 ) -> torch.Tensor:
     """Finished latents (B, 4, h, w); ``mask`` (B, 1, 1, w) is true where x_0 is kept."""
-    schedule = target.model.schedule
+    schedule = target.schedule
     noise = noise_of(target, [case.seed for case in cases])
     predict = predictor(target, cases)
     x_t = noise
     for t, t_next in steps_from(target, 999):
         for repetition in range(resample):
             if repetition:
-                seeds = [case.seed + OF_REPETITION * (t * resample + repetition) for case in cases]
+                past = round(t) * resample + repetition
+                seeds = [case.seed + OF_REPETITION * past for case in cases]
                 x_t = _noised_back(target, x_t, noise_of(target, seeds), t_next, t)
             x_t = torch.where(mask, noised_at(schedule, x_0, noise, t), x_t)
-            x_t = ddim_step(schedule, predict(x_t, t), x_t, t, t_next)
+            x_t = schedule.step(predict(x_t, t), x_t, t, t_next)
     return torch.where(mask, x_0, x_t)
 
 
 def _noised_back(
-    target: Target, latents: torch.Tensor, noise: torch.Tensor, t: int, t_up: int
+    target: Target, latents: torch.Tensor, noise: torch.Tensor, t: float, t_up: float
 ) -> torch.Tensor:
     """x_{t_up} of x_t: as much noise as lies between (Ho et al. 2020, eq. 2, over some steps)."""
-    (low, _), (high, _) = (signal_and_noise(target.model.schedule, each) for each in (t, t_up))
-    share = (high / low).to(latents.device)
-    return share * latents + (1 - share**2).sqrt() * noise
+    (low, before), (high, after) = (target.schedule.signal_and_noise(each) for each in (t, t_up))
+    share = high / low
+    added = (after**2 - (share * before) ** 2).clamp(min=0).sqrt()
+    back: torch.Tensor = share.to(latents.device) * latents + added.to(latents.device) * noise
+    return back
 
 
 def kept_columns(target: Target, pictures: Sequence[Pixels]) -> list[int | None]:

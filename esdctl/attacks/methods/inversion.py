@@ -79,7 +79,8 @@ def _learn(target: Target, settings: Settings) -> list[torch.Tensor]:
     target.reporter.started(TASK, steps, "steps", begun)
     for step in range(begun + 1, steps + 1):
         chosen = torch.randperm(count, generator=generator)[:batch]
-        timesteps = torch.randint(0, TRAIN_TIMESTEPS, (batch,), generator=generator)
+        places = torch.randint(0, TRAIN_TIMESTEPS, (batch,), generator=generator)
+        timesteps = target.schedule.at_each(places)
         x_0 = latents[chosen.to(latents.device)]
         noise = torch.randn(x_0.shape, generator=generator).to(model.device)
         rows = [vector.expand(batch, -1, -1) for vector in vectors]

@@ -94,7 +94,7 @@ def _copy_of(model: StableDiffusion) -> StableDiffusion:
     """The same parts, but for a U-Net of its own, in fp32."""
     copied = copy(model)
     copied.dtype = torch.float32
-    copied.__dict__["unet"] = deepcopy(model.unet).float()
+    copied.__dict__["denoiser"] = deepcopy(model.denoiser).float()
     return copied
 
 
@@ -109,8 +109,9 @@ def _fine_tuned(
 
     After an interruption it goes on with the last number that was not passed yet.
     """
-    selected = set(select(TRAINED, [name for name, _ in model.unet.named_parameters()]))
-    trained = [value for name, value in model.unet.named_parameters() if name in selected]
+    names = [name for name, _ in model.denoiser.named_parameters()]
+    selected = set(select(TRAINED, names, model.family))
+    trained = [value for name, value in model.denoiser.named_parameters() if name in selected]
     for value in trained:
         value.requires_grad_(True)
     optimizer = torch.optim.AdamW(trained, lr=settings["learning_rate"])
@@ -134,7 +135,8 @@ def _loss(model: StableDiffusion, lesson: _Lesson, batch: int, step: int) -> tor
     """Mean (eps - eps(x_t, t, c))^2, or the same of v; step k draws from a generator of k."""
     generator = torch.Generator().manual_seed(step)
     rows = torch.randint(len(lesson.latents), (batch,), generator=generator).tolist()
-    t = torch.randint(TRAIN_TIMESTEPS, (batch,), generator=generator).to(model.device)
+    places = torch.randint(TRAIN_TIMESTEPS, (batch,), generator=generator)
+    t = model.schedule.at_each(places).to(model.device)
     told = concatenate([lesson.conditions[row] for row in rows])
     x_0 = lesson.latents[rows]
     noise = torch.randn(x_0.shape, generator=generator).to(model.device)

@@ -72,7 +72,8 @@ def _search(
         if not left:
             break
         asked, own = [prompts[i] for i in left], [generators[i] for i in left]
-        t = TRAIN_TIMESTEPS * (2 * index + 1) // (2 * count)  # 10, 30, ..., 990 of 50
+        place = TRAIN_TIMESTEPS * (2 * index + 1) // (2 * count)  # 10, 30, ..., 990 of 50
+        t = target.schedule.at(place)
         timesteps = torch.full((len(left),), t, device=target.device)
         for _ in range(int(settings["iterations"])):
             tokens = _drawn(weights[left], own)  # (B, K)

@@ -16,6 +16,7 @@ from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
 from esdctl.models.families.family import Part
+from esdctl.models.families.registry import denoiser_parts
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
 
 Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's without text_model.
@@ -177,7 +178,7 @@ def write_diffusers(
         for part, content in parts.items():
             config = architecture.config(part)
             _write_part(staging / part, config, converted(content, dtype), about)
-        for encoder, tokenizer in zip(architecture.family.encoders, tokenizers, strict=True):
+        for encoder, tokenizer in zip(architecture.encoders, tokenizers, strict=True):
             _write_tokenizer(staging / encoder.tokenizer, tokenizer)
         (staging / "scheduler").mkdir()
         _write_json(staging / "scheduler" / "scheduler_config.json", architecture.scheduler)
@@ -199,7 +200,7 @@ def _write_part(
         content = {_clip_name(name): tensor for name, tensor in tensors.items()}
         save_file(content, folder / "model.safetensors", {"format": "pt"})
         return
-    is_ours = folder.name == "unet" and bool(about)
+    is_ours = folder.name in denoiser_parts() and bool(about)
     metadata = written_metadata({**(about or {}), "format": FORMAT}) if is_ours else None
     _write_json(folder / "config.json", config)
     save_file(dict(tensors), folder / "diffusion_pytorch_model.safetensors", metadata)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,10 +16,15 @@ from esdctl.checkpoints.layouts.config_values import (
     check_scheduler,
     check_whole_scheduler,
 )
-from esdctl.checkpoints.layouts.pipeline_index import check_index, read_index
+from esdctl.checkpoints.layouts.pipeline_index import check_index, is_left_out, read_index
 from esdctl.errors import InputError, UsageError
-from esdctl.models.families.family import Config, Family, Part
-from esdctl.models.families.registry import family_named, family_of_unet_config, titles
+from esdctl.models.families.family import Config, Family, Part, TextEncoder
+from esdctl.models.families.registry import (
+    denoiser_parts,
+    family_named,
+    family_of_denoiser,
+    titles,
+)
 from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
 
 FORMAT = "esdctl-checkpoint-1"
@@ -32,26 +37,37 @@ class Architecture:
 
     Args:
         family: what it is built like; sizes may differ.
-        prediction_type: what the U-Net predicts.
-        unet, vae, text_encoder, text_encoder_2: as in diffusers' and transformers' config.json;
-            the second text encoder is SDXL's.
+        prediction_type: what the denoiser predicts.
+        configs: of each part that the model has, in the family's order, as in diffusers' and
+            transformers' config.json.
         scheduler: as in scheduler_config.json.
         notes: what was assumed; for the user.
     """
 
     family: Family
     prediction_type: PredictionType
-    unet: Config
-    vae: Config
-    text_encoder: Config
-    text_encoder_2: Config | None
+    configs: Mapping[Part, Config]
     scheduler: Config
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def config(self, part: Part) -> Config:
-        """The config.json of a part that the family has."""
-        config: Config = getattr(self, part)
-        return config
+        """The config.json of a part that the model has."""
+        return self.configs[part]
+
+    @property
+    def denoiser(self) -> Config:
+        """The config.json of the network that is trained."""
+        return self.configs[self.family.denoiser.part]
+
+    @property
+    def vae(self) -> Config:
+        """The VAE's config.json."""
+        return self.configs["vae"]
+
+    @property
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """The text encoders that the model has, in the family's order."""
+        return tuple(each for each in self.family.encoders if each.part in self.configs)
 
     @property
     def noise(self) -> Config:
@@ -61,9 +77,12 @@ class Architecture:
 
     def document(self) -> dict[str, object]:
         """As a JSON document; ``architecture_from_document`` reads it."""
-        content = {each.name: getattr(self, each.name) for each in fields(self)}
-        del content["notes"]
-        return {**content, "family": self.family.name}
+        return {
+            "family": self.family.name,
+            "prediction_type": self.prediction_type,
+            **{str(part): config for part, config in self.configs.items()},
+            "scheduler": self.scheduler,
+        }
 
 
 def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> Architecture:
@@ -78,40 +97,53 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         UsageError: there is no such prediction type.
     """
     index = read_index(folder)
-    unet = _config(folder, "unet")
-    family = family_of_unet_config(unet)
+    part: Part = next((each for each in denoiser_parts() if (folder / each).is_dir()), "unet")
+    denoiser = _config(folder, part)
+    family = family_of_denoiser(part, denoiser)
     if family is None:
-        kind = unet.get("addition_embed_type")
+        kind = denoiser.get("addition_embed_type")
+        its = f"U-Net (addition_embed_type {kind!r})" if part == "unet" else part
         raise InputError(
-            f"{folder}: its U-Net (addition_embed_type {kind!r}) is of no family that this version "
-            "knows",
+            f"{folder}: its {its} ({denoiser.get('_class_name')}) is of no family that this "
+            "version knows",
             f"use a model of {titles()}",
         )
-    refuse_other_unets(unet.get("in_channels", 4), str(folder))
+    if part == "unet":
+        refuse_other_unets(denoiser.get("in_channels", 4), str(folder))
     notes = check_index(index, family, folder)
     scheduler = _config(folder, "scheduler", "scheduler_config.json")
-    check_whole_scheduler(scheduler, folder)
-    if prediction_type is not None:
-        scheduler["prediction_type"] = known_prediction_type(prediction_type, str(folder))
-    scheduler.setdefault("prediction_type", "epsilon")  # as in all of diffusers' classes
+    check_whole_scheduler(family, scheduler, folder)
+    prediction = _prediction_of(family, scheduler, prediction_type, folder)
     check_scheduler(family, scheduler, folder)
-    if unet.get("sample_size") is None:
-        unet["sample_size"] = family.process.latents_side[scheduler["prediction_type"]]
-        notes += (
-            f"the config of the unet does not say sample_size; {unet['sample_size']} is assumed",
-        )
-    texts = {encoder.part: _config(folder, encoder.part) for encoder in family.encoders}
-    found = Architecture(
-        family,
-        scheduler["prediction_type"],
-        unet,
-        _config(folder, "vae"),
-        texts["text_encoder"],
-        texts.get("text_encoder_2"),
-        scheduler,
-        notes,
-    )
-    return checked(found, folder)
+    if denoiser.get("sample_size") is None and family.process.latents_side:
+        side = family.process.latents_side[prediction]
+        denoiser["sample_size"] = side
+        notes += (f"the config of the {part} does not say sample_size; {side} is assumed",)
+    configs = {
+        each: denoiser if each == part else _config(folder, each)
+        for each, kind in family.parts.items()
+        if not (kind.is_optional and is_left_out(index, each, folder))
+    }
+    return checked(Architecture(family, prediction, configs, scheduler, notes), folder)
+
+
+def _prediction_of(
+    family: Family, scheduler: dict[str, Any], named: str | None, folder: Path
+) -> PredictionType:
+    """What a folder's denoiser predicts; written into ``scheduler`` where a process has several."""
+    only = family.process.prediction_type
+    if only is not None:
+        if named not in (None, only):
+            raise UsageError(
+                f"{folder}: {family.title} predicts the velocity of a flow alone",
+                "leave --prediction-type out",
+            )
+        return only
+    if named is not None:
+        scheduler["prediction_type"] = known_prediction_type(named, str(folder))
+    scheduler.setdefault("prediction_type", "epsilon")  # as in all of diffusers' classes
+    found: PredictionType = scheduler["prediction_type"]
+    return found
 
 
 def architecture_from_document(document: Mapping[str, Any], source: Path) -> Architecture:
@@ -121,18 +153,23 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
         InputError: it is not such a document.
     """
     family = family_named(str(document.get("family")))
-    parts = {part: document.get(part) for part in (*_PARTS, "scheduler")}
-    needed = {*family.parts, "scheduler"} if family else parts.keys()
-    if family is None or any(
-        not isinstance(config, dict) if part in needed else config is not None
-        for part, config in parts.items()
+    parts = {part: document[part] for part in _PARTS if document.get(part) is not None}
+    scheduler = document.get("scheduler")
+    if (
+        family is None
+        or any(part not in parts for part, kind in family.parts.items() if not kind.is_optional)
+        or any(part not in family.parts for part in parts)
+        or not all(isinstance(config, dict) for config in (*parts.values(), scheduler))
     ):
         raise InputError(
             f"{source}: its esdctl architecture is damaged",
             "write the checkpoint again, or name its LDM config file with --model-config-path",
         )
-    prediction = known_prediction_type(str(document.get("prediction_type")), str(source))
-    return Architecture(family, prediction, **parts)  # type: ignore[arg-type]
+    prediction = family.process.prediction_type or known_prediction_type(
+        str(document.get("prediction_type")), str(source)
+    )
+    configs = {part: parts[part] for part in family.parts if part in parts}
+    return Architecture(family, prediction, configs, scheduler)  # type: ignore[arg-type]
 
 
 def checked(architecture: Architecture, source: Path) -> Architecture:
@@ -143,23 +180,24 @@ def checked(architecture: Architecture, source: Path) -> Architecture:
             another computation than ours.
     """
     family = architecture.family
-    for part in (*_PARTS, "scheduler"):
-        check_config(getattr(architecture, part) or {}, part, source)
+    for part, config in architecture.configs.items():
+        check_config(config, part, source)
+    check_config(architecture.scheduler, "scheduler", source)
     notes = [
         note
-        for part in family.parts
-        for note in check_part_config(family, part, architecture.config(part), source)
+        for part, config in architecture.configs.items()
+        for note in check_part_config(family, part, config, source)
     ]
     notes += check_scheduler(family, architecture.scheduler, source)
-    encoders = [architecture.config(encoder.part) for encoder in family.encoders]
-    check_widths(architecture.unet, encoders, source)
+    encoders = [architecture.config(encoder.part) for encoder in architecture.encoders]
+    check_widths(architecture.denoiser, encoders, source)
     if family.has_size_conditions:
         pooled = sum(
             int(architecture.config(encoder.part).get("projection_dim", 0))
             for encoder in family.encoders
             if encoder.is_pooled
         )
-        check_size_conditions(architecture.unet, pooled, source)
+        check_size_conditions(architecture.denoiser, pooled, source)
     return replace(architecture, notes=(*architecture.notes, *notes))
 
 

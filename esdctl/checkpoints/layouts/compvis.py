@@ -115,7 +115,7 @@ def compvis_tensors(
         InputError: a part is missing, or a tensor of it.
     """
     tensors: dict[str, torch.Tensor] = {}
-    for part in architecture.family.parts:
+    for part in architecture.configs:
         _check_part(part, parts, architecture)
         tensors |= _part_tensors(part, parts[part], architecture)
     tensors |= _made(tensors, architecture)

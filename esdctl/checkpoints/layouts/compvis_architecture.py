@@ -104,16 +104,8 @@ def _from_shapes(
         unet["sample_size"] = spec.side // factor
     vae["sample_size"] = unet["sample_size"] * factor
     scheduler = {**family.process.scheduler, **ldm.noise, "prediction_type": prediction}
-    return Architecture(
-        family,
-        prediction,
-        unet,
-        vae,
-        texts["text_encoder"],
-        texts.get("text_encoder_2"),
-        scheduler,
-        notes,
-    )
+    configs: dict[Part, Config] = {"unet": unet, "vae": vae, **texts}
+    return Architecture(family, prediction, configs, scheduler, notes)
 
 
 def _declared_prediction(

@@ -62,7 +62,7 @@ def check_scheduler(family: Family, scheduler: Config, source: Path) -> tuple[st
     if other:
         raise InputError(
             f"{source} has another noise schedule than {family.title}: {', '.join(other)}",
-            "this version has Stable Diffusion's own alone; use a model that was trained with it",
+            "this version has the family's own alone; use a model that was trained with it",
         )
     unused = [f"{key} {scheduler[key]}" for key in other_values(scheduler, process.unused)]
     if not unused:
@@ -70,18 +70,19 @@ def check_scheduler(family: Family, scheduler: Config, source: Path) -> tuple[st
     return (f"the model's own settings of its sampler are not used: {', '.join(unused)}",)
 
 
-def check_whole_scheduler(scheduler: Config, source: Path) -> None:
+def check_whole_scheduler(family: Family, scheduler: Config, source: Path) -> None:
     """Refuse a scheduler_config.json whose noise schedule would be its class's default.
 
     Raises:
-        InputError: it does not say its betas.
+        InputError: it does not say what its process needs, such as its betas.
     """
-    needed = ("beta_schedule", "beta_start", "beta_end")
+    needed = family.process.needed
     lacking = [key for key in needed if scheduler.get(key) is None]
     if lacking and scheduler.get("trained_betas") is None:
+        usual = ", ".join(str(value) for value in needed.values())
         raise InputError(
             f"{source}: its scheduler_config.json does not say {', '.join(lacking)}",
-            "add Stable Diffusion's own if they are its: scaled_linear, 0.00085, 0.012",
+            f"add {family.title}'s own if they are its: {usual}",
         )
 
 

@@ -182,7 +182,7 @@ def _inspect_folder(folder: Path) -> Inspection:
     files: list[Path] = []
     parts: dict[str, list[TensorInfo]] = {}
     about: dict[str, Any] = {}
-    weights = {part: find_weights(folder, part) for part in architecture.family.parts}
+    weights = {part: find_weights(folder, part) for part in architecture.configs}
     for part, found in weights.items():
         files += found
         for path in found:

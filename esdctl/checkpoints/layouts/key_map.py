@@ -39,6 +39,7 @@ def places(family: Family, part: Part, names: Iterable[str]) -> dict[str, Place]
         InputError: a name has no place in CompVis' layout.
     """
     prefix, table = family.parts[part].prefix, family.parts[part].table
+    assert table is not None  # a checkpoint of one file is of a family that has one
     found = to_compvis(table, names)
     return {name: Place(prefix + place.name, place.transform) for name, place in found.items()}
 

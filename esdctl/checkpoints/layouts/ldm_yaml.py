@@ -31,7 +31,7 @@ def ldm_yaml(architecture: Architecture) -> str | None:
         "cond_stage_key": "txt",
         "cond_stage_trainable": False,
         "conditioning_key": "crossattn",
-        "image_size": architecture.unet.get("sample_size", 64),
+        "image_size": architecture.denoiser.get("sample_size", 64),
         "channels": _channels(architecture),
         "use_ema": False,
         "parameterization": "v" if architecture.prediction_type == "v_prediction" else "eps",
@@ -58,7 +58,7 @@ def ldm_yaml(architecture: Architecture) -> str | None:
 
 
 def _unet(architecture: Architecture) -> dict[str, Any]:
-    unet = architecture.unet
+    unet = architecture.denoiser
     widths = unet["block_out_channels"]
     depth = unet.get("transformer_layers_per_block", 1)
     with_attention = [kind.startswith("CrossAttn") for kind in unet["down_block_types"]]

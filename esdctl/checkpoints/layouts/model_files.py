@@ -59,8 +59,8 @@ class ModelFiles:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The U-Net, the VAE, and the text encoder or both."""
-        return tuple(self.architecture.family.parts)
+        """The denoiser, the VAE, and the text encoders that there are."""
+        return tuple(self.architecture.configs)
 
     @cached_property
     def empty_is_zero(self) -> bool:
@@ -84,12 +84,17 @@ class ModelFiles:
         """
         return self.tensors[part]
 
-    def unet_shapes(self) -> Mapping[str, Shape]:
-        """The shape of each of the U-Net's tensors, under diffusers' names; none is read."""
-        tensors = self.tensors["unet"]
+    @property
+    def denoiser(self) -> Part:
+        """Which part is the network that is trained."""
+        return self.architecture.family.denoiser.part
+
+    def denoiser_shapes(self) -> Mapping[str, Shape]:
+        """The shape of each of the denoiser's tensors, under diffusers' names; none is read."""
+        tensors = self.tensors[self.denoiser]
         if isinstance(tensors, PartTensors):
             return {name: info.shape for name, info in tensors.infos.items()}
-        return skeleton(self.architecture)["unet"]  # a CompVis checkpoint was held against it
+        return skeleton(self.architecture)[self.denoiser]  # which a checkpoint was held against
 
     def digest(self) -> str:
         """sha256 of all weights, the same in both layouts; see ``model_digest``."""
@@ -156,10 +161,10 @@ def _open_folder(
     if not (folder / "model_index.json").is_file():
         raise InputError(
             f"{folder} is no pipeline folder: it lacks model_index.json",
-            "give the folder that holds model_index.json, unet, vae and text_encoder",
+            "give the folder that holds model_index.json beside the model's parts",
         )
     architecture = architecture_of_folder(folder, prediction_type)
-    found = {part: find_weights(folder, part) for part in architecture.family.parts}
+    found = {part: find_weights(folder, part) for part in architecture.configs}
     unread = unread_weights(folder, found)
     return ModelFiles(
         path=folder,

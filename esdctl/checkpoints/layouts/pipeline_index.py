@@ -7,7 +7,10 @@ from typing import Any
 from esdctl.errors import InputError
 from esdctl.models.families.family import Family
 
-_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_TOKENIZERS = {
+    "clip": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "t5": ("T5TokenizerFast", "T5Tokenizer"),
+}
 # Beside the family's parts: what filters finished pictures, or prepares other inputs.
 _HARMLESS = ("feature_extractor", "safety_checker", "watermark")
 
@@ -59,8 +62,12 @@ def check_index(index: dict[str, Any], family: Family, folder: Path) -> tuple[st
     known: dict[str, tuple[str, ...]] = {
         part: (kind.class_name,) for part, kind in family.parts.items()
     }
-    known |= {encoder.tokenizer: _TOKENIZERS for encoder in family.encoders}
+    known |= {encoder.tokenizer: _TOKENIZERS[encoder.kind] for encoder in family.encoders}
+    optional: set[str] = {part for part, kind in family.parts.items() if kind.is_optional}
+    optional |= {each.tokenizer for each in family.encoders if each.part in optional}
     for key, classes in known.items():
+        if key in optional and _class_of(index.get(key)) is None:
+            continue
         if key in index and _class_of(index[key]) not in classes:
             what = "absent" if _class_of(index[key]) is None else f"a {_class_of(index[key])}"
             raise InputError(f"{folder}: its {key} is {what}, not a {classes[0]}", hint)
@@ -71,6 +78,13 @@ def check_index(index: dict[str, Any], family: Family, folder: Path) -> tuple[st
                 f"{folder} has a {key} ({class_name}), which this version does not use", hint
             )
     return _notes(index, family)
+
+
+def is_left_out(index: dict[str, Any], part: str, folder: Path) -> bool:
+    """Whether a folder does without an optional part: its index says so, or has no word on it."""
+    if part in index:
+        return _class_of(index[part]) is None
+    return not (folder / part).is_dir()
 
 
 def _class_of(entry: Any) -> str | None:

@@ -20,8 +20,10 @@ def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:
         InputError: a part's config makes no model.
     """
     return {
-        part: _shapes(part, kind, json.dumps(dict(architecture.config(part)), sort_keys=True))
-        for part, kind in architecture.family.parts.items()
+        part: _shapes(
+            part, architecture.family.parts[part], json.dumps(dict(config), sort_keys=True)
+        )
+        for part, config in architecture.configs.items()
     }
 
 
@@ -60,7 +62,6 @@ def _build(kind: ModelPart, config: dict[str, Any]) -> torch.nn.Module:
         return module
     import transformers
 
-    encoder: torch.nn.Module = getattr(transformers, kind.class_name)(
-        transformers.CLIPTextConfig(**config)
-    )
+    encoder_class = getattr(transformers, kind.class_name)
+    encoder: torch.nn.Module = encoder_class(encoder_class.config_class(**config))
     return encoder

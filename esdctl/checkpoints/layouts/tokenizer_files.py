@@ -44,7 +44,7 @@ def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
     files = {path.name: path for path in sorted(_CLIP.iterdir())}
     clip = TokenizerFiles(_CLIP, None, files)
     open_clip = TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
-    encoders = architecture.family.encoders
+    encoders = architecture.encoders
     return tuple(clip if encoder.padding is None else open_clip for encoder in encoders)
 
 
@@ -54,7 +54,7 @@ def folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[Tokeniz
     Raises:
         InputError: one is missing or damaged, or its tokens are not those of its text encoder.
     """
-    encoders = architecture.family.encoders
+    encoders = architecture.encoders
     return tuple(_tokenizer(folder, each, architecture.config(each.part)) for each in encoders)
 
 

@@ -106,7 +106,7 @@ def _corpus(
 def _selected(plan: ErasePlan) -> dict[str, torch.Tensor]:
     """Copies of the tensors that the train method selects, in fp32."""
     pipeline = replace(plan.pipeline)  # mapped pages stay in memory as long as their file is open
-    unet = pipeline.files.read("unet")
+    unet = pipeline.files.read(pipeline.files.denoiser)
     values = overlaid(pipeline.changed(), unet)
-    names = select(plan.config.train_method, list(unet))
+    names = select(plan.config.train_method, list(unet), pipeline.files.architecture.family)
     return {name: values[name].to(torch.float32, copy=True) for name in names}

@@ -74,7 +74,7 @@ def accepted(
         )
         return student
     reporter.notice(f"compiled in {seconds:.0f} s; {difference:.1e} off the plain U-Net")
-    return replace(student, compiled=CompiledUNet(student.unet, _as_compiled(program)))
+    return replace(student, compiled=CompiledNetwork(student.network, _as_compiled(program)))
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,17 @@ def passes_of(config: TrainConfig, embeddings: Embeddings, batch_size: int) -> P
     return Passes(trained, batch_size * (1 + is_guided), batch_size * asked)
 
 
-class CompiledUNet(torch.nn.Module):
-    """Asks a compiled program with the parameters that ``unet`` has at the time.
+class CompiledNetwork(torch.nn.Module):
+    """Asks a compiled program with the parameters that ``network`` has at the time.
 
     Args:
-        unet: whose forward was compiled.
+        network: whose forward was compiled.
         program: that forward.
     """
 
-    def __init__(self, unet: torch.nn.Module, program: Program) -> None:
+    def __init__(self, network: torch.nn.Module, program: Program) -> None:
         super().__init__()
-        self.unet = unet
+        self.network = network
         self.program = program
 
     def forward(self, *arguments: torch.Tensor, **named: object) -> tuple[torch.Tensor, ...]:
@@ -142,7 +142,7 @@ def largest_difference(ready: Prepared, program: Program, passes: Passes, seed: 
         seed: of the batch.
     """
     student = ready.student
-    other = replace(student, compiled=CompiledUNet(student.unet, program))
+    other = replace(student, compiled=CompiledNetwork(student.network, program))
     answers = zip(
         _answers(student, ready, passes, seed), _answers(other, ready, passes, seed), strict=True
     )
@@ -176,7 +176,8 @@ def _batch(
     device, given = ready.student.device, ready.embeddings
     generator = generator_at(seed, _STREAM)
     latents, noise = torch.randn((2, rows, *ready.latent), generator=generator).to(device)
-    t = (torch.arange(rows, device=device) * 1000 + 500) // rows  # evenly over 0..999
+    places = (torch.arange(rows) * 1000 + 500) // rows  # evenly over 0..999
+    t = ready.schedule.at_each(places).to(device)
     parts = [given.prompts, given.empty, *([] if given.retained is None else [given.retained])]
     known = concatenate(parts)
     conditions = concatenate([known[index % len(known)] for index in range(rows)]).to(device)
@@ -186,7 +187,7 @@ def _batch(
 def _compile(ready: Prepared, passes: Passes, seed: int) -> tuple[Program, float]:
     """The program, compiled for these passes, and how far it is off."""
     torch.compiler.reset()  # what the process compiled before must not count towards torch's limits
-    program: Program = torch.compile(ready.student.unet.forward, dynamic=False)
+    program: Program = torch.compile(ready.student.network.forward, dynamic=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's advice to the U-Net's authors
         return program, largest_difference(ready, program, passes, seed)

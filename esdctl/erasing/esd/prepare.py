@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
+from esdctl.diffusion.schedule import Schedule
 from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings
@@ -26,12 +27,14 @@ class Prepared:
     Args:
         student: on its device.
         embeddings: of all prompts, in the machine's memory.
-        latent: shape of one latent, (4, h, w).
+        latent: shape of one latent, (C, h, w).
+        schedule: the process, for pictures of this size.
     """
 
     student: Student
     embeddings: Embeddings
     latent: tuple[int, int, int]
+    schedule: Schedule
 
 
 def prepare(
@@ -41,11 +44,11 @@ def prepare(
     config: TrainConfig,
     second: Sequence[torch.device] = (),
 ) -> Prepared:
-    """Encode each prompt once, and split the U-Net; no text encoder stays in memory.
+    """Encode each prompt once, and split the denoiser; no text encoder stays in memory.
 
     Args:
-        model: its U-Net becomes the student's.
-        pipeline: the model's files, for the text encoders and for a second U-Net.
+        model: its denoiser becomes the student's.
+        pipeline: the model's files, for the text encoders and for a second denoiser.
         concept: gives the prompts.
         config: gives train method, image size and gradient checkpointing.
         second: that device; none where the two share one.
@@ -53,22 +56,25 @@ def prepare(
     Raises:
         UsageError: the train method selects nothing.
     """
-    if model.device.type == "cpu" and _bytes_of(model.unet) >= LARGE:
+    if model.device.type == "cpu" and _bytes_of(model.denoiser) >= LARGE:
         return_freed_memory()
     side = config.image_size or model.image_size
     embeddings = embeddings_of(pipeline, model.device, concept, side)
-    copy = load(pipeline, second[0], model.dtype).unet if second else None
-    names = select(config.train_method, [name for name, _ in model.unet.named_parameters()])
-    student = new_student(model.unet, names, model.unet_values, model.dtype, copy)
+    copy = load(pipeline, second[0], model.dtype).denoiser if second else None
+    every = [name for name, _ in model.denoiser.named_parameters()]
+    names = select(config.train_method, every, model.family)
+    student = new_student(
+        model.denoiser, model.family.denoiser, names, model.denoiser_values, model.dtype, copy
+    )
     if config.gradient_checkpointing:
-        model.unet.enable_gradient_checkpointing()
+        model.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
     height = width = side // model.vae_factor
-    channels = int(model.architecture.unet.get("in_channels", 4))  # left out where it is diffusers'
-    return Prepared(student, embeddings, (channels, height, width))
+    schedule = model.schedule_for(side, side)
+    return Prepared(student, embeddings, (model.latent_channels, height, width), schedule)
 
 
-def _bytes_of(unet: torch.nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
+def _bytes_of(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
 def embeddings_of(
@@ -95,5 +101,5 @@ def embeddings_of(
         retained=encode(concept.retained) if concept.retained else None,
         empty=encode([""]),
     )
-    model.drop("text_encoder", "text_encoder_2")
+    model.drop("text_encoders")
     return embeddings

@@ -1,7 +1,7 @@
-"""The student and its frozen copy: one U-Net with the selected parameters twice, or two U-Nets.
+"""The student and its frozen copy: one network with the selected parameters twice, or two.
 
 On one device both share every parameter that does not move. With a second device the frozen copy is
-a U-Net of its own there, and the two compute at the same time.
+a network of its own there, and the two compute at the same time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ import torch
 
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.errors import UsageError
+from esdctl.models.families.family import Denoiser
 from esdctl.models.precision import is_whole, predicted
 
 Answer = TypeVar("Answer")
@@ -21,20 +22,22 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class Student:
-    """A U-Net whose selected parameters move, beside their frozen values.
+    """A denoiser whose selected parameters move, beside their frozen values.
 
     Args:
-        unet: the network; its selected parameters are the student's.
+        network: its selected parameters are the student's.
+        kind: how the network is asked.
         selected: the parameters that are trained, by name, in fp32.
         frozen: their original values, by name, in ``dtype``.
         dtype: what both compute in.
-        copy: the frozen U-Net on a device of its own; None where ``unet`` serves for both.
-        compiled: has ``unet`` inside and gives the same faster; None where nothing is compiled.
-        working: ``selected`` in ``dtype``, which ``unet`` has in their place and which get the
+        copy: the frozen network on a device of its own; None where ``network`` serves for both.
+        compiled: has ``network`` inside and gives the same faster; None where nothing is compiled.
+        working: ``selected`` in ``dtype``, which ``network`` has in their place and which get the
             gradients; None where it has ``selected`` themselves.
     """
 
-    unet: torch.nn.Module
+    network: torch.nn.Module
+    kind: Denoiser
     selected: dict[str, torch.nn.Parameter]
     frozen: dict[str, torch.Tensor]
     dtype: torch.dtype = torch.float32
@@ -49,15 +52,15 @@ class Student:
 
     @property
     def asked(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters of ``unet`` that get gradients, by name."""
+        """The parameters of ``network`` that get gradients, by name."""
         return self.selected if self.working is None else self.working
 
     def denoise(
         self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """eps: latents (B, 4, h, w), timesteps (B,), B conditions -> (B, 4, h, w), fp32."""
-        network = self.unet if self.compiled is None else self.compiled
-        return predicted(network, latents, timesteps, conditioning, self.dtype)
+        """eps: latents (B, C, h, w), timesteps (B,), B conditions -> (B, C, h, w), fp32."""
+        network = self.network if self.compiled is None else self.compiled
+        return predicted(network, self.kind, latents, timesteps, conditioning, self.dtype)
 
     @torch.no_grad()
     def denoise_frozen(
@@ -68,17 +71,17 @@ class Student:
         if self.copy is not None:
             there = next(self.copy.parameters()).device
             moved = latents.to(there), timesteps.to(there), conditioning.to(there)
-            return predicted(self.copy, *moved, self.dtype).to(here)
-        network, frozen = self.unet, self.frozen
+            return predicted(self.copy, self.kind, *moved, self.dtype).to(here)
+        network, frozen = self.network, self.frozen
         if self.compiled is not None:
             network = self.compiled
-            frozen = {f"unet.{name}": value for name, value in self.frozen.items()}
-        return predicted(network, latents, timesteps, conditioning, self.dtype, frozen)
+            frozen = {f"network.{name}": value for name, value in self.frozen.items()}
+        return predicted(network, self.kind, latents, timesteps, conditioning, self.dtype, frozen)
 
     def predict_both(
         self, of_frozen: Callable[[], Answer], of_student: Callable[[], Other]
     ) -> tuple[Answer, Other]:
-        """Both answers; at the same time where each has its own U-Net, else one by one."""
+        """Both answers; at the same time where each has its own network, else one by one."""
         if self.copy is None:
             return of_frozen(), of_student()
         with ThreadPoolExecutor(1) as pool:
@@ -99,36 +102,39 @@ class Student:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Let ``unet`` have the selected parameters as they are; after they were changed."""
+        """Let ``network`` have the selected parameters as they are; after they were changed."""
         if self.working is not None:
             torch._foreach_copy_(list(self.working.values()), list(self.selected.values()))
 
 
 def new_student(
-    unet: torch.nn.Module,
+    network: torch.nn.Module,
+    kind: Denoiser,
     names: Sequence[str],
     values: Mapping[str, torch.Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     copy: torch.nn.Module | None = None,
 ) -> Student:
-    """Split a U-Net into what moves and what does not.
+    """Split a denoiser into what moves and what does not.
 
     Args:
-        unet: gets new parameters in place of the selected ones.
+        network: gets new parameters in place of the selected ones.
+        kind: how it is asked.
         names: the selected parameters.
-        values: what the selected parameters are before ``unet`` rounded them; None for the U-Net's.
+        values: what the selected parameters are before ``network`` rounded them; None for
+            the network's.
         dtype: what to compute in.
-        copy: a second U-Net with the same values, for the frozen predictions.
+        copy: a second network with the same values, for the frozen predictions.
 
     Raises:
         UsageError: nothing is selected.
     """
     if not names:
         raise UsageError(
-            "the train method selects no parameter of this U-Net", "use another method"
+            f"the train method selects no parameter of this {kind.title}", "use another method"
         )
-    unet.requires_grad_(False)
-    parameters = dict(unet.named_parameters())
+    network.requires_grad_(False)
+    parameters = dict(network.named_parameters())
     frozen = {name: parameters[name].detach() for name in names}
     selected = {}
     for name in names:
@@ -140,8 +146,8 @@ def new_student(
         working = {name: torch.nn.Parameter(p.detach().to(dtype)) for name, p in selected.items()}
     for name, parameter in (working or selected).items():
         module, _, leaf = name.rpartition(".")
-        setattr(unet.get_submodule(module), leaf, parameter)
+        setattr(network.get_submodule(module), leaf, parameter)
     if copy is not None:
         others = dict(copy.named_parameters())
         frozen = {name: others[name].detach() for name in names}
-    return Student(unet, selected, frozen, dtype, copy, working=working)
+    return Student(network, kind, selected, frozen, dtype, copy, working=working)

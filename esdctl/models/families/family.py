@@ -1,17 +1,24 @@
 """The form that every family fills in: what sets its models apart. Plain data; loads no torch.
 
 A family is one file beside this one, which assigns a ``Family`` to ``FAMILY``; ``registry`` finds
-it. No other module asks for a family's name: it asks the family.
+it. No other module asks for a family's name: it asks the family. What a family does with tensors it
+does by functions that import torch when they are called.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from esdctl.settings.prediction import PredictionType
 
+if TYPE_CHECKING:
+    import torch
+
+    from esdctl.diffusion.conditioning import Conditioning, Encoded
+    from esdctl.diffusion.schedule import Schedule
+
 Config = Mapping[str, Any]  # the content of a config.json
-Part = Literal["unet", "vae", "text_encoder", "text_encoder_2"]
+Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
 NameTable = Literal["unet", "vae", "clip", "open_clip"]  # of checkpoints.layouts.key_rows
 UNetNames = Literal["diffusers", "compvis"]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
@@ -25,20 +32,22 @@ class ModelPart:
     Args:
         library: diffusers or transformers.
         class_name: the class in it that holds the part in memory.
-        prefix: of the part's tensors in a checkpoint of one file.
+        prefix: of the part's tensors in a checkpoint of one file; empty where we read none.
         table: which rows of names translate between a checkpoint and a pipeline folder.
         only: key of the part's config.json -> the values that we compute as the part's authors do;
             any other is refused. Of a list, every item has to be one of them.
         free: keys whose value, whatever it is, is used or changes no result; None where further
             keys mean nothing. A key that is neither here nor in ``only`` is named to the user.
+        is_optional: whether a model may come without it.
     """
 
     library: Literal["diffusers", "transformers"]
     class_name: str
-    prefix: str
-    table: NameTable
+    prefix: str = ""
+    table: NameTable | None = None
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict, hash=False)
     free: frozenset[str] | None = None
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,19 @@ class TextEncoder:
         is_pooled: whether its projection of the whole prompt is used, too.
         full_layers: width -> layers of the published encoder, where a checkpoint may hold a last
             layer that nothing reads, which pipeline folders leave out.
+        kind: how it reads a prompt; see ``models.text``.
+        longest: tokens that it reads at most; None leaves it to the tokenizer.
     """
 
     part: Part
     tokenizer: str
-    padding: str | None
-    activation: Literal["quick_gelu", "gelu"]
-    hidden_state: Literal["last", "penultimate"]
+    padding: str | None = None
+    activation: Literal["quick_gelu", "gelu"] = "gelu"
+    hidden_state: Literal["last", "penultimate"] = "last"
     is_pooled: bool = False
     full_layers: Mapping[int, int] | None = None
+    kind: Literal["clip", "t5"] = "clip"
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,11 @@ class Process:
             other value is named to the user.
         prediction: what a checkpoint of one file predicts where its metadata do not say so.
             The second result tells the user what was guessed.
-        latents_side: prediction type -> side of the latents of the published models.
+        latents_side: prediction type -> side of the latents of the published models, where their
+            configs may not say it.
+        schedule: its config with all defaults, and the latents' (height, width) -> the schedule.
+        needed: keys without which a scheduler_config.json says another process than this.
+        prediction_type: the only one that there is; None where a model says it.
         has_tables: whether a checkpoint of one file holds the noise schedule's tables.
         has_prediction_mark: whether a checkpoint that we write says by an empty tensor that it
             predicts v.
@@ -93,8 +110,49 @@ class Process:
     unused: Mapping[str, tuple[object, ...]]
     prediction: Prediction
     latents_side: Mapping[PredictionType, int]
-    has_tables: bool
-    has_prediction_mark: bool
+    schedule: "Callable[[Config, tuple[int, int]], Schedule]"
+    needed: Config = field(default_factory=dict)
+    prediction_type: PredictionType | None = None
+    has_tables: bool = False
+    has_prediction_mark: bool = False
+
+
+# Latents (B, C, h, w), timesteps (B,) and B conditions -> how diffusers' network is asked:
+# positional and named arguments.
+Ask = Callable[
+    ["torch.Tensor", "torch.Tensor", "Conditioning"], tuple[tuple[Any, ...], dict[str, Any]]
+]
+# What the text encoders made of B prompts, in their order, and the denoiser's config.json
+# -> what the denoiser is told of the prompts, B rows.
+Tell = Callable[["Sequence[Encoded]", Config], "Conditioning"]
+
+
+def _same(answer: "torch.Tensor", latents: "torch.Tensor") -> "torch.Tensor":
+    return answer
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """The network that is trained, and how it is asked.
+
+    Args:
+        part: which part it is.
+        ask: how diffusers' class is asked for a prediction.
+        tell: what it is told of prompts.
+        is_config: whether its config.json is of this family.
+        title: for messages.
+        answer: its first output, and the latents -> the prediction, (B, C, h, w).
+        groups: train method -> which parameters it moves, by diffusers' names, where the methods
+            of a U-Net mean nothing; see ``erasing.train_methods``.
+    """
+
+    part: Part
+    ask: Ask
+    tell: Tell
+    is_config: Callable[[Config], bool]
+    title: str = "U-Net"
+    answer: "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]" = _same
+    groups: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +166,21 @@ class Family:
         same_pipelines: other classes that use the same model for other tasks.
         parts: in a fixed order.
         encoders: in the order in which their embeddings lie side by side.
+        denoiser: the network that is trained.
         process: the diffusion process.
-        checkpoint_mark: a prefix that only this family's checkpoints of one file have.
-        is_unet_config: whether a U-Net's config.json is of this family.
+        pipeline_options: further entries of model_index.json.
+        lora_names: whose names of the denoiser's modules kohya's LoRA files use.
+        guidance: the usual scale of sampling.
+        checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where
+            we read none.
         heads: attention heads of every level where nothing says them; None is 64 channels a head.
         vae: what no shape tells of the VAE's config.json.
         has_size_conditions: whether the U-Net is told the pooled prompt and the picture's size.
-        pipeline_options: further entries of model_index.json.
-        lora_names: whose names of the U-Net's modules kohya's LoRA files use.
         ldm_text: what an LDM config file says of the text encoder; None where LDM has no such
             model.
         modelspec: ``modelspec.architecture`` in a checkpoint's metadata -> the prediction type that
             it implies.
         modelspec_layer: ``modelspec.encoder_layer`` of what ``hidden_state`` of the encoders says.
-        unet_mark: a prefix that only this family's U-Net has, under CompVis' names.
         narrower_groups: train method -> which of the parameters that the method selects elsewhere
             it selects in this family, by CompVis' names.
     """
@@ -132,16 +191,16 @@ class Family:
     same_pipelines: frozenset[str]
     parts: Mapping[Part, ModelPart]
     encoders: tuple[TextEncoder, ...]
+    denoiser: Denoiser
     process: Process
-    checkpoint_mark: str
-    is_unet_config: Callable[[Config], bool]
-    heads: int | None
-    vae: Config
-    has_size_conditions: bool
     pipeline_options: Config
     lora_names: UNetNames
-    ldm_text: Config | None
-    modelspec: Mapping[str, PredictionType | None]
-    modelspec_layer: str
-    unet_mark: str | None = None
+    guidance: float = 7.5
+    checkpoint_mark: str | None = None
+    heads: int | None = None
+    vae: Config = field(default_factory=dict)
+    has_size_conditions: bool = False
+    ldm_text: Config | None = None
+    modelspec: Mapping[str, PredictionType | None] = field(default_factory=dict)
+    modelspec_layer: str = ""
     narrower_groups: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)

@@ -1,10 +1,17 @@
 """What Stable Diffusion 1.x, 2.x and XL share: the noise schedule, the U-Net and VAE classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from esdctl.models.families.family import Config, ModelPart, Prediction, Process
+from esdctl.models.families.family import Config, Denoiser, ModelPart, Prediction, Process
 from esdctl.models.families.tensor_names import LDM_UNET, LDM_VAE
 from esdctl.settings.prediction import PREDICTION_TYPES, PredictionType
+
+if TYPE_CHECKING:
+    import torch
+
+    from esdctl.diffusion.conditioning import Conditioning, Encoded
+    from esdctl.diffusion.schedule import Schedule
 
 UNET = ModelPart(
     "diffusers",
@@ -101,6 +108,7 @@ NOISE: Config = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
 }
+_NEEDED: Config = {key: NOISE[key] for key in ("beta_schedule", "beta_start", "beta_end")}
 LATENTS_SCALE = 0.18215  # v1-inference.yaml, v2-inference.yaml
 
 # model_index.json of SD 1.x and 2.x: no safety checker goes with a model that we write.
@@ -147,6 +155,56 @@ SCHEDULER_UNUSED: Mapping[str, tuple[object, ...]] = {
 }
 
 
+def unet_denoiser(is_config: Callable[[Config], bool]) -> Denoiser:
+    """diffusers' U-Net, told the hidden states of all text encoders side by side.
+
+    Args:
+        is_config: whether a U-Net's config.json is of the family.
+    """
+    return Denoiser("unet", ask_unet, _side_by_side, is_config)
+
+
+def ask_unet(
+    latents: "torch.Tensor", timesteps: "torch.Tensor", conditioning: "Conditioning"
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How a U-Net of diffusers is asked for its prediction: positional and named arguments.
+
+    Args:
+        latents: x_t, (B, 4, h, w).
+        timesteps: (B,), 0..999.
+        conditioning: of B rows.
+    """
+    named: dict[str, Any] = {"return_dict": False}
+    if conditioning.pooled is not None:
+        named["added_cond_kwargs"] = {
+            "text_embeds": conditioning.pooled,
+            "time_ids": conditioning.time_ids,
+        }
+    return (latents, timesteps, conditioning.embeddings), named
+
+
+def _side_by_side(made: "Sequence[Encoded]", unet: Config) -> "Conditioning":
+    import torch
+
+    from esdctl.diffusion.conditioning import Conditioning
+
+    pooled = next((each.pooled for each in made if each.pooled is not None), None)
+    sizes = None if pooled is None else pooled.new_zeros(len(pooled), 6)
+    return Conditioning(torch.cat([each.hidden for each in made], dim=-1), pooled, sizes)
+
+
+def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
+    """Only the noise's amounts are read; every other process was refused."""
+    from esdctl.diffusion.ddim import scaled_linear
+
+    return scaled_linear(
+        config["beta_start"],
+        config["beta_end"],
+        config["prediction_type"],
+        "trailing" if config.get("timestep_spacing") == "trailing" else "leading",
+    )
+
+
 def discrete_process(
     scheduler: Config,
     prediction: Prediction,
@@ -157,7 +215,7 @@ def discrete_process(
     """A variance-preserving process of 1,000 steps; the rest as ``Process`` has it."""
     return Process(
         {**scheduler, **NOISE}, SAMPLERS, SCHEDULER_ONLY, SCHEDULER_UNUSED, prediction,
-        latents_side, has_tables, has_prediction_mark,
+        latents_side, _schedule, _NEEDED, None, has_tables, has_prediction_mark,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from esdctl.models import families as folder
-from esdctl.models.families.family import Config, Family
+from esdctl.models.families.family import Config, Family, Part
 
 
 @cache
@@ -26,27 +26,21 @@ def family_of_names(names: Iterable[str]) -> Family | None:
     """The family of a checkpoint of one file, by its tensors' names; None for no known one."""
     found = list(names)
     for family in all_families():
-        if any(name.startswith(family.checkpoint_mark) for name in found):
+        mark = family.checkpoint_mark
+        if mark is not None and any(name.startswith(mark) for name in found):
             return family
     return None
 
 
-def family_of_unet_config(unet: Config) -> Family | None:
-    """The family of a pipeline folder, by its U-Net's config.json; None for no known one."""
-    return next((each for each in all_families() if each.is_unet_config(unet)), None)
+def family_of_denoiser(part: Part, config: Config) -> Family | None:
+    """The family of a pipeline folder, by its denoiser's config.json; None for no known one."""
+    alike = (each for each in all_families() if each.denoiser.part == part)
+    return next((each for each in alike if each.denoiser.is_config(config)), None)
 
 
-def family_of_unet(names: Iterable[str]) -> Family | None:
-    """The family that marks its U-Net's tensors; None where no mark is among them.
-
-    Args:
-        names: the U-Net's tensors under CompVis' names, without their prefix.
-    """
-    found = list(names)
-    for family in all_families():
-        if family.unet_mark and any(name.startswith(family.unet_mark) for name in found):
-            return family
-    return None
+def denoiser_parts() -> tuple[Part, ...]:
+    """The parts that are a denoiser in some family."""
+    return tuple(dict.fromkeys(family.denoiser.part for family in all_families()))
 
 
 def titles() -> str:

@@ -11,6 +11,7 @@ from esdctl.models.families.latent_diffusion import (
     VAE,
     discrete_process,
     same_pipelines,
+    unet_denoiser,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
 from esdctl.settings.prediction import PredictionType
@@ -42,6 +43,7 @@ FAMILY = Family(
             "text_encoder", "tokenizer", None, activation="quick_gelu", hidden_state="last"
         ),
     ),
+    denoiser=unet_denoiser(_is_unet_config),
     process=discrete_process(
         scheduler={
             "_class_name": "PNDMScheduler",
@@ -55,10 +57,8 @@ FAMILY = Family(
         has_prediction_mark=False,
     ),
     checkpoint_mark=_TEXT,
-    is_unet_config=_is_unet_config,
     heads=8,
     vae={"scaling_factor": LATENTS_SCALE},
-    has_size_conditions=False,
     pipeline_options=NO_SAFETY_CHECKER,
     lora_names="diffusers",
     modelspec={"stable-diffusion-v1": None},

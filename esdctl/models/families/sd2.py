@@ -11,6 +11,7 @@ from esdctl.models.families.latent_diffusion import (
     VAE,
     discrete_process,
     same_pipelines,
+    unet_denoiser,
 )
 from esdctl.models.families.tensor_names import LDM_TEXT
 from esdctl.settings.prediction import PredictionType
@@ -57,6 +58,7 @@ FAMILY = Family(
             full_layers={1024: 24},  # ViT-H/14
         ),
     ),
+    denoiser=unet_denoiser(_is_unet_config),
     process=discrete_process(
         scheduler={
             "_class_name": "DDIMScheduler",
@@ -69,10 +71,8 @@ FAMILY = Family(
         has_prediction_mark=False,
     ),
     checkpoint_mark=_TEXT,
-    is_unet_config=_is_unet_config,
     heads=None,
     vae={"scaling_factor": LATENTS_SCALE},
-    has_size_conditions=False,
     pipeline_options=NO_SAFETY_CHECKER,
     lora_names="diffusers",
     modelspec={

@@ -9,6 +9,7 @@ from esdctl.models.families.latent_diffusion import (
     VAE,
     discrete_process,
     same_pipelines,
+    unet_denoiser,
 )
 from esdctl.models.families.tensor_names import LDM_BLOCKS, SGM_TEXT_1, SGM_TEXT_2
 from esdctl.settings.prediction import PredictionType
@@ -59,6 +60,7 @@ FAMILY = Family(
             is_pooled=True,
         ),
     ),
+    denoiser=unet_denoiser(_is_unet_config),
     process=discrete_process(
         scheduler={"_class_name": "EulerDiscreteScheduler"},
         prediction=_prediction,
@@ -67,7 +69,6 @@ FAMILY = Family(
         has_prediction_mark=True,
     ),
     checkpoint_mark=_TEXT_2,
-    is_unet_config=_is_unet_config,
     heads=None,
     vae={"scaling_factor": 0.13025, "force_upcast": True},  # sd_xl_base.yaml
     has_size_conditions=True,
@@ -76,6 +77,5 @@ FAMILY = Family(
     modelspec={"stable-diffusion-xl-v1-base": None},
     modelspec_layer="2",
     ldm_text=None,
-    unet_mark="label_emb.",  # the embedding of pooled prompt and sizes
     narrower_groups={"esd-u": _is_inside_blocks, "esd-all": _is_inside_blocks},
 )

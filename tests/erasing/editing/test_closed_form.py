@@ -16,6 +16,7 @@ from esdctl.erasing.editing.closed_form import Rule, edit_keys_and_values
 from esdctl.erasing.esd.prepare import prepare
 from esdctl.erasing.esd.step import Embeddings
 from esdctl.erasing.esd.student import Student
+from esdctl.models.families.sd1 import FAMILY as SD1
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.atomic import read_jsonl
@@ -43,7 +44,9 @@ def student() -> Student:
     weight = nn.Parameter(torch.randn(5, D, generator=torch.Generator().manual_seed(4)))
     other = nn.Parameter(torch.ones(5, D))
     selected = {NAME: weight, "block.attn2.to_q.weight": other}
-    return Student(nn.Identity(), selected, {k: v.detach().clone() for k, v in selected.items()})
+    return Student(
+        nn.Identity(), SD1.denoiser, selected, {k: v.detach().clone() for k, v in selected.items()}
+    )
 
 
 def objective(new: torch.Tensor, old: torch.Tensor, given: Embeddings, eta: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def condition(student: Student) -> Conditioning:
-    keys = student.unet.get_parameter(
+    keys = student.network.get_parameter(
         "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     )
     return Conditioning(torch.ones(1, 77, keys.shape[1]))
@@ -35,7 +35,7 @@ def modules_with_gradient(model: Path, method: str) -> set[str]:
             if isinstance(first, torch.Tensor) and first.requires_grad:
                 found.add(name)
 
-        student.unet.get_submodule(name).register_forward_hook(note)
+        student.network.get_submodule(name).register_forward_hook(note)
 
     for name in ("conv_in", "time_embedding", "down_blocks.0", "down_blocks.3", "mid_block"):
         watch(name)

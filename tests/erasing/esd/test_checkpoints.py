@@ -11,6 +11,7 @@ from esdctl.erasing.esd import checkpoint
 from esdctl.erasing.esd.checkpoint import Checkpoints, Progress, load_checkpoint
 from esdctl.erasing.esd.student import Student
 from esdctl.errors import StorageError
+from esdctl.models.families.sd1 import FAMILY as SD1
 from tests.erasing.conftest import Train
 
 
@@ -23,7 +24,7 @@ class Elsewhere(Student):
 def begun(folder: Path) -> tuple[Student, Checkpoints]:
     layer = torch.nn.Linear(2, 2)
     torch.nn.init.zeros_(layer.weight)
-    student = Elsewhere(layer, {"weight": layer.weight}, {})
+    student = Elsewhere(layer, SD1.denoiser, {"weight": layer.weight}, {})
     return student, Checkpoints(*state(folder, student))
 
 

@@ -11,9 +11,10 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from esdctl.cli.app import run
+from esdctl.diffusion.ddim import scaled_linear
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.compiled import (
-    CompiledUNet,
+    CompiledNetwork,
     Passes,
     accepted,
     largest_difference,
@@ -60,24 +61,24 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ready(model: Path) -> Prepared:
-    return Prepared(Case(model).student(), embeddings_of(model), (4, 8, 8))
+    return Prepared(Case(model).student(), embeddings_of(model), (4, 8, 8), scaled_linear())
 
 
 def test_the_plain_network_is_no_different_from_itself_and_nothing_is_left_behind(
     ready: Prepared,
 ) -> None:
     before, state = sha256(ready.student), torch.get_rng_state()
-    assert largest_difference(ready, ready.student.unet.forward, PASSES, seed=0) == 0.0
+    assert largest_difference(ready, ready.student.network.forward, PASSES, seed=0) == 0.0
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
-    assert all(p.grad is None for p in ready.student.unet.parameters())
+    assert all(p.grad is None for p in ready.student.network.parameters())
     assert sha256(ready.student) == before
 
 
 def test_a_network_with_wrong_gradients_is_refused_and_the_notice_says_how_far_off(
     ready: Prepared,
 ) -> None:
-    unet, told = ready.student.unet, Notices()
+    unet, told = ready.student.network, Notices()
 
     def without_gradients(*arguments: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
         (prediction,) = unet(*arguments, **named)
@@ -93,7 +94,7 @@ def test_a_network_with_wrong_gradients_is_refused_and_the_notice_says_how_far_o
 
 @pytest.mark.parametrize("rows", [PASSES.trained, PASSES.sampled, PASSES.frozen])
 def test_a_wrong_prediction_of_any_kind_of_pass_is_noticed(rows: int, ready: Prepared) -> None:
-    unet = ready.student.unet
+    unet = ready.student.network
 
     def wrong(latents: torch.Tensor, *others: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
         (prediction,) = unet(latents, *others, **named)
@@ -103,7 +104,7 @@ def test_a_wrong_prediction_of_any_kind_of_pass_is_noticed(rows: int, ready: Pre
 
 
 def test_a_prediction_that_is_no_number_is_refused(ready: Prepared) -> None:
-    unet, told = ready.student.unet, Notices()
+    unet, told = ready.student.network, Notices()
 
     def broken(*arguments: torch.Tensor, **named: object) -> tuple[torch.Tensor]:
         return (unet(*arguments, **named)[0] * torch.nan,)
@@ -117,7 +118,7 @@ def test_the_frozen_predictions_of_a_compiled_network_come_from_the_frozen_value
     ready: Prepared,
 ) -> None:
     plain = ready.student
-    other = replace(plain, compiled=CompiledUNet(plain.unet, plain.unet.forward))
+    other = replace(plain, compiled=CompiledNetwork(plain.network, plain.network.forward))
     latents, t = torch.ones(1, *ready.latent), torch.tensor([5])
     before = plain.denoise_frozen(latents, t, ready.embeddings.prompts)
     with torch.no_grad():

@@ -8,8 +8,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.schedule import ddim_timesteps, scaled_linear
-from esdctl.erasing.esd.trajectories.exact import draw, exact, exact_timesteps
+from esdctl.diffusion.ddim import ddim_timesteps, scaled_linear
+from esdctl.erasing.esd.trajectories.exact import draw, exact
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 10, 27, 30, 50, 501, 999, 1000])
@@ -17,9 +17,9 @@ def test_a_drawn_timestep_lies_in_its_bin_below_the_samplers_previous_one(steps:
     for step in range(40):
         drawn = draw(3, step, steps, 1, 0, (1, 4, 1, 1))
         assert 0 <= drawn.bin < steps
-        assert round(1000 * drawn.bin / steps) <= drawn.timestep
-        assert drawn.timestep < round(1000 * (drawn.bin + 1) / steps)
-        visited = exact_timesteps(steps, drawn.bin, drawn.timestep)
+        assert round(1000 * drawn.bin / steps) <= drawn.place
+        assert drawn.place < round(1000 * (drawn.bin + 1) / steps)
+        visited = [*scaled_linear().way(steps, drawn.bin), drawn.place]
         assert len(visited) == steps - drawn.bin
         assert visited[:-1] == ddim_timesteps(steps)[: len(visited) - 1]
         assert all(later < earlier for earlier, later in pairwise(visited))
@@ -40,7 +40,7 @@ def test_all_bins_and_prompts_are_drawn_evenly() -> None:
 def test_a_draw_depends_on_seed_and_step_alone() -> None:
     one, again = draw(1, 2, 50, 4, 4, (2, 4, 8, 8)), draw(1, 2, 50, 4, 4, (2, 4, 8, 8))
     assert torch.equal(one.noise, again.noise)
-    assert (one.bin, one.timestep, one.prompt) == (again.bin, again.timestep, again.prompt)
+    assert (one.bin, one.place, one.prompt) == (again.bin, again.place, again.prompt)
     others = [draw(1, 3, 50, 4, 4, (2, 4, 8, 8)), draw(2, 2, 50, 4, 4, (2, 4, 8, 8))]
     assert not any(torch.equal(one.noise, other.noise) for other in others)
 
@@ -72,7 +72,7 @@ def test_x_t_is_what_diffusers_samples_down_to_the_last_grid_step(tiny_model: Pa
             x0 = at_t.pred_original_sample
             latents = at_t.prev_sample
         # the last step lands on the drawn t, not on the grid's 401
-        a = scheduler.alphas_cumprod[drawn.timestep]
+        a = scheduler.alphas_cumprod[drawn.place]
         expected = a.sqrt() * x0 + (1 - a).sqrt() * guided
     assert at_500 is not latents
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)

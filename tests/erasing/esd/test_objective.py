@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.schedule import scaled_linear
+from esdctl.diffusion.ddim import scaled_linear
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.objective import esd_loss, esd_target, retain_loss
 from esdctl.erasing.esd.step import Embeddings, Loss, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import Draw, draw, exact_pairs
 from esdctl.erasing.preset import paper_eta
+from esdctl.models.families.sd1 import FAMILY as SD1
 
 SHAPE = (1, 4, 8, 8)
 
@@ -81,7 +82,7 @@ def loss_at(student: Student, embeddings: Embeddings, config: TrainConfig, drawn
 def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_predictions() -> (
     None
 ):
-    student = new_student(TwoWays(), ["gain"])
+    student = new_student(TwoWays(), SD1.denoiser, ["gain"])
     config = TrainConfig(concept="x", negative_guidance=0.0, ddim_steps=10)
     loss = loss_at(student, embeddings(), config, draw(0, 0, 10, 1, 0, SHAPE))
     # student = frozen: eps(c) - eps*(0) = 0.7 * (3 - 0) everywhere
@@ -90,7 +91,7 @@ def test_the_loss_at_step_0_without_negative_guidance_is_the_difference_of_the_p
 
 
 def test_the_retain_term_is_zero_at_the_start_and_grows_as_the_student_leaves() -> None:
-    student = new_student(TwoWays(), ["gain"])
+    student = new_student(TwoWays(), SD1.denoiser, ["gain"])
     config = TrainConfig(concept="x", ddim_steps=10, retain_weight=0.5)
     drawn = draw(0, 0, 10, 1, 1, SHAPE)
     first = loss_at(student, embeddings(1), config, drawn)
@@ -107,7 +108,7 @@ def test_the_retain_term_is_zero_at_the_start_and_grows_as_the_student_leaves() 
 
 def test_the_frozen_copy_gives_no_gradient_and_keeps_its_values() -> None:
     unet = TwoWays()
-    student = new_student(unet, ["gain"])
+    student = new_student(unet, SD1.denoiser, ["gain"])
     x, t, context = torch.zeros(SHAPE), torch.tensor([0]), row(3.0)
     before = student.denoise_frozen(x, t, context)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from esdctl.erasing.esd.checkpoint import Checkpoints, Progress, load_checkpoint
 from esdctl.erasing.esd.optimizer import LIBRARY
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.update import Update
+from esdctl.models.families.sd1 import FAMILY as SD1
 from tests.erasing.conftest import Train
 
 SIDE = 64  # of the matrix: the fewest values whose moments are kept in 8 bits
@@ -31,7 +32,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
 def begun(name: str, is_within: bool = False) -> tuple[Student, Update]:
     torch.manual_seed(0)
     layer = torch.nn.Linear(SIDE, SIDE)
-    student = Student(layer, dict(layer.named_parameters()), {})
+    student = Student(layer, SD1.denoiser, dict(layer.named_parameters()), {})
     return student, Update(student, 1e-3, is_within, optimizer=name)
 
 
@@ -39,7 +40,7 @@ def trained(student: Student, update: Update, first: int, last: int) -> torch.Te
     """The matrix after these steps."""
     for step in range(first, last):
         x = torch.randn(8, SIDE, generator=torch.Generator().manual_seed(step))
-        assert update((student.unet(x) - x).square().mean()).isfinite()
+        assert update((student.network(x) - x).square().mean()).isfinite()
     return student.selected["weight"].detach().clone()
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning, concatenate
-from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.schedule import Schedule, bin_edges
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.loop import Training, train
@@ -22,6 +21,7 @@ from esdctl.erasing.esd.trajectories.rolling import RollingTrajectory
 from esdctl.erasing.esd.trajectories.trajectory import Trajectory, open_trajectory
 from esdctl.erasing.trackers import open_tracker
 from esdctl.errors import Interrupted
+from esdctl.models.families.sd1 import FAMILY as SD1
 from esdctl.models.stable_diffusion import load
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Silent
@@ -89,7 +89,7 @@ def numbers(*values: float) -> Conditioning:
 def test_the_frozen_predictions_are_those_of_the_frozen_copy_at_the_very_rows(
     kind: str, has_source: bool, weight: float, schedule: Schedule
 ) -> None:
-    student = new_student(Plain(), ["gain"])
+    student = new_student(Plain(), SD1.denoiser, ["gain"])
     source = numbers(5.0) if has_source else None
     embeddings = Embeddings(numbers(1.0, 2.0), source, numbers(-1.0, -2.0, -3.0), numbers(0.0))
     trajectory = opened(kind, student, schedule, embeddings, retain_weight=weight)
@@ -136,15 +136,15 @@ def test_rows_of_a_step_spread_over_t_and_all_timesteps_are_met_evenly(
 def test_a_pooled_trajectory_depends_on_seed_and_number_alone_and_has_a_timestep_a_bin() -> None:
     one, again = pooled_draw(3, 5, 7, 2, 9, (4, 2, 2)), pooled_draw(3, 5, 7, 2, 9, (4, 2, 2))
     assert torch.equal(one.noise, again.noise)
-    assert (one.timesteps, one.retained, one.prompt) == (
-        again.timesteps, again.retained, again.prompt,
+    assert (one.places, one.retained, one.prompt) == (
+        again.places, again.retained, again.prompt,
     )  # fmt: skip
-    for number, t in enumerate(one.timesteps):
+    for number, t in enumerate(one.places):
         low, high = bin_edges(7, 6 - number)
         assert low <= t < high
     others = [pooled_draw(3, 6, 7, 2, 9, (4, 2, 2)), pooled_draw(4, 5, 7, 2, 9, (4, 2, 2))]
     assert not any(torch.equal(one.noise, other.noise) for other in others)
-    times = {t for number in range(300) for t in pooled_draw(0, number, 4, 1, 1, (1,)).timesteps}
+    times = {t for number in range(300) for t in pooled_draw(0, number, 4, 1, 1, (1,)).places}
     assert {min(times), max(times)} <= {*range(10), *range(990, 1000)}
 
 
@@ -185,7 +185,7 @@ def test_x_t_of_a_pool_is_the_frozen_models_guided_sample(
     pool = whole_pool(trajectory, 0)
     drawn = pooled_draw(CONFIG.seed, 2, 4, 2, 3, SHAPE[1:])
     concept, x_t = embeddings.prompts[drawn.prompt], drawn.noise[None]
-    for place, t in enumerate(drawn.timesteps):
+    for place, t in enumerate(drawn.places):
         torch.testing.assert_close(pool.x_t[2, place], x_t[0], rtol=1e-3, atol=1e-4)
         if place < 3:
             eps_0, eps_c = (
@@ -193,7 +193,7 @@ def test_x_t_of_a_pool_is_the_frozen_models_guided_sample(
                 for asked in (embeddings.empty, concept)
             )
             guided = eps_0 + CONFIG.start_guidance * (eps_c - eps_0)
-            x_t = ddim_step(schedule, guided, x_t, t, drawn.timesteps[place + 1])
+            x_t = schedule.step(guided, x_t, t, drawn.places[place + 1])
 
 
 def test_a_mini_batch_takes_rows_of_different_trajectories(
@@ -236,7 +236,7 @@ def test_a_rolling_row_moves_with_the_students_own_predictions_and_restarts_from
     after = trajectory.pairs(1)
     eps_0 = student.denoise(before.x_t, before.t, before.conditions.empty)
     guided = eps_0 + CONFIG.start_guidance * (loss.prediction - eps_0)
-    expected = ddim_step(schedule, guided, before.x_t, before.t, after.t)
+    expected = schedule.step(guided, before.x_t, before.t, after.t)
     torch.testing.assert_close(after.x_t[0], expected[0], rtol=1e-3, atol=1e-4)
     for step in range(1, 4):
         trajectory.pairs(step).follow(loss.prediction)

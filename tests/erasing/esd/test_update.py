@@ -9,6 +9,7 @@ import torch
 from esdctl.erasing.esd.student import Student
 from esdctl.erasing.esd.team import Team
 from esdctl.erasing.esd.update import Update
+from esdctl.models.families.sd1 import FAMILY as SD1
 from tests.erasing.families import Case, embeddings_of, sha256
 
 
@@ -28,7 +29,7 @@ class Layers(torch.nn.Module):
 
 
 def student_of(layers: Layers, dtype: torch.dtype = torch.float32) -> Student:
-    return Student(layers, dict(layers.named_parameters()), {}, dtype)
+    return Student(layers, SD1.denoiser, dict(layers.named_parameters()), {}, dtype)
 
 
 def updated(is_within: bool) -> tuple[Student, Update]:

@@ -50,12 +50,12 @@ def noise(seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_predictions_are_those_of_diffusers(family: Family, tmp_path: Path) -> None:
     model = loaded(family, tmp_path / "model")
-    fast = inference_unet(model.unet)
-    assert fast is not model.unet
+    fast = inference_unet(model.denoiser)
+    assert fast is not model.denoiser
     for prompts in (["a dog", ""], ["a cat", "rust"]):  # the second pair has keys of its own
         conditions = conditioned(model, prompts)
         for seed in (0, 1):  # the second pass finds the keys of the first
-            expected = predicted(model.unet, noise(seed), conditions)
+            expected = predicted(model.denoiser, noise(seed), conditions)
             found = predicted(fast, noise(seed), conditions)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
@@ -77,25 +77,25 @@ def test_rows_that_are_asked_the_same_share_their_keys(
     conditions = conditioned(model, prompts)
     latents = noise(0)[:1].repeat(6, 1, 1, 1)
     latents[2] = latents[5] = noise(1)[0]  # both halves are the same
-    expected = predicted(model.unet, latents, conditions)
-    found = predicted(inference_unet(model.unet), latents, conditions)
+    expected = predicted(model.denoiser, latents, conditions)
+    found = predicted(inference_unet(model.denoiser), latents, conditions)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_it_reads_the_tensors_of_the_first_and_leaves_it_alone(tmp_path: Path) -> None:
     model = loaded("sd1", tmp_path / "model")
-    layers = [type(module) for module in model.unet.modules()]
-    fast = inference_unet(model.unet)
-    assert [type(module) for module in model.unet.modules()] == layers
-    places = {p.data_ptr() for p in model.unet.parameters()}
+    layers = [type(module) for module in model.denoiser.modules()]
+    fast = inference_unet(model.denoiser)
+    assert [type(module) for module in model.denoiser.modules()] == layers
+    places = {p.data_ptr() for p in model.denoiser.parameters()}
     assert {p.data_ptr() for p in fast.parameters()} == places
     conditions = conditioned(model, ["a dog", ""])
     with torch.no_grad():
-        model.unet.conv_in.weight.mul_(2)
-    expected = predicted(model.unet, noise(0), conditions)
+        model.denoiser.conv_in.weight.mul_(2)
+    expected = predicted(model.denoiser, noise(0), conditions)
     torch.testing.assert_close(predicted(fast, noise(0), conditions), expected)
 
 
 def test_16_bits_are_left_to_diffusers(tmp_path: Path) -> None:
-    unet = loaded("sd1", tmp_path / "model", torch.bfloat16).unet
+    unet = loaded("sd1", tmp_path / "model", torch.bfloat16).denoiser
     assert inference_unet(unet) is unet

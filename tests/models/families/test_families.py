@@ -10,7 +10,7 @@ import pytest
 
 import esdctl
 from esdctl.models.families.family import Family
-from esdctl.models.families.registry import all_families, family_named, family_of_unet_config
+from esdctl.models.families.registry import all_families, family_named, family_of_denoiser
 
 PACKAGE = Path(esdctl.__file__).parent
 NAMES = {family.name for family in all_families()}
@@ -25,7 +25,7 @@ def constants_outside_families() -> Iterator[tuple[Path, ast.Constant]]:
 
 
 def test_the_folder_says_which_families_there_are() -> None:
-    assert sorted(NAMES) == ["sd1", "sd2", "sdxl"]
+    assert sorted(NAMES) == ["sd1", "sd2", "sd3", "sdxl"]
     assert all(family_named(name).name == name for name in NAMES)
 
 
@@ -61,11 +61,13 @@ def test_families_load_no_torch() -> None:
     ],
 )
 def test_a_unets_config_is_of_one_family(config: dict[str, object], name: str) -> None:
-    assert [f.name for f in all_families() if f.is_unet_config(config)] == [name]
-    assert family_of_unet_config({"addition_embed_type": "image"}) is None
+    of_unets = [family for family in all_families() if family.denoiser.part == "unet"]
+    assert [f.name for f in of_unets if f.denoiser.is_config(config)] == [name]
+    assert family_of_denoiser("unet", {"addition_embed_type": "image"}) is None
 
 
 @pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
 def test_every_text_encoder_is_a_part(family: Family) -> None:
     assert {encoder.part for encoder in family.encoders} <= family.parts.keys()
-    assert len({part.prefix for part in family.parts.values()}) == len(family.parts)
+    prefixes = [part.prefix for part in family.parts.values() if part.prefix]
+    assert len(set(prefixes)) == len(prefixes)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning
-from esdctl.diffusion.ddim import run_ddim
 from esdctl.diffusion.guidance import Denoiser, guided
-from esdctl.diffusion.schedule import Schedule, bin_edges, ddim_timesteps
+from esdctl.diffusion.schedule import Schedule, bin_edges, run
 from esdctl.diffusion.upload import upload
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, Pairs, ask_frozen, conditions_of
@@ -52,14 +51,14 @@ class Draw:
         prompt: index of the prompt.
         retained: index of the retained prompt, 0 where there is none.
         bin: k in 0..ddim_steps-1; 0 is the cleanest.
-        timestep: t, uniform in [round(1000 k / S), round(1000 (k + 1) / S)).
+        place: of t, uniform in [round(1000 k / S), round(1000 (k + 1) / S)).
         noise: z ~ N(0, I), (B, 4, h, w), on the CPU.
     """
 
     prompt: int
     retained: int
     bin: int
-    timestep: int
+    place: int
     noise: torch.Tensor
 
 
@@ -81,7 +80,7 @@ def draw(
         prompt=below(prompts, generator),
         retained=below(retained, generator),
         bin=k,
-        timestep=low + below(high - low, generator),
+        place=low + below(high - low, generator),
         noise=torch.randn(shape, generator=generator),
     )
 
@@ -109,17 +108,8 @@ def exact_pairs(
         student.denoise, schedule, drawn, config.ddim_steps, conditions.asked, conditions.empty,
         config.start_guidance,
     )  # (B, 4, h, w)  # fmt: skip
-    t = torch.full((count,), drawn.timestep, device=device)
+    t = torch.full((count,), schedule.at(drawn.place), device=device)
     return Pairs(x_t, t, conditions, lambda: ask_frozen(student, x_t, t, conditions))
-
-
-def exact_timesteps(ddim_steps: int, k: int, timestep: int) -> list[int]:
-    """The timesteps that lead to ``timestep`` in bin ``k``: the sampler's own, then t itself.
-
-    The noisiest bin needs no step: x_t is the initial noise.
-    """
-    grid = ddim_timesteps(ddim_steps)  # one a bin, noisiest first
-    return [*grid[: ddim_steps - 1 - k], timestep]
 
 
 @torch.no_grad()
@@ -148,6 +138,6 @@ def exact(
         x_t, (B, 4, h, w), without gradient.
     """
     latents = upload(drawn.noise, conditional.embeddings.device)
-    timesteps = exact_timesteps(ddim_steps, drawn.bin, drawn.timestep)
+    timesteps = [*schedule.way(ddim_steps, drawn.bin), schedule.at(drawn.place)]
     predict = guided(denoiser, conditional, unconditional, start_guidance)
-    return run_ddim(schedule, predict, latents, timesteps)
+    return run(schedule, predict, latents, timesteps)

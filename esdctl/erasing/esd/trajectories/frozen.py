@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.guidance import combine
 from esdctl.diffusion.schedule import Schedule
 from esdctl.diffusion.upload import upload
@@ -127,7 +126,7 @@ class FrozenTrajectory:
         at_once = max(1, min(fitting, size // PARTS))
         groups = [drawn[start : start + at_once] for start in range(0, size, at_once)]
         self.reporter.started(TASK, size * config.ddim_steps, "pairs")
-        return PoolInSampling(groups, self._follow, self._report_pairs)
+        return PoolInSampling(groups, self._follow, self._report_pairs, self.schedule.at_each)
 
     def _report_pairs(self, pairs: int) -> None:
         self.reporter.advanced(TASK, pairs)
@@ -139,7 +138,7 @@ class FrozenTrajectory:
         config, device = self.config, self.student.device
         keeps = config.retain_weight > 0
         x_t = upload(torch.stack([one.noise for one in drawn]), device)  # (M, 4, h, w)
-        timesteps = torch.tensor([one.timesteps for one in drawn])  # (M, S)
+        timesteps = self.schedule.at_each(torch.tensor([one.places for one in drawn]))  # (M, S)
         for index in range(config.ddim_steps):
             t = timesteps[:, index]
             conditions = conditions_of(
@@ -153,4 +152,4 @@ class FrozenTrajectory:
             if index + 1 < config.ddim_steps:
                 asked = frozen.concept if frozen.source is None else frozen.source
                 guided = combine(frozen.empty, asked, config.start_guidance)
-                x_t = ddim_step(self.schedule, guided, x_t, t, timesteps[:, index + 1])
+                x_t = self.schedule.step(guided, x_t, t, timesteps[:, index + 1])

@@ -62,6 +62,7 @@ class PoolInSampling:
         follow: samples a group of M: x_t and the frozen predictions there, (M, 4, h, w) each, one
             step after another.
         report: is given the number of pairs that there are, whenever it grows.
+        at_each: the timesteps at places.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PoolInSampling:
         groups: Sequence[Sequence[PooledDraw]],
         follow: Callable[[Sequence[PooledDraw]], Iterator[tuple[torch.Tensor, Frozen]]],
         report: Callable[[int], None],
+        at_each: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         drawn = [one for group in groups for one in group]
         self._sizes = [len(group) for group in groups]
@@ -77,7 +79,7 @@ class PoolInSampling:
         self._done = [0] * len(groups)  # steps of each group
         self._report = report
         self._tensors: dict[str, torch.Tensor] = {
-            "timesteps": torch.tensor([one.timesteps for one in drawn]),
+            "timesteps": at_each(torch.tensor([one.places for one in drawn])),
             "prompts": torch.tensor([one.prompt for one in drawn]),
             "retained": torch.tensor([one.retained for one in drawn]),
         }

@@ -18,14 +18,14 @@ class PooledDraw:
         prompt: index of the concept's prompt; they take turns, so that the few rows of a step
             share them evenly.
         retained: indices of retained prompts, one a step; zeros where there are none.
-        timesteps: one a bin, drawn uniformly inside it, noisiest first. So any timestep of 0..999
-            is met equally often, as in the exact trajectory.
+        places: one a bin, drawn uniformly inside it, noisiest first. So any place of 0..999 is met
+            equally often, as in the exact trajectory.
         noise: z ~ N(0, I), (4, h, w), on the CPU.
     """
 
     prompt: int
     retained: list[int]
-    timesteps: list[int]
+    places: list[int]
     noise: torch.Tensor
 
 
@@ -45,6 +45,6 @@ def pooled_draw(
     return PooledDraw(
         prompt=(seed + number) % prompts,
         retained=torch.randint(max(retained, 1), (ddim_steps,), generator=generator).tolist(),
-        timesteps=[low + below(high - low, generator) for low, high in edges],
+        places=[low + below(high - low, generator) for low, high in edges],
         noise=torch.randn(shape, generator=generator),
     )

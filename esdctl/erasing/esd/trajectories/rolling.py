@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import torch
 
-from esdctl.diffusion.ddim import ddim_step
 from esdctl.diffusion.guidance import combine
 from esdctl.diffusion.schedule import Schedule
 from esdctl.diffusion.upload import upload
@@ -33,7 +32,6 @@ class _Row:
         is_new: whether it has never been trained on.
         drawn: the choices of the trajectory that it follows.
         place: how many of the trajectory's steps are behind it.
-        timestep: where it is.
     """
 
     slot: int
@@ -42,8 +40,9 @@ class _Row:
     place: int
 
     @property
-    def timestep(self) -> int:
-        return self.drawn.timesteps[self.place]
+    def where(self) -> int:
+        """Its place from picture to noise, 0..999."""
+        return self.drawn.places[self.place]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RollingTrajectory:
             self._keep(slots, self._start(rows, conditions))
         self.state[LATENTS] = self.state[LATENTS].to(device)  # a checkpoint's are elsewhere
         x_t = self.state[LATENTS][upload(torch.tensor(slots), device)]  # (B, 4, h, w)
-        t = upload(torch.tensor([row.timestep for row in rows]), device)  # (B,)
+        t = upload(self._timesteps(rows), device)  # (B,)
 
         def follow(prediction: torch.Tensor) -> None:
             self._keep(slots, self._advanced(step, rows, x_t, conditions, prediction))
@@ -106,6 +105,10 @@ class RollingTrajectory:
             found.append(_Row(slot, round_ == 0, drawn, place))
         return found
 
+    def _timesteps(self, rows: list[_Row]) -> torch.Tensor:
+        """Where rows are, (B,), on the CPU."""
+        return self.schedule.at_each(torch.tensor([row.where for row in rows]))
+
     def _keep(self, slots: list[int], latents: torch.Tensor) -> None:
         if LATENTS not in self.state:
             self.state[LATENTS] = latents.new_zeros(self._size, *self.latent_shape[1:])
@@ -132,9 +135,9 @@ class RollingTrajectory:
     ) -> torch.Tensor:
         """Where the rows are when it is their turn again, (B, 4, h, w)."""
         following = self._rows(step + self._size // self.latent_shape[0])
-        t = torch.tensor([row.timestep for row in rows])
-        t_next = torch.tensor([row.timestep for row in following])
-        moved = self._moved(x_t, t, t_next, conditions, prediction)
+        moved = self._moved(
+            x_t, self._timesteps(rows), self._timesteps(following), conditions, prediction
+        )
         for index, row in enumerate(following):
             if row.place == 0:
                 moved[index] = upload(row.drawn.noise, moved.device)
@@ -147,9 +150,10 @@ class RollingTrajectory:
         The way there is coarse, but whole trajectories would cost more than the first steps give.
         """
         x_t = upload(torch.stack([row.drawn.noise for row in rows]), self.student.device)
-        first = torch.tensor([row.drawn.timesteps[0] for row in rows])
-        last = torch.tensor([row.timestep for row in rows])
-        path = [first + (last - first) * part // START for part in range(START + 1)]
+        first = torch.tensor([row.drawn.places[0] for row in rows])
+        last = torch.tensor([row.where for row in rows])
+        between = (first + (last - first) * part // START for part in range(START + 1))
+        path = [self.schedule.at_each(places) for places in between]
         for t, t_next in pairwise(path):
             asked = self.student.denoise(x_t, upload(t, x_t.device), conditions.asked)
             x_t = self._moved(x_t, t, t_next, conditions, asked)
@@ -168,4 +172,4 @@ class RollingTrajectory:
         if scale != 1.0:
             empty = self.student.denoise(x_t, upload(t, x_t.device), conditions.empty)
             prediction = combine(empty, prediction, scale)
-        return ddim_step(self.schedule, prediction, x_t, t, t_next)
+        return self.schedule.step(prediction, x_t, t, t_next)

@@ -1,0 +1,153 @@
+"""Stable Diffusion 3 and 3.5 (Esser et al. 2024): a transformer trained by flow matching; 1024 px.
+
+Two CLIP encoders are read before their last layers, side by side, and below them T5's rows, which
+may be missing: then they are zeros, as many as CLIP's. The prompt as a whole comes from both CLIP.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from esdctl.models.families.family import (
+    Config,
+    Denoiser,
+    Family,
+    ModelPart,
+    Process,
+    TextEncoder,
+)
+from esdctl.models.families.latent_diffusion import TEXT_ONLY, VAE
+from esdctl.models.families.transformer_groups import attention_groups
+from esdctl.settings.prediction import FLOW, PredictionType
+
+if TYPE_CHECKING:
+    import torch
+
+    from esdctl.diffusion.conditioning import Conditioning, Encoded
+    from esdctl.diffusion.schedule import Schedule
+
+SHIFT = 3.0  # of the sigmas, section 5.3.2
+T5_TOKENS = 256  # as diffusers reads a prompt
+LATENTS = {"scaling_factor": 1.5305, "shift_factor": 0.0609}  # sd3_infer's SD3LatentFormat
+
+
+def _is_config(transformer: Config) -> bool:
+    return transformer.get("_class_name") == "SD3Transformer2DModel"
+
+
+def _ask(
+    latents: "torch.Tensor", timesteps: "torch.Tensor", conditioning: "Conditioning"
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    assert conditioning.pooled is not None
+    return (), {
+        "hidden_states": latents,
+        "timestep": timesteps,
+        "encoder_hidden_states": conditioning.embeddings,
+        "pooled_projections": conditioning.pooled.to(latents.dtype),
+        "return_dict": False,
+    }
+
+
+def _tell(made: "Sequence[Encoded]", transformer: Config) -> "Conditioning":
+    import torch
+    import torch.nn.functional as F
+
+    from esdctl.diffusion.conditioning import Conditioning
+
+    clip = torch.cat([each.hidden for each in made[:2]], dim=-1)  # (B, 77, D1 + D2)
+    width = int(transformer.get("joint_attention_dim", 4096))
+    clip = F.pad(clip, (0, width - clip.shape[-1]))
+    t5 = made[2].hidden if len(made) > 2 else torch.zeros_like(clip)
+    pooled = [each.pooled for each in made if each.pooled is not None]
+    return Conditioning(torch.cat([clip, t5], dim=1), torch.cat(pooled, dim=-1))
+
+
+def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
+    from esdctl.diffusion.flow import static_flow
+
+    return static_flow(float(config["shift"]))
+
+
+def _prediction(metadata: Mapping[str, str]) -> tuple[PredictionType, tuple[str, ...]]:
+    return FLOW, ()
+
+
+_GROUPS: Mapping[str, Callable[[str], bool]] = attention_groups(
+    text=("norm1_context.", "ff_context."), embedders=("context_embedder.",)
+)
+
+FAMILY = Family(
+    name="sd3",
+    title="Stable Diffusion 3.x",
+    pipeline="StableDiffusion3Pipeline",
+    same_pipelines=frozenset(
+        f"StableDiffusion3{task}Pipeline" for task in ("Img2Img", "Inpaint", "PAG")
+    ),
+    parts={
+        "transformer": ModelPart(
+            "diffusers",
+            "SD3Transformer2DModel",
+            only={"quantization_config": (None,)},
+            free=frozenset(
+                {
+                    "sample_size", "patch_size", "in_channels", "out_channels", "num_layers",
+                    "attention_head_dim", "num_attention_heads", "joint_attention_dim",
+                    "caption_projection_dim", "pooled_projection_dim", "pos_embed_max_size",
+                    "dual_attention_layers", "qk_norm",
+                }
+            ),
+        ),
+        "vae": ModelPart(
+            "diffusers",
+            "AutoencoderKL",
+            only={
+                key: values
+                for key, values in VAE.only.items()
+                if key not in ("latent_channels", "shift_factor", "use_quant_conv",
+                               "use_post_quant_conv")
+            },
+            free=frozenset(
+                {
+                    *(VAE.free or ()), "latent_channels", "shift_factor", "use_quant_conv",
+                    "use_post_quant_conv",
+                }
+            ),
+        ),
+        "text_encoder": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
+        "text_encoder_2": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
+        "text_encoder_3": ModelPart("transformers", "T5EncoderModel", is_optional=True),
+    },
+    encoders=(
+        TextEncoder(
+            "text_encoder", "tokenizer", activation="quick_gelu", hidden_state="penultimate",
+            is_pooled=True,
+        ),
+        TextEncoder(
+            "text_encoder_2", "tokenizer_2", "!", activation="gelu", hidden_state="penultimate",
+            is_pooled=True,
+        ),
+        TextEncoder("text_encoder_3", "tokenizer_3", kind="t5", longest=T5_TOKENS),
+    ),
+    denoiser=Denoiser("transformer", _ask, _tell, _is_config, "transformer", groups=_GROUPS),
+    process=Process(
+        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": SHIFT},
+        samplers=frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}),
+        only={
+            "num_train_timesteps": (1000,),
+            "use_dynamic_shifting": (None, False),
+            "shift_terminal": (None,),
+            "use_karras_sigmas": (None, False),
+            "use_exponential_sigmas": (None, False),
+            "use_beta_sigmas": (None, False),
+            "invert_sigmas": (None, False),
+        },
+        unused={"stochastic_sampling": (None, False)},
+        prediction=_prediction,
+        latents_side={FLOW: 128},
+        schedule=_schedule,
+        prediction_type=FLOW,
+    ),
+    guidance=7.0,
+    vae=LATENTS,
+    pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
+    lora_names="diffusers",
+)  # fmt: skip

@@ -1,0 +1,53 @@
+"""The groups of parameters that can be trained in a transformer of two streams, text and picture.
+
+There is no cross-attention in it: both streams meet in one joint attention, to which each brings
+its own queries, keys and values, and from which each takes its own projection. The names are those
+of diffusers.
+"""
+
+from collections.abc import Callable, Mapping
+
+Group = Callable[[str], bool]
+
+TEXT_KEYS = ("add_k_proj", "add_v_proj")
+TEXT_ATTENTION = (*TEXT_KEYS, "add_q_proj", "to_add_out")
+PICTURE_KEYS = ("to_k", "to_v")
+PICTURE_ATTENTION = (*PICTURE_KEYS, "to_q", "to_out.0")
+
+
+def attention_groups(text: tuple[str, ...], embedders: tuple[str, ...]) -> Mapping[str, Group]:
+    """Train method -> group, the narrowest first.
+
+    Args:
+        text: beginnings of the further modules of a block that only the text goes through.
+        embedders: beginnings of the modules before the blocks that only the text goes through.
+    """
+
+    def is_of_text(name: str) -> bool:
+        in_block = _in_block(name)
+        return in_block.startswith(text) or name.startswith(embedders)
+
+    return {
+        "text-kv": _linear(TEXT_KEYS),
+        "text-attn": _linear(TEXT_ATTENTION),
+        "picture-attn": _linear(PICTURE_ATTENTION),
+        "joint-attn": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
+        "text-stream": lambda name: _linear(TEXT_ATTENTION)(name) or is_of_text(name),
+        "noattn": lambda name: bool(_in_block(name)) and not _in_block(name).startswith("attn"),
+        "esd-x": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
+        "esd-x-strict": _linear(PICTURE_KEYS),
+        "full": lambda name: True,
+    }
+
+
+def _linear(modules: tuple[str, ...]) -> Group:
+    """Weights and biases of these projections of the joint attention."""
+    ends = tuple(f"attn.{module}.{kind}" for module in modules for kind in ("weight", "bias"))
+    return lambda name: _in_block(name).startswith("attn.") and name.endswith(ends)
+
+
+def _in_block(name: str) -> str:
+    """The name below its block, ``attn.to_q.weight``; empty outside the blocks."""
+    parts = name.split(".", 2)
+    is_inside = len(parts) == 3 and parts[0].endswith("transformer_blocks") and parts[1].isdigit()
+    return parts[2] if is_inside else ""
