@@ -54,14 +54,24 @@ def encode_starts(
     """
     starts, ends = [], []
     for first in range(0, len(prompts), AT_ONCE):
-        few = prompts[first : first + AT_ONCE]
-        tokens = [_tokens(model, i, few)[:, :length] for i in range(len(model.text_encoders))]
+        tokens = _starts(model, prompts[first : first + AT_ONCE], length)
         told = _told(model, tokens, None).embeddings.cpu()  # (b, length, D)
-        last = tokens[0] == model.tokenizers[0].eos_token_id  # the padding is the same in SD 1.x
-        where = torch.where(last.any(1), last.int().argmax(1), length - 1).cpu()  # (b,)
         starts.append(told)
-        ends.append(told[torch.arange(len(told)), where])
+        ends.append(told[torch.arange(len(told)), _end(model, tokens[0]).cpu()])
     return torch.cat(starts), torch.cat(ends)
+
+
+@torch.no_grad()
+def encode_ends(model: StableDiffusion, prompts: Sequence[str], length: int) -> torch.Tensor:
+    """The second of what ``encode_starts`` gives, (B, D); no token behind the end is computed."""
+    ends = []
+    for first in range(0, len(prompts), AT_ONCE):
+        tokens = _starts(model, prompts[first : first + AT_ONCE], length)
+        end = _end(model, tokens[0])  # (b,)
+        read = [few[:, : int(end.max()) + 1] for few in tokens]
+        told = _told(model, read, None).embeddings  # (b, n, D)
+        ends.append(told[torch.arange(len(told), device=told.device), end].cpu())
+    return torch.cat(ends)
 
 
 def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
@@ -147,6 +157,18 @@ def _embedded_as(encoder: torch.nn.Module, embeddings: torch.Tensor) -> Iterator
         yield
     finally:
         handle.remove()
+
+
+def _starts(model: StableDiffusion, prompts: Sequence[str], length: int) -> list[torch.Tensor]:
+    """For each encoder, the numbers of the prompts' first tokens, (B, length)."""
+    encoders = range(len(model.text_encoders))
+    return [_tokens(model, index, prompts)[:, :length] for index in encoders]
+
+
+def _end(model: StableDiffusion, tokens: torch.Tensor) -> torch.Tensor:
+    """Where each row of tokens (B, n) has its end token, the first one; n - 1 without any: (B,)."""
+    last = tokens == model.tokenizers[0].eos_token_id  # the padding is the same in SD 1.x
+    return torch.where(last.any(1), last.int().argmax(1), tokens.shape[1] - 1)
 
 
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """What the corpus keeps: the second moment of its prompts' tokens, minus those near a concept.
 
-The moment of the whole corpus and a vector a word are computed once for a text encoder, and lie in
-the user's cache under its digest. What is near the concept is then subtracted.
+All tokens and the moment of the whole corpus are computed once for a text encoder, and lie in the
+user's cache under its digest. What is near the concept is then subtracted.
 """
 
 import hashlib
@@ -17,14 +17,15 @@ from esdctl.checkpoints.model_digest import digest_of
 from esdctl.datasets.corpus.prompts import NAME, VERSION, corpus, digest, words
 from esdctl.errors import StorageError
 from esdctl.models.stable_diffusion import StableDiffusion
-from esdctl.models.text import encode_starts
+from esdctl.models.text import encode_ends, encode_starts
 from esdctl.progress import Reporter
 from esdctl.storage.atomic import write_with
 from esdctl.storage.user_cache import cache_folder
 
 TASK = "corpus"
-LENGTH = 16  # tokens of each prompt; the longest has 14, and all that follow are padding
+LENGTH = 16  # tokens of each prompt; few are longer, and all that follow are padding
 AT_ONCE = 64  # prompts
+FORM = 2  # of what lies in the cache
 NEAR = 0.6  # cosine, after the mean of all words is taken away; 1 is the concept itself
 KIND = "corpus"  # folder in the user's cache
 
@@ -35,13 +36,14 @@ class Known:
 
     Args:
         moment: the sum of p p' over all tokens, (D, D), float64.
-        tokens: how many they are.
-        vectors: of each word alone, (W, D), float32.
+        rows: the tokens themselves, (P, LENGTH, D), float32; mapped from the cache where they lie
+            there, so that only what is asked for is read.
+        ends: the token that ends each prompt and stands for it, (P, D), float32.
     """
 
     moment: torch.Tensor
-    tokens: int
-    vectors: torch.Tensor
+    rows: torch.Tensor
+    ends: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,19 @@ def keep_corpus(model: StableDiffusion, concepts: Sequence[str], reporter: Repor
         reporter: told of the corpus's first reading by this text encoder.
     """
     known = _known(model, reporter)
-    vocabulary = _vocabulary()
-    left_out = _near(model, concepts, vocabulary, known.vectors)
-    gone = [entry.text for entry in corpus() if not left_out.isdisjoint(entry.words)]
-    moment, tokens = known.moment, known.tokens
+    entries, vocabulary = corpus(), _vocabulary()
+    place = {entry.text: index for index, entry in enumerate(entries)}
+    vectors = known.ends[[place[word] for word in vocabulary]]  # each is asked for alone, too
+    left_out = _near(model, concepts, vocabulary, vectors)
+    gone = [i for i, entry in enumerate(entries) if not left_out.isdisjoint(entry.words)]
+    moment = known.moment
     for start in range(0, len(gone), AT_ONCE):
-        rows = _rows(model, gone[start : start + AT_ONCE])
+        rows = known.rows[gone[start : start + AT_ONCE]].flatten(0, 1).double()
         moment = moment - rows.T @ rows
-        tokens -= len(rows)
+    kept = len(entries) - len(gone)
     listed = tuple(word for word in vocabulary if word in left_out)
-    return Kept(moment / max(tokens, 1), len(corpus()) - len(gone), listed)
+    tokens = kept * known.rows.shape[1]
+    return Kept(moment / max(tokens, 1), kept, listed)
 
 
 def _vocabulary() -> tuple[str, ...]:
@@ -101,8 +106,8 @@ def _near(
     vocabulary: Sequence[str],
     vectors: torch.Tensor,
 ) -> set[str]:
-    """The words that mean nearly the same as a concept, or hold its name."""
-    _, ends = encode_starts(model, concepts, LENGTH)  # (C, D)
+    """The words that mean nearly the same as a concept, or hold its name; vectors are (W, D)."""
+    ends = encode_ends(model, concepts, LENGTH)  # (C, D)
     mean = vectors.mean(0)
     centred = torch.nn.functional.normalize(vectors - mean, dim=-1)
     cosines = centred @ torch.nn.functional.normalize(ends - mean, dim=-1).T  # (W, C)
@@ -111,23 +116,14 @@ def _near(
     return near | {w for w in vocabulary if any(name in f" {w.casefold()} " for name in names)}
 
 
-def _rows(model: StableDiffusion, prompts: Sequence[str]) -> torch.Tensor:
-    """All tokens of some prompts, (N, D), float64."""
-    return encode_starts(model, prompts, LENGTH)[0].flatten(0, 1).double()
-
-
 def _known(model: StableDiffusion, reporter: Reporter) -> Known:
     """From the cache, or read now."""
     path = cache_folder() / KIND / f"{_key(model)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         found = load_file(path)
-        return Known(found["moment"], int(found["tokens"]), found["vectors"])
+        return Known(found["moment"], found["rows"], found["ends"])
     known = _read(model, reporter)
-    content = {
-        "moment": known.moment,
-        "tokens": torch.tensor(known.tokens),
-        "vectors": known.vectors,
-    }
+    content = {"moment": known.moment, "rows": known.rows, "ends": known.ends}
     with suppress(StorageError, OSError, RuntimeError):  # it is computed again the next time
         write_with(path, lambda temporary: save_file(content, temporary))
     return known
@@ -136,15 +132,19 @@ def _known(model: StableDiffusion, reporter: Reporter) -> Known:
 def _read(model: StableDiffusion, reporter: Reporter) -> Known:
     prompts = [entry.text for entry in corpus()]
     reporter.started(TASK, len(prompts), "prompts")
-    moment, tokens = torch.zeros(()).double(), 0
+    moment = torch.zeros(()).double()
+    rows, ends = torch.empty(0), torch.empty(0)
     for start in range(0, len(prompts), AT_ONCE):
-        rows = _rows(model, prompts[start : start + AT_ONCE])
-        moment = moment + rows.T @ rows
-        tokens += len(rows)
+        told, last = encode_starts(model, prompts[start : start + AT_ONCE], LENGTH)
+        if start == 0:
+            rows = told.new_empty(len(prompts), *told.shape[1:])  # (P, LENGTH, D)
+            ends = told.new_empty(len(prompts), told.shape[-1])  # (P, D)
+        rows[start : start + AT_ONCE], ends[start : start + AT_ONCE] = told, last
+        tokens = told.flatten(0, 1).double()  # (N, D)
+        moment = moment + tokens.T @ tokens
         reporter.advanced(TASK, min(start + AT_ONCE, len(prompts)))
     reporter.finished(TASK)
-    _, vectors = encode_starts(model, _vocabulary(), LENGTH)
-    return Known(moment, tokens, vectors)
+    return Known(moment, rows, ends)
 
 
 def _key(model: StableDiffusion) -> str:
@@ -152,5 +152,5 @@ def _key(model: StableDiffusion) -> str:
     parts: dict[str, Mapping[str, torch.Tensor]] = {
         encoder.part: model.files.read(encoder.part) for encoder in model.family.encoders
     }
-    content = f"{digest_of(parts)} {digest()} {LENGTH}"
+    content = f"{digest_of(parts)} {digest()} {LENGTH} {FORM}"
     return hashlib.sha256(content.encode()).hexdigest()
