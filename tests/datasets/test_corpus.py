@@ -20,3 +20,8 @@ def test_each_prompt_holds_the_words_that_it_is_said_to_be_made_of() -> None:
 def test_other_prompts_need_another_version() -> None:
     known = {1: "2b8dc8ade04b61cc7f1cbae8413121a3ad417fcdb28d88a9f376e712ed0100e7"}
     assert digest() == known[VERSION]
+
+
+def test_each_word_is_asked_for_alone_too() -> None:
+    texts = {entry.text for entry in corpus()}
+    assert all(word in texts for listed in words().values() for word in listed)
