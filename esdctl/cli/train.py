@@ -30,7 +30,7 @@ from esdctl.settings.unlearn_diff.keys import ONLY_OF_UNLEARN_DIFF
 from esdctl.storage.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from esdctl.erasing.erase import Hardener, Prober
+    from esdctl.erasing.erase import EarlierProbe, Hardener, Prober
     from esdctl.erasing.esd.team import Team
     from esdctl.erasing.plan import ErasePlan
     from esdctl.erasing.request import EraseRequest
@@ -154,9 +154,10 @@ def _run(
         with first_ahead(team):
             whole_model_path(plan)  # a name that cannot be used is told before the training
             hardener = _hardener(plan, root, reporter)
+            earlier = _earlier_probe(plan, root, reporter)
         together = team or ALONE
         with stopping_on_interrupt(reporter) as stop:
-            run = erase(plan, sys.argv, reporter, stop, prober, hardener, together)
+            run = erase(plan, sys.argv, reporter, stop, prober, hardener, together, earlier)
             return run, write_whole_model(plan, run, reporter) if together.is_first else None
 
 
@@ -178,6 +179,17 @@ def _hardener(plan: "ErasePlan", root: Path | None, reporter: "Reporter") -> "Ha
     return hardener_of(plan, find_workspace(root).models, reporter)
 
 
+def _earlier_probe(
+    plan: "ErasePlan", root: Path | None, reporter: "Reporter"
+) -> "EarlierProbe | None":
+    """What looks at earlier erasures after this one; None where the base is no erased model."""
+    if plan.pipeline.delta is None:
+        return None
+    from esdctl.evaluation.earlier import earlier_probe_of
+
+    return earlier_probe_of(plan, find_workspace(root).models, reporter)
+
+
 def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str, object]:
     return {
         "run": str(run.path),
@@ -190,6 +202,7 @@ def _result(plan: "ErasePlan", run: "RunFolder", model: Path | None) -> dict[str
         "delta": str(run.delta),
         "model": str(model) if model else None,
         "contact_sheet": str(run.contact_sheet) if run.contact_sheet.is_file() else None,
+        "earlier": str(run.earlier) if run.earlier.is_file() else None,
         "base_sha256": plan.base_digest,
     }
 

@@ -14,8 +14,9 @@ from esdctl.datasets.unlearn_canvas import (
     find,
     nearest,
 )
-from esdctl.erasing.config import TEMPLATE, TrainConfig
+from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.config_checks import PLACE
+from esdctl.erasing.training_settings import TEMPLATE
 from esdctl.errors import UsageError
 from esdctl.names import did_you_mean
 from esdctl.names import nearest as closest

@@ -3,11 +3,9 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-import yaml
 
 from esdctl import __version__
 from esdctl.checkpoints.changes.delta import write_delta
@@ -26,25 +24,28 @@ from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
-from esdctl.erasing.run_folder import RunFolder, claim, open_run
+from esdctl.erasing.run_folder import RunFolder, claim
+from esdctl.erasing.run_record import dtype_so_far, record_devices, write_or_compare_record
 from esdctl.erasing.settings_digest import CHANGEABLE
 from esdctl.erasing.trackers import open_tracker
 from esdctl.erasing.until import Probe
-from esdctl.errors import DeviceError, UsageError
+from esdctl.errors import DeviceError
 from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import default_guidance
-from esdctl.storage.atomic import write_json, write_text, write_with
+from esdctl.storage.atomic import write_json, write_with
 from esdctl.storage.lock import target_lock
-from esdctl.storage.provenance import collect
 
 # Given the model whose U-Net is the student: what measures it.
 Prober = Callable[[StableDiffusion], Probe]
 # Given that model, and the student with its embeddings: rounds of attack and edit after training.
 Hardener = Callable[[StableDiffusion, Prepared], None]
+# Given the erased model: UA of what was erased from it before and now, for the run's folder; None
+# where nothing could be judged.
+EarlierProbe = Callable[[StableDiffusion], Mapping[str, object] | None]
 
 
 def erase(
@@ -55,6 +56,7 @@ def erase(
     prober: Prober | None = None,
     hardener: Hardener | None = None,
     team: Team = ALONE,
+    earlier: EarlierProbe | None = None,
 ) -> RunFolder:
     """Train, or go on training, until the run folder holds the delta and the sheet.
 
@@ -69,6 +71,7 @@ def erase(
         prober: measures the student where the settings say ``until``.
         hardener: attacks and edits the student where the settings say ``harden``.
         team: the processes that share each step, all on one disk; the plan was checked for it.
+        earlier: measures what was erased from the base before; its answer is kept beside the delta.
 
     Returns:
         The finished run.
@@ -87,39 +90,64 @@ def erase(
             check_optimizer(plan.config.optimizer)
             team.check(plan.config.method, plan.config.batch_size)
             run = claim(plan.output)
-            dtype = find_dtype(_dtype_so_far(run) or plan.config.dtype, devices[0])
+            dtype = find_dtype(dtype_so_far(run) or plan.config.dtype, devices[0])
             computed = {"devices": [str(d) for d in devices] * team.size, "dtype": name_of(dtype)}
             if team.is_first:
                 stack.enter_context(target_lock(plan.output, reporter))
-                _write_or_compare_record(run, plan, computed, command_line)
+                write_or_compare_record(run, plan, computed, command_line)
         if run.has_all(plan.config.contact_sheet):
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
         if team.is_first:
-            _record_devices(run, computed, reporter)
+            record_devices(run, computed, reporter)
         model = load(plan.pipeline, devices[0], dtype)
         with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
             if plan.config.method == "edit" and hardener is None:
-                tensors = edit_alone(plan, run, devices[0], reporter)
-                _write_delta(run, plan, tensors)
-                student = _student_with(tensors, model) if plan.config.contact_sheet else None
+                is_seen = plan.config.contact_sheet or earlier is not None
+                student = _edited(model, plan, run, reporter, is_seen)
             else:
                 ready = _prepared(model, plan, devices[1:], reporter)
-                with team.first_ahead():
-                    chosen = with_chosen_batch(
-                        plan, run, ready, ready.schedule, reporter, team.size
-                    )
-                    team.check(plan.config.method, chosen.config.batch_size)
-                student = _train(model, chosen, run, ready, reporter, stop, prober, team)
-                if not team.is_first:
-                    return run
-                if hardener is not None:
-                    hardener(model, ready)
-                _write_delta(run, chosen, student.selected)
+                student = _trained(model, plan, run, ready, reporter, stop, prober, hardener, team)
+            if not team.is_first:
+                return run
+            if student is not None and earlier is not None:
+                _probe_earlier(run, model, earlier)
             if student is not None and plan.config.contact_sheet:
                 _write_contact_sheet(run, plan, model, student, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
+
+
+def _edited(
+    model: StableDiffusion, plan: ErasePlan, run: RunFolder, reporter: Reporter, is_seen: bool
+) -> Student | None:
+    """Write an edit's delta; the model with it, if it will be seen."""
+    tensors = edit_alone(plan, run, model.device, reporter)
+    _write_delta(run, plan, tensors)
+    return _student_with(tensors, model) if is_seen else None
+
+
+def _trained(
+    model: StableDiffusion,
+    plan: ErasePlan,
+    run: RunFolder,
+    ready: Prepared,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    prober: Prober | None,
+    hardener: Hardener | None,
+    team: Team,
+) -> Student:
+    """Train, harden, and write the delta, which a team's first process alone does."""
+    with team.first_ahead():
+        chosen = with_chosen_batch(plan, run, ready, ready.schedule, reporter, team.size)
+        team.check(plan.config.method, chosen.config.batch_size)
+    student = _train(model, chosen, run, ready, reporter, stop, prober, team)
+    if team.is_first:
+        if hardener is not None:
+            hardener(model, ready)
+        _write_delta(run, chosen, student.selected)
+    return student
 
 
 def _prepared(
@@ -186,57 +214,14 @@ def _advice(
     return memory_advice(config, run, name_of(dtype), is_another_free)
 
 
-def _write_or_compare_record(
-    run: RunFolder, plan: ErasePlan, computed: Mapping[str, object], command_line: Sequence[str]
-) -> None:
-    if run.record.exists():
-        _, record = open_run(run.path)
-        if record["settings_digest"] != plan.digest:
-            raise UsageError(
-                f"{run.path} holds a run with other settings",
-                "choose another --output, or go on with that run: esdctl train --resume",
-            )
-        return
-    settings = plan.config.model_dump(mode="json")
-    write_text(run.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    write_json(
-        run.record,
-        {
-            "settings": settings,
-            "settings_digest": plan.digest,
-            "lr_batch": plan.lr_batch,
-            "preset": plan.preset.name,
-            "concept": asdict(plan.concept),
-            "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},
-            "computed": computed,
-            "provenance": collect(command_line),
-        },
-    )
-
-
-def _dtype_so_far(run: RunFolder) -> str | None:
-    """What a run that has begun computes in: a resumed one goes on so, on whatever device."""
-    if not run.record.exists():
-        return None
-    _, record = open_run(run.path)
-    computed = record.get("computed")
-    return str(computed["dtype"]) if isinstance(computed, dict) and "dtype" in computed else None
-
-
-def _record_devices(run: RunFolder, computed: Mapping[str, Any], reporter: Reporter) -> None:
-    """Add to the record that a run goes on elsewhere than where it was last."""
-    _, record = open_run(run.path)
-    before = record["computed"]
-    assert isinstance(before, dict)
-    resumed = list(before.get("resumed_on", []))
-    if (resumed or [before["devices"]])[-1] == computed["devices"]:
-        return
-    reporter.notice(
-        f"{run.path} was on {', '.join(before['devices'])} and goes on on "
-        f"{', '.join(computed['devices'])}, in {computed['dtype']}"
-    )
-    resumed.append(computed["devices"])
-    write_json(run.record, {**record, "computed": {**before, "resumed_on": resumed}})
+def _probe_earlier(run: RunFolder, model: StableDiffusion, earlier: EarlierProbe) -> None:
+    try:
+        found = earlier(model)
+    except DeviceError as error:
+        without = f"finish without the probe: esdctl train --resume {run.path} --no-probe-earlier"
+        raise DeviceError(error.message, without) from error
+    if found is not None:
+        write_json(run.earlier, found)
 
 
 def _write_contact_sheet(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from esdctl.erasing.base_model import find_base
 from esdctl.erasing.batches import usual_batch, with_batch
+from esdctl.erasing.chosen_preset import preset_of
 from esdctl.erasing.concepts import (
     EVERY_NAME,
     FULL_SIZE,
@@ -25,7 +26,7 @@ from esdctl.erasing.request import EraseRequest, Sources, read_sources, unused_v
 from esdctl.erasing.run_folder import open_run
 from esdctl.erasing.settings_digest import CHANGEABLE, settings_digest
 from esdctl.erasing.several import describe_concepts
-from esdctl.erasing.train_methods import check_method, moves_keys_and_values
+from esdctl.erasing.train_methods import check_method
 from esdctl.erasing.training_length import pairs_of
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
@@ -101,7 +102,7 @@ def _planned(
     named = request.preset or ("unlearn-diff" if is_unlearn_diff else None)
     _check_words(sources, named)  # before a model is opened, which may take minutes
     pipeline, notes = find_base(first, is_unlearn_diff, workspace, reporter)
-    chosen = named or _preset_of(without_preset, pipeline)
+    chosen = named or preset_of(without_preset, pipeline)
     preset = load_preset(chosen, template_of(first), first.erase_from is not None)
     resolved = sources.resolve(preset)
     config, more = _settled(resolved, pipeline, workspace)
@@ -121,6 +122,8 @@ def _planned(
         by = config.train_method if config.method == "esd" else config.method
         notes.append(f"{concept.name} is erased as {config.template}, by {by}")
     notes += _more_notes(config, resolved.origins, preset, sources)
+    if config.probe_earlier and pipeline.delta is None:
+        notes.append(f"probe_earlier is not used: nothing was erased from {pipeline.name} before")
     notes += pipeline.files.architecture.notes
     cost = cpu_cost_note(pipeline, config.devices, _passes(config), config.image_size)
     notes += [cost] if cost and config.method != "edit" else []
@@ -224,34 +227,6 @@ def _origins(resolved: Resolved[TrainConfig], config: TrainConfig) -> dict[str, 
     if found.lr != config.lr:
         origins["lr"] += f", for a batch of {config.batch_size}"
     return origins
-
-
-def _preset_of(without_preset: Resolved[TrainConfig], pipeline: Pipeline) -> str:
-    """The preset for what is without_preset without one."""
-    if pipeline.name == "pocket":
-        return _preset_of_pocket(without_preset)
-    if pipeline.name in EMBEDDED:
-        return pipeline.name
-    if pipeline.files.architecture.family.denoiser.groups:
-        return "flow"
-    return template_of(without_preset.value)  # style, object or i2p
-
-
-def _preset_of_pocket(without_preset: Resolved[TrainConfig]) -> str:
-    """The usual one starts with an edit of keys and values, which needs prompts to keep."""
-    config, named = (
-        without_preset.value,
-        {
-            key
-            for key, origin in without_preset.origins.items()
-            if not origin.startswith(("default", "method "))
-        },
-    )
-    if "train_method" in named and not moves_keys_and_values(config.train_method):
-        return "pocket-noxattn"
-    keeps_nothing = "retain_all" in named and not (config.retain_all or config.retain)
-    is_cold = "warm_start" in named and not config.warm_start
-    return "pocket-cold" if is_cold or keeps_nothing else "pocket"
 
 
 def plan_resume(

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from esdctl.erasing.concepts import Concept
-from esdctl.erasing.config import TEMPLATE, TrainConfig
+from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.config_checks import PLACE
 from esdctl.erasing.preset import Preset, load_preset
 from esdctl.erasing.several import Forms
+from esdctl.erasing.training_settings import TEMPLATE
 from esdctl.errors import UsageError
 from esdctl.models.erased_concepts import erased_from
 from esdctl.models.resolve import Pipeline

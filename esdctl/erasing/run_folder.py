@@ -18,8 +18,8 @@ class RunFolder:
 
     ``run.json`` (settings, concept, base, provenance; written first, its presence makes a folder a
     run), ``log.jsonl`` (one row a step), ``checkpoints/`` (state to resume from), then, when the
-    run is done, ``delta.safetensors``, ``contact_sheet.png`` if it is wanted, and a manifest of all
-    of these.
+    run is done, ``delta.safetensors``, ``earlier.json`` and ``contact_sheet.png`` if they are
+    wanted, and a manifest of all of these.
     """
 
     path: Path
@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "contact_sheet.png"
 
     @property
+    def earlier(self) -> Path:
+        """UA of what was erased from the base before, where a probe measured it."""
+        return self.path / "earlier.json"
+
+    @property
     def is_finished(self) -> bool:
         """Whether the delta is there, and the sheet or, where none was wanted, the manifest."""
         last = (self.contact_sheet, self.path / MANIFEST_NAME)
@@ -81,7 +86,8 @@ class RunFolder:
         Raises:
             StorageError: the disk is full or not writable.
         """
-        files = (self.record, self.path / "config.yaml", self.log, self.delta, self.contact_sheet)
+        written = (self.record, self.path / "config.yaml", self.log, self.delta)
+        files = (*written, self.earlier, self.contact_sheet)
         entries = [
             FileEntry(file.name, file.stat().st_size, sha256_file(file))
             for file in files

@@ -45,13 +45,16 @@ def prober_of(plan: ErasePlan, models: Path) -> Prober | None:
     return lambda model: new_probe(pictures, model)
 
 
-def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> EvaluationPlan:
+def plan_probe(
+    pipeline: Pipeline, concept: str, models: Path = MODELS, pictures: int = PICTURES
+) -> EvaluationPlan:
     """The target's pictures, spread evenly over what they show beside it.
 
     Args:
         pipeline: the base model.
         concept: what is erased.
         models: the workspace's folder of models, where classifiers lie.
+        pictures: so many at most.
 
     Raises:
         UsageError: the classifier does not know the concept.
@@ -62,7 +65,7 @@ def plan_probe(pipeline: Pipeline, concept: str, models: Path = MODELS) -> Evalu
         raise UsageError(f"{pipeline.name} has no concept to probe", "name it with --concept")
     target = everything.targets[0]
     cases = [case for case in everything.cases if target.name in (case.style, case.object)]
-    count = min(PICTURES, len(cases))
+    count = min(pictures, len(cases))
     steps = everything.protocol.probe_steps or everything.protocol.sampling.steps
     chosen = tuple(
         replace(case, picture=replace(case.picture, steps=steps, file=str(index)))
@@ -89,7 +92,7 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
         wanted = least / 100 * len(plan.cases) - 1e-9
         while seen < len(plan.cases):
             cases = plan.cases[seen : seen + AT_ONCE]
-            gone += _without_target(plan, model, classify, cases)
+            gone += without_target(plan, model, classify, cases)
             seen += len(cases)
             if gone + len(plan.cases) - seen < wanted:
                 break  # it cannot be reached any more
@@ -100,13 +103,20 @@ def new_probe(plan: EvaluationPlan, model: StableDiffusion) -> Probe:
 
 
 @torch.inference_mode()
-def _without_target(
+def without_target(
     plan: EvaluationPlan,
     model: StableDiffusion,
     classify: Classify,
     cases: Sequence[Case],
 ) -> int:
-    """How many of the cases' pictures are not taken for the target."""
+    """How many pictures are not taken for the target.
+
+    Args:
+        plan: names the target.
+        model: makes the pictures, with its U-Net as it is at that moment.
+        classify: the classifier.
+        cases: the pictures; some of the plan's.
+    """
     kind, name = plan.targets[0].kind, plan.targets[0].name
     pictures = [case.picture for case in cases]
     made = [pixels for batch in sample(model, pictures, AT_ONCE) for _, pixels in batch]

@@ -28,7 +28,7 @@ def cpu_cost_note(
     """
     architecture = pipeline.files.architecture
     is_cpu = device.startswith("cpu") if device else not torch.cuda.is_available()
-    if not is_cpu or not _is_full_size(architecture.denoiser):
+    if not is_cpu or not is_full_size(architecture.denoiser):
         return None
     size = XL if architecture.family.has_size_conditions else 1.0
     size = TRANSFORMER if architecture.family.denoiser.groups else size
@@ -42,7 +42,8 @@ def cpu_cost_note(
     )
 
 
-def _is_full_size(denoiser: Config) -> bool:
+def is_full_size(denoiser: Config) -> bool:
+    """Whether a pass of such a denoiser takes a CPU seconds."""
     widths = denoiser.get("block_out_channels")
     if widths is not None:
         return bool(widths[0] >= FULL_SIZE)

@@ -15,6 +15,7 @@ from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.erasing.run_folder import open_run as open_run_folder
 from esdctl.erasing.whole_model import whole_model_path, write_whole_model
+from esdctl.evaluation.earlier import earlier_probe_of
 from esdctl.evaluation.probe import prober_of
 from esdctl.models.named import run_path
 from esdctl.models.resolve import resolve_model
@@ -164,6 +165,7 @@ def _perform(
     prober = prober_of(plan, workspace.models)
     with stopping(reporter) as stop:
         hardener = hardener_of(plan, workspace.models, reporter) if plan.config.harden else None
-        run = run_erasure(plan, command_line, reporter, stop, prober, hardener)
+        earlier = earlier_probe_of(plan, workspace.models, reporter)
+        run = run_erasure(plan, command_line, reporter, stop, prober, hardener, earlier=earlier)
         write_whole_model(plan, run, reporter)
     return open_run(run.path, workspace.root)

@@ -15,6 +15,7 @@ from esdctl.erasing.plan import ErasePlan, plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import InputError
+from esdctl.evaluation.earlier import earlier_probe_of
 from esdctl.evaluation.evaluate import Execution, evaluate
 from esdctl.evaluation.evaluation_report import EvaluationReport
 from esdctl.evaluation.metrics.attack_success import AttackResult
@@ -128,8 +129,9 @@ def _trained(plan: ErasePlan, place: Place, reporter: Reporter, stop: Stop) -> R
 
         hardener = hardener_of(plan, place.workspace.models, reporter)
     prober = prober_of(plan, place.workspace.models)
+    earlier = earlier_probe_of(plan, place.workspace.models, reporter)
     with stop.polled():
-        return erase(plan, place.command, reporter, stop, prober, hardener)
+        return erase(plan, place.command, reporter, stop, prober, hardener, earlier=earlier)
 
 
 def _evaluated(
