@@ -79,6 +79,31 @@ def test_two_processes_end_where_one_does_and_one_goes_on_with_their_run(
     same(half, one)
 
 
+def test_a_probe_of_the_first_ends_both_and_what_was_erased_before_is_looked_at_once(
+    tmp_path: Path,
+) -> None:
+    before, output = tmp_path / "before", tmp_path / "run"
+    edit = ["--model", "pocket", "--concept", "Dogs", "--method", "edit", "--devices", "cpu"]
+    assert run(["train", *edit, "--output", str(before)]) == 0
+    command = [
+        "train", "--model", str(before), "--concept", "Mosaic", "--method", "esd",
+        "--iterations", "100", "--batch-size", "2", "--ddim-steps", "2", "--devices", "cpu",
+        "--until", "UA>=0", "--probe-every", "2", "--no-contact-sheet", "--output", str(output),
+    ]  # fmt: skip
+    done = subprocess.run(
+        [*TORCHRUN, *command], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{output}\n"
+    rows = [json.loads(line) for line in (output / "log.jsonl").open()]
+    assert [row["step"] for row in rows] == [1, 2, 2]
+    assert rows[-1]["probe"] == "UA>=0"
+    assert done.stderr.count("after step 2: UA") == 1
+    assert done.stderr.count("Dogs (erased before): UA") == 1
+    found = json.loads((output / "earlier.json").read_text())
+    assert [row["concept"] for row in found["concepts"]] == ["Dogs", "Mosaic"]
+
+
 def test_ctrl_c_ends_both_with_the_state_saved(tiny_model: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     command = [*TORCHRUN, *train(tiny_model, output, "--iterations", "100000")]
