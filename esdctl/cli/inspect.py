@@ -49,15 +49,15 @@ def inspect(
 
 def _place(name: str, workspace: "Workspace") -> Path:
     """The path of a named model, or the path itself; what exists comes first."""
-    from esdctl.models.named import COMPVIS, DIFFUSER, POCKET, run_path
+    from esdctl.models.named import COMPVIS, DIFFUSER, EMBEDDED, run_path
     from esdctl.storage.manifest import MANIFEST_NAME
 
     path = run_path(Path(name), workspace)
     inside = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}.get(name)
-    if path.exists() or (name != "pocket" and inside is None):
+    if path.exists() or (name not in EMBEDDED and inside is None):
         return path
     if inside is None:
-        return POCKET
+        return EMBEDDED[name]
     models = workspace.models
     download = models / inside.parts[0]  # its manifest tells more than the model in it
     return download if (download / MANIFEST_NAME).is_file() else models / inside

@@ -115,8 +115,9 @@ def _planned(
         config, catalogue, _is_spelt_out(config, first, sources), forms_of(resolved, preset)
     )
     concept = with_earlier(concept, config, pipeline)
-    check_warm_start(config, concept)
-    check_method(config.train_method, pipeline.files.architecture.family)
+    family = pipeline.files.architecture.family
+    check_warm_start(config, concept, family)
+    check_method(config.train_method, family)
     check_several(config, concept)
     if first.template is None and not concept.parts:
         by = config.train_method if config.method == "esd" else config.method

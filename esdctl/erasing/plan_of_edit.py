@@ -10,13 +10,25 @@ from esdctl.erasing.several import Forms
 from esdctl.erasing.training_settings import TEMPLATE
 from esdctl.errors import UsageError
 from esdctl.models.erased_concepts import erased_from
+from esdctl.models.families.family import Family
 from esdctl.models.resolve import Pipeline
 from esdctl.settings.resolve import Resolved
 
 RIDGE_ENOUGH = 0.1  # of an edit that keeps by nothing else: tests/measurements/README.md
 
 
-def check_warm_start(config: TrainConfig, concept: Concept) -> None:
+def check_warm_start(config: TrainConfig, concept: Concept, family: Family) -> None:
+    """Refuse an edit that a model has no place for, or that keeps nothing.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if config.warm_start and family.denoiser.groups:
+        raise UsageError(
+            "the closed-form edit is one of cross-attention's keys and values, and "
+            f"{family.title} has no cross-attention",
+            "train in steps alone: leave --warm-start and --method edit out",
+        )
     is_kept = bool(concept.retained or config.corpus)
     if config.warm_start and not is_kept and (config.ridge or RIDGE_ENOUGH) < RIDGE_ENOUGH:
         raise UsageError(

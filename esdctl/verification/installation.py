@@ -13,7 +13,7 @@ from threading import Thread
 import esdctl
 from esdctl.counting import counted
 from esdctl.errors import UsageError
-from esdctl.models.named import POCKET, known_models
+from esdctl.models.named import EMBEDDED, known_models
 from esdctl.redaction import redacted
 from esdctl.storage.disk_space import existing_folder, free_disk, size_of_folder
 from esdctl.storage.user_cache import cache_folder
@@ -23,7 +23,8 @@ from esdctl.transfer.options import TransferOptions, options_from_environment
 HUB_SECONDS = 3.0  # to connect, and for the first byte
 _OFFLINE = "downloads need it; everything else works offline"
 _LEAST_FREE = 2 * 10**9  # bytes; a run of a full-size model leaves about so many
-_POCKET_PARTS = ("unet", "vae", "text_encoder", "classifier")
+_DENOISERS = {"pocket": "unet", "pocket-flow": "transformer"}
+_OTHER_PARTS = ("vae", "text_encoder", "classifier")
 _EXTRAS = {
     "isal": ("fast", "downloads of ZIPs inflate twice as fast"),
     "tensorboard": ("tensorboard", "train --tracker tensorboard"),
@@ -190,12 +191,14 @@ def _extras() -> Iterator[Finding]:
 
 
 def _models(workspace: Workspace) -> Iterator[Finding]:
-    missing = [part for part in _POCKET_PARTS if not any((POCKET / part).glob("*.safetensors"))]
-    if missing:
-        lost = f"its files are missing: {', '.join(missing)}"
-        yield Finding("models", "pocket", lost, "install esdctl again", True)
-    else:
-        yield Finding("models", "pocket", "embedded")
+    for name, folder in EMBEDDED.items():
+        parts = (_DENOISERS[name], *_OTHER_PARTS)
+        missing = [part for part in parts if not any((folder / part).glob("*.safetensors"))]
+        if missing:
+            lost = f"its files are missing: {', '.join(missing)}"
+            yield Finding("models", name, lost, "install esdctl again", True)
+        else:
+            yield Finding("models", name, "embedded")
     here = known_models(workspace)
     for name in ("compvis", "diffuser"):
         advice = "" if name in here else f"esdctl download {name}"
