@@ -51,13 +51,14 @@ def write_and_print(
             reporter.notice(note)
         lora = write_export(erased, plan)
         if lora is not None:
-            _warn_of_losses(lora, reporter)
+            is_kohyas = erased.base.files.architecture.family.lora_names != "transformer"
+            _warn_of_losses(lora, is_kohyas, reporter)
     if json:
         return print_json({**plan.document(), **(_losses(lora) if lora else {})})
     return print_path(plan.path)
 
 
-def _warn_of_losses(lora: "Lora", reporter: "Reporter") -> None:
+def _warn_of_losses(lora: "Lora", is_kohyas: bool, reporter: "Reporter") -> None:
     """The relative error of a LoRA, and what it could not hold."""
     ranks = [pair.rank for pair in lora.pairs.values()]
     reporter.notice(
@@ -66,7 +67,7 @@ def _warn_of_losses(lora: "Lora", reporter: "Reporter") -> None:
     )
     from esdctl.checkpoints.changes.lora import left_out_by_kohya
 
-    count, share = left_out_by_kohya(lora)
+    count, share = left_out_by_kohya(lora) if is_kohyas else (0, 0.0)
     if count:
         reporter.warning(
             f"kohya's loader drops {count} of these matrices (first and last convolution, time and "

@@ -6,7 +6,11 @@ from typing import Literal, get_args
 
 import torch
 
-from esdctl.checkpoints.changes.authors_delta import authors_name, write_authors_delta
+from esdctl.checkpoints.changes.authors_delta import (
+    authors_name,
+    transformer_metadata,
+    write_authors_delta,
+)
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.checkpoints.changes.export import (
     DTYPES,
@@ -23,6 +27,7 @@ from esdctl.checkpoints.layouts.compvis import CompvisModel
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
+from esdctl.models.families.family import Family
 from esdctl.storage.workspace import Workspace
 
 ExportForm = Literal["compvis", "diffusers", "unet", "delta", "lora", "authors"]
@@ -89,6 +94,7 @@ def plan_export(
             f"{erased.base.name} is a base: nothing is erased from it",
             "give a run folder or a delta; a base can be exported as compvis, diffusers or unet",
         )
+    _refuse_layout(erased.base.files.architecture.family, form)
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
     config_file = path.with_suffix(".yaml")
     is_taken = False
@@ -104,6 +110,18 @@ def plan_export(
         if part.exists():
             raise UsageError(f"{part} exists", "remove it, or choose another --output")
     return ExportPlan(form, path, dtype, rank, energy)
+
+
+def _refuse_layout(family: Family, form: str) -> None:
+    """Refuse a form that a family has not."""
+    if form == "unet" and family.denoiser.part != "unet":
+        raise UsageError(
+            f"{family.title} has a {family.denoiser.title}, and no U-Net", "use --to diffusers"
+        )
+    if form == "compvis" and family.checkpoint_mark is None:
+        raise UsageError(
+            f"{family.title} is not written as one file", "use --to diffusers, delta or lora"
+        )
 
 
 def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
@@ -138,7 +156,11 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
         about = {key: value for key, value in erased.about.items() if key != "format"}
         write_delta(plan.path, converted(erased.tensors, dtype), about)
     elif plan.form == "authors":
-        write_authors_delta(plan.path, converted(erased.tensors, dtype))
+        family = files.architecture.family
+        metadata = transformer_metadata(family.name, erased.about)
+        is_of_unet = family.denoiser.part == "unet"
+        tensors = converted(erased.tensors, dtype)
+        write_authors_delta(plan.path, tensors, None if is_of_unet else metadata)
     else:
         lora = factorise(erased.changes(), plan.rank, plan.energy)
         write_lora(

@@ -1,4 +1,4 @@
-"""Several erasures on one base: the sum of their changes to its U-Net.
+"""Several erasures on one base: the sum of their changes to its denoiser.
 
 A change is read from a delta, from the authors' form, or from a LoRA. With one delta at scale 1 its
 values are taken as they are; else a parameter becomes base + scale * (sum of value - base).
@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from esdctl.checkpoints.changes.authors_delta import parse_authors_name
+from esdctl.checkpoints.changes.authors_delta import authors_metadata, parse_authors_name
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora_reading import is_lora, lora_shapes, read_lora
 from esdctl.checkpoints.changes.other_kinds import listed, refuse_other_kinds
@@ -28,7 +28,7 @@ _UNET = "unet."  # before the names of a U-Net's tensors in the authors' first f
 
 @dataclass(frozen=True)
 class Change:
-    """One file that changes a U-Net.
+    """One file that changes a denoiser.
 
     Args:
         file: its tensors.
@@ -64,6 +64,7 @@ def open_change(path: Path) -> Change:
     name = parse_authors_name(path)
     if name is not None:
         about = {"concept": name.concept, "train_method": name.method, **about}
+    about = {**authors_metadata(file.metadata), **about}
     return Change(file, "authors", about)
 
 
@@ -114,15 +115,15 @@ def refuse_another_base(changes: Sequence[Change], base: str, base_digest: str) 
 
 
 def check_fits(change: Change, shapes: Mapping[str, Shape]) -> None:
-    """Refuse a change that does not fit the base's U-Net, by names and shapes: no tensor is read.
+    """Refuse a change that does not fit the base, by names and shapes: no tensor is read.
 
     Args:
         change: one file.
-        shapes: of all parameters of the base's U-Net, under diffusers' names.
+        shapes: of all parameters of the base's denoiser, under diffusers' names.
 
     Raises:
-        InputError: a LoRA is of another kind, or changes modules that the U-Net lacks.
-        IntegrityError: a tensor's name or shape is not the U-Net's.
+        InputError: a LoRA is of another kind, or changes modules that the base lacks.
+        IntegrityError: a tensor's name or shape is not the base's.
     """
     if change.form == "lora":
         changed: Mapping[str, Shape] = lora_shapes(change.file, shapes)
@@ -131,8 +132,7 @@ def check_fits(change: Change, shapes: Mapping[str, Shape]) -> None:
     strangers = [name for name in changed if name not in shapes]
     if strangers:
         raise IntegrityError(
-            f"{change.file.path} does not fit the base model's U-Net, which lacks "
-            f"{listed(strangers)}",
+            f"{change.file.path} does not fit the base model, which lacks {listed(strangers)}",
             _ITS_BASE,
         )
     for name, shape in changed.items():
@@ -146,7 +146,7 @@ def add_changes(
 
     Args:
         changes: one or more.
-        base: the U-Net's parameters under diffusers' names.
+        base: the denoiser's parameters under diffusers' names.
         scale: of every change; 1 is the whole erasure.
 
     Returns:
@@ -154,7 +154,7 @@ def add_changes(
 
     Raises:
         InputError: a LoRA does not fit.
-        IntegrityError: a tensor's name or shape is not the U-Net's.
+        IntegrityError: a tensor's name or shape is not the base's.
     """
     if len(changes) == 1 and scale == 1.0 and changes[0].form != "lora":
         file = changes[0].file
@@ -193,5 +193,5 @@ def _refuse_misfits(
 def _refuse_misfit(name: str, shape: Shape, expected: Shape | None, source: Path) -> None:
     if shape != expected:
         raise IntegrityError(
-            f"{source}: {name} {tuple(shape)} does not fit the base model's U-Net", _ITS_BASE
+            f"{source}: {name} {tuple(shape)} does not fit the base model", _ITS_BASE
         )

@@ -4,6 +4,9 @@ The format: one safetensors file of new values (not differences), without metada
 ``esd-<concept>-from-<erased from>-<method>.safetensors``, blanks as underscores. Their loader puts
 the tensors into a pipeline's U-Net with ``load_state_dict(strict=False)``. Source: the ``utils`` of
 github.com/rohitgandikota/erasing. The name of the base is nowhere, so it must be given.
+
+Of a transformer the file has metadata: family, component, base_model_id, train_method,
+erase_concept and erase_from.
 """
 
 import re
@@ -67,15 +70,48 @@ def parse_authors_name(path: Path) -> AuthorsName | None:
     return AuthorsName(concept, erase_from, found["method"] + ("strict" if found["strict"] else ""))
 
 
-def write_authors_delta(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def transformer_metadata(family: str, about: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a transformer's file.
+
+    Args:
+        family: its short name.
+        about: what the delta says of itself.
+    """
+    concept = about.get("concept", "")
+    return {
+        "family": family,
+        "component": "transformer",
+        "base_model_id": about.get("base", ""),
+        "train_method": about.get("train_method", ""),
+        "erase_concept": concept,
+        "erase_from": about.get("erase_from") or concept,
+    }
+
+
+def authors_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What such metadata say, by our names; empty where there are none."""
+    if "erase_concept" not in metadata:
+        return {}
+    named = {"concept": "erase_concept", "train_method": "train_method", "base": "base_model_id"}
+    about = {ours: metadata[theirs] for ours, theirs in named.items() if metadata.get(theirs)}
+    source = metadata.get("erase_from", "")
+    return about if source in ("", about.get("concept")) else {**about, "erase_from": source}
+
+
+def write_authors_delta(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write the tensors alone, atomically.
 
     Args:
         path: the file; ``AuthorsName.file_name`` tells what to call it.
         tensors: diffusers names -> new values, any shape.
+        metadata: as ``transformer_metadata``; None for a U-Net.
 
     Raises:
         StorageError: the disk is full or not writable.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_with(path, lambda temporary: save_file(content, temporary))
+    write_with(
+        path, lambda temporary: save_file(content, temporary, dict(metadata) if metadata else None)
+    )

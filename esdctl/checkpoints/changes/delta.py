@@ -2,7 +2,8 @@
 
 The format, on one page. A delta is one safetensors file.
 
-- It MUST hold only tensors whose names are parameters of the base's U-Net, under diffusers' names,
+- It MUST hold only tensors whose names are parameters of the base's denoiser (its U-Net or
+  transformer), under diffusers' names,
   in the base's shapes. They are the new values, not differences, so that loading is exact.
 - Its metadata (safetensors' ``__metadata__``) MUST hold one key, ``esdctl``: a JSON object whose
   values are strings. One key, because safetensors writes several in a random order, and equal

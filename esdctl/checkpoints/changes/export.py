@@ -24,7 +24,8 @@ Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's wit
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SUFFIXES = (".ckpt", ".pth", ".safetensors")
 
-_TOKENIZER = ["transformers", "CLIPTokenizer"]
+_TOKENIZERS = {"clip": "CLIPTokenizer", "t5": "T5TokenizerFast"}
+_ABSENT = [None, None]
 
 
 def write_compvis(
@@ -177,7 +178,8 @@ def write_diffusers(
     with publishing_folder(folder) as staging:
         for part, content in parts.items():
             config = architecture.config(part)
-            _write_part(staging / part, config, converted(content, dtype), about)
+            named = _as_published(part, architecture, converted(content, dtype))
+            _write_part(staging / part, config, named, about)
         for encoder, tokenizer in zip(architecture.encoders, tokenizers, strict=True):
             _write_tokenizer(staging / encoder.tokenizer, tokenizer)
         (staging / "scheduler").mkdir()
@@ -197,8 +199,7 @@ def _write_part(
     if folder.name.startswith("text_encoder"):
         # transformers loads in this type, diffusers in fp32 where nobody asks: they must agree.
         _write_json(folder / "config.json", {**config, "dtype": "float32"})
-        content = {_clip_name(name): tensor for name, tensor in tensors.items()}
-        save_file(content, folder / "model.safetensors", {"format": "pt"})
+        save_file(dict(tensors), folder / "model.safetensors", {"format": "pt"})
         return
     is_ours = folder.name in denoiser_parts() and bool(about)
     metadata = written_metadata({**(about or {}), "format": FORMAT}) if is_ours else None
@@ -225,8 +226,16 @@ def model_index(architecture: Architecture, empty_is_zero: bool = True) -> dict[
     index: dict[str, object] = {
         "_class_name": family.pipeline,
         "scheduler": ["diffusers", scheduler],
-        **{part: [kind.library, kind.class_name] for part, kind in family.parts.items()},
-        **{encoder.tokenizer: _TOKENIZER for encoder in family.encoders},
+        **{
+            part: [kind.library, kind.class_name] if part in architecture.configs else _ABSENT
+            for part, kind in family.parts.items()
+        },
+        **{
+            encoder.tokenizer: ["transformers", _TOKENIZERS[encoder.kind]]
+            if encoder in architecture.encoders
+            else _ABSENT
+            for encoder in family.encoders
+        },
         **family.pipeline_options,
     }
     says_zero = "force_zeros_for_empty_prompt"
@@ -254,6 +263,14 @@ def common_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype | None:
     """The narrowest type that loses nothing of any floating tensor; None where there is none."""
     floating = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     return functools.reduce(torch.promote_types, floating) if floating else None
+
+
+def _as_published(
+    part: Part, architecture: Architecture, tensors: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """A part's tensors under the names that its library writes."""
+    is_clip = any(each.part == part and each.kind == "clip" for each in architecture.encoders)
+    return {_clip_name(name): value for name, value in tensors.items()} if is_clip else tensors
 
 
 def _clip_name(name: str) -> str:

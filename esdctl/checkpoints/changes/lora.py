@@ -5,7 +5,9 @@ The format is kohya's, which diffusers, ComfyUI and A1111 read: for a module cal
 ``lora_unet_M.alpha``, so that the change is (alpha / r) up @ down. Alpha is one for the whole file,
 because diffusers (0.42) loses the alphas of attention modules where they differ. M is diffusers'
 name of the module with underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's
-U-Net there. A LoRA holds no bias and no normalisation; ``factorise`` tells what it leaves out.
+U-Net there. Of a transformer the format is diffusers' own, without alpha: ``transformer.M.lora_A``
+(r, in) and ``lora_B`` (out, r), all of one rank, since diffusers takes one scale for all. A LoRA
+holds no bias and no normalisation; ``factorise`` tells what it leaves out.
 ``lora_reading`` reads this form and others.
 """
 
@@ -21,7 +23,7 @@ from esdctl.checkpoints.layouts.key_map import unet_to_compvis
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
 from esdctl.models.families.family import UNetNames
-from esdctl.models.families.tensor_names import LORA_UNET
+from esdctl.models.families.tensor_names import LORA_TRANSFORMER, LORA_UNET
 from esdctl.storage.atomic import write_with
 
 FORMAT = "esdctl-lora-1"
@@ -189,9 +191,14 @@ def write_lora(
     Raises:
         StorageError: the disk is full or not writable.
     """
+    if layout == "transformer":
+        content = _of_transformer(lora, dtype)
+        metadata = written_metadata({**about, "format": FORMAT})
+        write_with(path, lambda temporary: save_file(content, temporary, metadata))
+        return
     modules = {weight: module for module, weight in kohya_modules(names, layout).items()}
     alpha = float(max(pair.rank for pair in lora.pairs.values()))
-    content: dict[str, torch.Tensor] = {}
+    content = {}
     for name, pair in lora.pairs.items():
         module = modules[name]
         share = math.sqrt(pair.rank / alpha)  # each factor takes half of what alpha / r adds
@@ -200,6 +207,19 @@ def write_lora(
         content[module + ALPHA] = torch.tensor(alpha)
     metadata = written_metadata({**about, "format": FORMAT})
     write_with(path, lambda temporary: save_file(content, temporary, metadata))
+
+
+def _of_transformer(lora: Lora, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Both factors of each weight, filled up with zeros to one rank."""
+    rank = max(pair.rank for pair in lora.pairs.values())
+    content = {}
+    for name, pair in lora.pairs.items():
+        module, missing = LORA_TRANSFORMER + name.removesuffix(".weight"), rank - pair.rank
+        down = torch.cat([pair.down, pair.down.new_zeros(missing, *pair.down.shape[1:])])
+        up = torch.cat([pair.up, pair.up.new_zeros(pair.up.shape[0], missing)], dim=1)
+        content[f"{module}.lora_A.weight"] = down.to(dtype)
+        content[f"{module}.lora_B.weight"] = up.to(dtype)
+    return content
 
 
 def kohya_modules(names: Iterable[str], layout: UNetNames) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """LoRAs of other tools, read whole or refused: every tensor has a use, or its kind is named.
 
 Read: kohya's form (``lora_unet_M.lora_down.weight``), diffusers' present one
-(``unet.M.lora_A.weight``) and its earlier ones (``unet.M.lora.down.weight``,
-``M.processor.to_q_lora.down.weight``), and plain differences of weights (``.diff``) and biases
-(``.diff_b``). M is a module of the U-Net, under diffusers' names or, in kohya's form, LDM's.
+(``unet.M.lora_A.weight``, ``transformer.M.lora_A.weight``) and its earlier ones
+(``unet.M.lora.down.weight``, ``M.processor.to_q_lora.down.weight``), and plain differences of
+weights (``.diff``) and biases (``.diff_b``). M is a module of the denoiser, under diffusers' names
+or, in kohya's form, LDM's.
 """
 
 import math
@@ -17,7 +18,11 @@ from esdctl.checkpoints.changes.other_kinds import listed, other_kind
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo
 from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError
-from esdctl.models.families.tensor_names import LORA_UNET
+from esdctl.models.families.tensor_names import (
+    DIFFUSERS_TRANSFORMER,
+    LORA_TRANSFORMER,
+    LORA_UNET,
+)
 
 _SUFFIXES = {
     "lora_down.weight": "down", "lora_up.weight": "up",
@@ -60,14 +65,14 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
     """The changes that a LoRA stands for, in fp32.
 
     Args:
-        file: a LoRA of the U-Net.
-        names: all parameters of the base's U-Net, under diffusers' names.
+        file: a LoRA of the denoiser.
+        names: all parameters of the base's denoiser, under diffusers' names.
 
     Returns:
         Name of the parameter -> what is added to it, in its own shape.
 
     Raises:
-        InputError: it holds something beside changes of this U-Net, or a factor is missing or does
+        InputError: it holds something beside changes of it, or a factor is missing or does
             not fit the other.
     """
     parameters = set(names)
@@ -115,7 +120,7 @@ def lora_ranks(file: TensorFile, names: Iterable[str]) -> dict[str, int]:
 
 
 def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
-    """U-Net weight -> kind of tensor (down, up, alpha, diff, diff_b) -> its key."""
+    """Weight -> kind of tensor (down, up, alpha, diff, diff_b) -> its key."""
     weights = _weights_of(parameters)
     parts: dict[str, dict[str, str]] = {}
     unread: list[str] = []
@@ -168,8 +173,10 @@ def _weights_of(parameters: set[str]) -> dict[str, str]:
         prefix + name.removesuffix(".weight"): name
         for name in parameters
         if name.endswith(".weight")
-        for prefix in ("", "unet.", "base_model.model.", "unet.base_model.model.")
+        for prefix in ("", "unet.", "base_model.model.", "unet.base_model.model.", LORA_TRANSFORMER)
     }
+    if any(name.startswith(DIFFUSERS_TRANSFORMER) for name in parameters):
+        return {**dotted, **kohya_modules(parameters, "diffusers")}
     return {
         **dotted,
         **kohya_modules(parameters, "compvis"),
@@ -200,7 +207,7 @@ def _refuse_strangers(
 ) -> None:
     strangers = [name for name in changes if name not in parameters]
     if strangers or not changes:
-        what = f"changes {strangers[0]}, which this U-Net lacks" if strangers else "is empty"
+        what = f"changes {strangers[0]}, which the base lacks" if strangers else "is empty"
         raise InputError(f"{file.path} {what}", _HINT)
 
 

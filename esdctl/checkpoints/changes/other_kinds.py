@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esdctl.errors import InputError
-from esdctl.models.families.tensor_names import DIFFUSERS_UNET
+from esdctl.models.families.tensor_names import DIFFUSERS_TRANSFORMER, DIFFUSERS_UNET
 
 NAMED = 3  # names of tensors in an error
 
@@ -67,7 +67,7 @@ _KINDS = (
               "encoder", r"input_blocks\.", r"(input_blocks|middle_block|output_blocks|time_embed"
               r"|label_emb|out)\."),
     OtherKind("made for a transformer (Stable Diffusion 3, FLUX or the like)",
-              "this version knows the U-Nets of Stable Diffusion 1.x, 2.x and XL",
+              "this version reads deltas under diffusers' names, and LoRAs in diffusers' form",
               r"(transformer\.|lora_transformer_|(lora_unet_|diffusion_model\.)?(model\."
               r"diffusion_model\.)?(double|single|joint)_(stream_modulation|blocks))"),
 )  # fmt: skip
@@ -93,7 +93,8 @@ def refuse_other_kinds(path: Path, names: Iterable[str]) -> None:
     kind = other_kind(found)
     if kind is not None:
         raise InputError(f"{path} is {kind.name}", kind.hint)
-    strangers = [name for name in found if not name.startswith(DIFFUSERS_UNET)]
+    ours = (*DIFFUSERS_UNET, *DIFFUSERS_TRANSFORMER)
+    strangers = [name for name in found if not name.startswith(ours)]
     if strangers or not found:
         what = f"holds tensors of no known kind: {listed(strangers)}" if found else "is empty"
         raise InputError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
 NameTable = Literal["unet", "vae", "clip", "open_clip"]  # of checkpoints.layouts.key_rows
-UNetNames = Literal["diffusers", "compvis"]
+UNetNames = Literal["diffusers", "compvis", "transformer"]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
 Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
 
@@ -169,7 +169,8 @@ class Family:
         denoiser: the network that is trained.
         process: the diffusion process.
         pipeline_options: further entries of model_index.json.
-        lora_names: whose names of the denoiser's modules kohya's LoRA files use.
+        lora_names: whose names of the denoiser's modules LoRA files use; ``transformer`` is
+            diffusers' own form.
         guidance: the usual scale of sampling.
         checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where
             we read none.

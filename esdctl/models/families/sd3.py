@@ -149,5 +149,5 @@ FAMILY = Family(
     guidance=7.0,
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
-    lora_names="diffusers",
+    lora_names="transformer",
 )  # fmt: skip

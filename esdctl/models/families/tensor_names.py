@@ -19,6 +19,16 @@ DIFFUSERS_UNET = (
     "time_embedding.", "add_embedding.",
 )  # fmt: skip
 
+# The modules of a diffusers transformer of two streams.
+DIFFUSERS_TRANSFORMER = (
+    "transformer_blocks.", "single_transformer_blocks.", "context_embedder.", "time_text_embed.",
+    "time_guidance_embed.", "x_embedder.", "pos_embed.", "norm_out.", "proj_out.",
+    "double_stream_modulation", "single_stream_modulation",
+)  # fmt: skip
+
+# diffusers' LoRA files: modules of a transformer.
+LORA_TRANSFORMER = "transformer."
+
 # kohya's LoRA files: modules of the U-Net.
 LORA_UNET = "lora_unet_"
 

@@ -1,0 +1,149 @@
+"""What is exported of an erased transformer loads elsewhere, and reads back as it was."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Pipeline
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from esdctl.cli.app import run
+from esdctl.models.resolve import resolve_model
+from esdctl.models.stable_diffusion import load
+from esdctl.storage.workspace import Workspace
+from tests.checkpoints.tiny_flow_models import tiny_sd3
+
+CLOSE = 1e-5
+WITHOUT_T5 = {"text_encoder_3": None, "tokenizer_3": None}
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sd3(tmp_path_factory.mktemp("base") / "sd3", has_t5=False)
+
+
+@pytest.fixture(scope="module")
+def erased(base: Path) -> Path:
+    output = base.parent / "run"
+    line = ["train", "--model", str(base), "--concept", "Rust", "--output", str(output)]
+    line += ["--lr", "0.05", "--iterations", "2", "--ddim-steps", "2", "--batch-size", "1"]
+    assert run([*line, "--no-contact-sheet", "--devices", "cpu", "--root", str(base.parent)]) == 0
+    return output
+
+
+def prediction(transformer: Any) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        made: torch.Tensor = transformer(
+            hidden_states=torch.randn(2, 16, 8, 8, generator=generator),
+            encoder_hidden_states=torch.randn(2, 20, 64, generator=generator),
+            pooled_projections=torch.randn(2, 64, generator=generator),
+            timestep=torch.tensor([7.0, 801.0]),
+            return_dict=False,
+        )[0]
+    return made
+
+
+def own(model: Path | str, base: Path) -> torch.Tensor:
+    found = resolve_model(str(model), Workspace(base.parent))
+    return prediction(load(found, torch.device("cpu")).denoiser)
+
+
+def distance(one: torch.Tensor, two: torch.Tensor) -> float:
+    return float((one - two).abs().max())
+
+
+def export(model: Path, form: str, output: Path, *more: str) -> Path:
+    assert run(["export", str(model), "--to", form, "--output", str(output), *more]) == 0
+    return output
+
+
+def applied(change: Path, base: Path, form: str, output: Path) -> Path:
+    line = ["apply", str(change), "--base", str(base), "--to", form, "-o", str(output)]
+    assert run(line) == 0
+    return output
+
+
+def pipeline(folder: Path) -> StableDiffusion3Pipeline:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return StableDiffusion3Pipeline.from_pretrained(folder, **WITHOUT_T5)
+
+
+def test_a_folder_loads_in_diffusers(erased: Path, base: Path, tmp_path: Path) -> None:
+    folder = export(erased, "diffusers", tmp_path / "m")
+    found = prediction(pipeline(folder).transformer)
+    assert distance(found, own(erased, base)) < CLOSE
+    assert distance(found, own(base, base)) > 100 * CLOSE
+    assert distance(own(folder, base), found) < CLOSE
+
+
+def test_a_lora_of_full_rank_loads_in_diffusers_and_here(
+    erased: Path, base: Path, tmp_path: Path
+) -> None:
+    lora = export(erased, "lora", tmp_path / "l.safetensors", "--energy", "1")
+    assert all(name.startswith("transformer.transformer_blocks.") for name in load_file(lora))
+    pipe = pipeline(base)
+    pipe.load_lora_weights(str(lora))
+    theirs = prediction(pipe.transformer)
+    line = [
+        "apply",
+        str(lora),
+        "--base",
+        str(base),
+        "--to",
+        "delta",
+        "-o",
+        str(tmp_path / "d.safetensors"),
+    ]
+    assert run(line) == 0
+    assert distance(theirs, own(tmp_path / "d.safetensors", base)) < CLOSE
+
+
+def test_the_authors_form_says_what_it_is_and_is_read_again(
+    erased: Path, base: Path, tmp_path: Path
+) -> None:
+    path = export(erased, "authors", tmp_path / "esd-Rust-from-Rust-text-kv.safetensors")
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    assert about == {
+        "family": "sd3", "component": "transformer", "base_model_id": str(base),
+        "train_method": "text-kv", "erase_concept": "Rust", "erase_from": "Rust",
+    }  # fmt: skip
+    folder = applied(path, base, "diffusers", tmp_path / "m")
+    assert distance(own(folder, base), own(erased, base)) < CLOSE
+
+
+def test_a_delta_is_verified_against_its_base(erased: Path, base: Path, capsys: Captured) -> None:
+    assert run(["verify", str(erased), "--root", str(base.parent)]) == 0
+    assert "some of text-kv's, no other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("unet", ".pt")])
+def test_a_form_that_the_family_has_not_is_refused(
+    form: str, suffix: str, erased: Path, base: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    output = tmp_path / f"m{suffix}"
+    assert run(["export", str(erased), "--to", form, "--output", str(output)]) == 2
+    assert "Stable Diffusion 3.x" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_delta_of_another_base_is_refused(erased: Path, tmp_path: Path, capsys: Captured) -> None:
+    other = tiny_sd3(tmp_path / "other", has_t5=False, seed=1)
+    line = [
+        "apply",
+        str(erased),
+        "--base",
+        str(other),
+        "--to",
+        "diffusers",
+        "-o",
+        str(tmp_path / "m"),
+    ]
+    assert run(line) == 5
+    assert "was made from" in capsys.readouterr().err
