@@ -1,6 +1,7 @@
 """Seconds and memory of ``train --method edit`` on a full-size SD 1.x, from file to delta.
 
-    python tests/measurements/editing.py [--counts 1,100,1000] [--work FOLDER]
+    python tests/measurements/editing.py [--counts 1,100,1000] [--caches empty,filled]
+        [--work FOLDER]
 
 Writes a checkpoint with random weights of SD 1.x's real sizes (CompVis, fp32, 4.3 GB), once, and
 edits it in a process of its own for each count of concepts, on the CPU: first with an empty cache,
@@ -27,6 +28,7 @@ def main() -> None:
     """Measure what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--counts", default="1,100,1000")
+    parser.add_argument("--caches", default="empty,filled")
     parser.add_argument("--work", type=Path, default=Path("outputs/editing"))
     arguments = parser.parse_args()
     work: Path = arguments.work.resolve()
@@ -36,12 +38,12 @@ def main() -> None:
         write_full_size(checkpoint)
     rows: list[tuple[object, ...]] = []
     for count in map(int, arguments.counts.split(",")):
-        names = [name for listed in words().values() for name in listed]
+        names = list(dict.fromkeys(name for listed in words().values() for name in listed))
         names += [f"{name} at night" for name in names]
         table_of = work / f"{count}.csv"
         lines = "".join(f'"{name}","An image of {name}."\n' for name in names[:count])
         table_of.write_text(f"name,prompt\n{lines}", encoding="utf-8")
-        for cache in ("empty", "filled"):
+        for cache in arguments.caches.split(","):
 
             def measured(table_of: Path = table_of, cache: str = cache) -> Document:
                 return _edited(checkpoint, table_of, work, cache)
