@@ -29,8 +29,8 @@ DECODED_AT_ONCE = 512 * 512  # pixels; a decoder needs over a gigabyte for so ma
 class StableDiffusion:
     """A model ready to run; a part takes memory from its first use until it is dropped.
 
-    Nothing in it requires gradients. Text encoders and VAE are in fp32: they are small or rarely
-    used, and 16 bits show in what they give.
+    Nothing in it requires gradients. CLIP's text encoders and the VAE are in fp32: they are small
+    or rarely used, and 16 bits show in what they give.
 
     Args:
         pipeline: its files, and perhaps a delta that is put in place.
@@ -115,7 +115,7 @@ class StableDiffusion:
     @torch.inference_mode(False)  # likewise
     def text_encoders(self) -> tuple[Any, ...]:
         """transformers' modules, in the family's order."""
-        return tuple(self._unchanged(encoder.part) for encoder in self.architecture.encoders)
+        return tuple(map(self._text_encoder, self.architecture.encoders))
 
     @cached_property
     def tokenizers(self) -> tuple[CLIPTokenizer, ...]:
@@ -175,11 +175,19 @@ class StableDiffusion:
     def _vae_shift(self) -> float:
         return float(self.vae.config.get("shift_factor") or 0.0)
 
-    def _unchanged(self, part: Part) -> Any:
+    def _text_encoder(self, encoder: TextEncoder) -> Any:
+        """CLIP in fp32; a larger one in its file's own type, but that fp16 is too narrow for T5."""
+        if encoder.kind == "clip":
+            return self._unchanged(encoder.part)
+        tensors = self.files.read(encoder.part)
+        own = tensors[next(iter(tensors))].dtype
+        return self._unchanged(encoder.part, torch.bfloat16 if own == torch.float16 else own)
+
+    def _unchanged(self, part: Part, dtype: torch.dtype = torch.float32) -> Any:
         """A part that no delta touches, perhaps an earlier model's on the same base."""
         return kept(
             lambda: (self.files.digest(), self.pipeline.model_config, part, self.device),
-            lambda: self._load(part, self.files.read(part), torch.float32),
+            lambda: self._load(part, self.files.read(part), dtype),
         )
 
     def _load(self, part: Part, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:

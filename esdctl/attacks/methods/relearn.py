@@ -24,7 +24,8 @@ from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 
 TASK = "fine-tuning"
-TRAINED = "xattn"  # the train method whose parameters move
+TRAINED = "xattn"  # the train method whose parameters move in a U-Net
+TRAINED_TRANSFORMER = "joint-attn"  # and in a transformer
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def _fine_tuned(
     After an interruption it goes on with the last number that was not passed yet.
     """
     names = [name for name, _ in model.denoiser.named_parameters()]
-    selected = set(select(TRAINED, names, model.family))
+    method = TRAINED_TRANSFORMER if model.family.denoiser.groups else TRAINED
+    selected = set(select(method, names, model.family))
     trained = [value for name, value in model.denoiser.named_parameters() if name in selected]
     for value in trained:
         value.requires_grad_(True)
