@@ -7,7 +7,7 @@ import torch
 
 from esdctl.attacks.denoising import noised
 from esdctl.attacks.target import Case, Target
-from esdctl.diffusion.guidance import guided
+from esdctl.diffusion.guidance import as_sampled
 from esdctl.diffusion.schedule import CLEAN, Predict, Schedule
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
@@ -43,7 +43,7 @@ def predictor(target: Target, cases: Sequence[Case]) -> Predict:
         encode_prompts(model, prompts).for_size(side, side)
         for prompts in ([case.prompt for case in cases], [""] * len(cases))
     )
-    return guided(model.denoise, conditional, empty, target.guidance)
+    return as_sampled(model.denoise, conditional, empty, target.guidance)
 
 
 def steps_from(target: Target, timestep: float) -> list[tuple[float, float]]:

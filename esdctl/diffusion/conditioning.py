@@ -1,4 +1,4 @@
-"""What a denoiser is told of a prompt: its tokens, in some also prompt and picture as a whole."""
+"""What a denoiser is told of a prompt: its tokens; some also prompt and picture as a whole."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +28,14 @@ class Conditioning:
         pooled: of the prompts as a whole, (B, P); None in SD 1.x and 2.x.
         time_ids: height and width before cropping, top and left of the crop, height and width of
             the picture, in pixels, (B, 6); None but in SDXL (Podell et al. 2023, section 2.2).
+        guidance: how closely to follow the prompt, (B,); only of networks that were distilled to
+            take the scale of guidance as an input.
     """
 
     embeddings: torch.Tensor
     pooled: torch.Tensor | None = None
     time_ids: torch.Tensor | None = None
+    guidance: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -60,11 +63,17 @@ class Conditioning:
         ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.time_ids.dtype)
         return replace(self, time_ids=ids.to(self.time_ids.device).expand(len(self), 6))
 
+    def with_guidance(self, scale: float) -> "Conditioning":
+        """The same of another scale of guidance, for networks that take it as an input."""
+        assert self.guidance is not None
+        return replace(self, guidance=torch.full_like(self.guidance, scale))
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Conditioning":
         return Conditioning(
             change(self.embeddings),
             None if self.pooled is None else change(self.pooled),
             None if self.time_ids is None else change(self.time_ids),
+            None if self.guidance is None else change(self.guidance),
         )
 
 
@@ -72,8 +81,10 @@ def concatenate(parts: Sequence[Conditioning]) -> Conditioning:
     """The rows of all parts, in their order; the parts are of one model."""
     pooled = [part.pooled for part in parts if part.pooled is not None]
     time_ids = [part.time_ids for part in parts if part.time_ids is not None]
+    guidance = [part.guidance for part in parts if part.guidance is not None]
     return Conditioning(
         torch.cat([part.embeddings for part in parts]),
         torch.cat(pooled) if pooled else None,
         torch.cat(time_ids) if time_ids else None,
+        torch.cat(guidance) if guidance else None,
     )

@@ -123,16 +123,14 @@ def static_sigmas(steps: int, shift: float) -> torch.Tensor:
     return _ended(shifted(torch.linspace(1, least, steps, dtype=torch.float64), shift))
 
 
-def length_sigmas(steps: int, length: int, shift: LengthShift) -> torch.Tensor:
-    """The sigmas of FLUX.1's sampler: (steps + 1,), float64, falling from 1 to 0.
+def even_sigmas(steps: int, shift: float) -> torch.Tensor:
+    """The sigmas of FLUX's samplers, even before the shift: (steps + 1,), float64, from 1 to 0.
 
     Args:
         steps: 1 to 1000.
-        length: tokens of the picture.
-        shift: how it grows with the length.
+        shift: as in ``shifted``.
     """
-    even = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
-    return _ended(shifted(even, math.exp(shift.at(length))))
+    return _ended(shifted(torch.linspace(1, 1 / steps, steps, dtype=torch.float64), shift))
 
 
 def noised(x_0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -146,11 +144,14 @@ def static_flow(shift: float) -> FlowSchedule:
     return FlowSchedule(shift, partial(static_sigmas, shift=shift))
 
 
+def even_flow(shift: float) -> FlowSchedule:
+    """FLUX.1 schnell's: the same shift for all sizes, and even steps before it."""
+    return FlowSchedule(shift, partial(even_sigmas, shift=shift))
+
+
 def length_flow(length: int, shift: LengthShift) -> FlowSchedule:
     """FLUX.1's at one picture size: ``length`` is the picture's, in tokens."""
-    return FlowSchedule(
-        math.exp(shift.at(length)), partial(length_sigmas, length=length, shift=shift)
-    )
+    return even_flow(math.exp(shift.at(length)))
 
 
 def _ended(sigmas: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,18 @@ def guided(
     return predict
 
 
+def as_sampled(
+    denoiser: Denoiser, conditional: Conditioning, unconditional: Conditioning, scale: float
+) -> Predict:
+    """The same as a model samples: where the network takes the scale as an input, that is all.
+
+    Args: as of ``guided``; the network's own scale is replaced.
+    """
+    if conditional.guidance is None:
+        return guided(denoiser, conditional, unconditional, scale)
+    return guided(denoiser, conditional.with_guidance(scale), unconditional, 1.0)
+
+
 def combine(eps_0: torch.Tensor, eps_c: torch.Tensor, scale: float) -> torch.Tensor:
     """The guided prediction, w in eps(0) + w (eps(c) - eps(0)); all (B, 4, h, w)."""
     return eps_0 + scale * (eps_c - eps_0)

@@ -19,9 +19,22 @@ def preset_of(without_preset: Resolved[TrainConfig], pipeline: Pipeline) -> str:
         return _preset_of_pocket(without_preset)
     if pipeline.name in EMBEDDED:
         return pipeline.name
-    if pipeline.files.architecture.family.denoiser.groups:
-        return "flow"
+    denoiser = pipeline.files.architecture.family.denoiser
+    if denoiser.groups:
+        return "flow" if denoiser.takes_guidance is None else "flow-distilled"
     return template_of(without_preset.value)  # style, object or i2p
+
+
+def guidance_notes(config: TrainConfig, pipeline: Pipeline) -> list[str]:
+    """A notice where trajectories are guided by a second pass that the model was distilled not to
+    need."""
+    is_distilled = pipeline.files.architecture.family.denoiser.takes_guidance is not None
+    if not is_distilled or config.start_guidance == 1.0:
+        return []
+    return [
+        f"start_guidance {config.start_guidance:g} adds a second pass under the empty prompt to "
+        f"trajectories of {pipeline.name}, which was distilled to need none: 1 leaves it out"
+    ]
 
 
 def _preset_of_pocket(without_preset: Resolved[TrainConfig]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from esdctl.erasing.base_model import find_base
 from esdctl.erasing.batches import usual_batch, with_batch
-from esdctl.erasing.chosen_preset import preset_of
+from esdctl.erasing.chosen_preset import guidance_notes, preset_of
 from esdctl.erasing.concepts import (
     EVERY_NAME,
     FULL_SIZE,
@@ -31,6 +31,7 @@ from esdctl.erasing.training_length import pairs_of
 from esdctl.erasing.unlearn_diff_names import check_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.cpu_cost import cpu_cost_note
+from esdctl.models.image_size import check_sides
 from esdctl.models.named import EMBEDDED, run_path
 from esdctl.models.resolve import Pipeline
 from esdctl.progress import Reporter, Silent
@@ -119,13 +120,15 @@ def _planned(
     check_warm_start(config, concept, family)
     check_method(config.train_method, family)
     check_several(config, concept)
+    if config.image_size is not None:
+        check_sides(pipeline, config.image_size, config.image_size)
     if first.template is None and not concept.parts:
         by = config.train_method if config.method == "esd" else config.method
         notes.append(f"{concept.name} is erased as {config.template}, by {by}")
     notes += _more_notes(config, resolved.origins, preset, sources)
     if config.probe_earlier and pipeline.delta is None:
         notes.append(f"probe_earlier is not used: nothing was erased from {pipeline.name} before")
-    notes += pipeline.files.architecture.notes
+    notes += [*guidance_notes(config, pipeline), *pipeline.files.architecture.notes]
     cost = cpu_cost_note(pipeline, config.devices, _passes(config), config.image_size)
     notes += [cost] if cost and config.method != "edit" else []
     base_digest = pipeline.digest()

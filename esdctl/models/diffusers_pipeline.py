@@ -42,7 +42,8 @@ def as_diffusers_pipeline(model: StableDiffusion) -> Any:
 def _scheduler(model: StableDiffusion) -> Any:
     schedule = model.schedule
     if isinstance(schedule, FlowSchedule):
-        return FlowMatchEulerDiscreteScheduler(shift=schedule.shift)
+        own = {**model.family.process.scheduler, **model.architecture.scheduler}
+        return FlowMatchEulerDiscreteScheduler.from_config(own)
     assert isinstance(schedule, DiscreteSchedule)
     noise = model.architecture.noise
     return DDIMScheduler(

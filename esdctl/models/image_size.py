@@ -1,7 +1,7 @@
-"""How large a model's pictures are: the size that its U-Net was trained for."""
+"""How large a model's pictures are: the size that its denoiser was trained for."""
 
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.errors import InputError
+from esdctl.errors import InputError, UsageError
 from esdctl.models.resolve import Pipeline
 
 
@@ -12,8 +12,10 @@ def trained_size(pipeline: Pipeline) -> int:
         InputError: a part's config does not say it.
     """
     architecture = pipeline.files.architecture
+    usual = architecture.family.process.latents_side.get(architecture.prediction_type)
     try:
-        return int(architecture.denoiser["sample_size"]) * pixels_per_latent(architecture)
+        side = int(architecture.denoiser.get("sample_size", usual))
+        return side * pixels_per_latent(architecture)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"cannot read the picture size of {pipeline.name} from the config.json of its denoiser "
@@ -24,4 +26,21 @@ def trained_size(pipeline: Pipeline) -> int:
 
 def pixels_per_latent(architecture: Architecture) -> int:
     """Pixels a side of one latent: 8 for Stable Diffusion."""
-    return int(2 ** (len(architecture.vae["block_out_channels"]) - 1))
+    levels = len(architecture.vae["block_out_channels"])
+    return int(2 ** (levels - 1)) * architecture.family.latents.patch
+
+
+def check_sides(pipeline: Pipeline, height: int, width: int) -> None:
+    """Refuse pictures that a model cannot make, sides in pixels.
+
+    Raises:
+        UsageError: a side is no multiple of what the denoiser takes for one token.
+    """
+    architecture = pipeline.files.architecture
+    patch = architecture.family.denoiser.patch(architecture.denoiser)
+    least = pixels_per_latent(architecture) * patch
+    if height % least or width % least:
+        raise UsageError(
+            f"{pipeline.name} makes no pictures of {width} x {height} pixels",
+            f"use a size that is a multiple of {least}",
+        )

@@ -17,7 +17,7 @@ from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part, TextEncoder
-from esdctl.models.image_size import pixels_per_latent, trained_size
+from esdctl.models.image_size import check_sides, pixels_per_latent, trained_size
 from esdctl.models.kept_parts import kept
 from esdctl.models.parts import load_part
 from esdctl.models.precision import predicted
@@ -53,7 +53,12 @@ class StableDiffusion:
         return self.schedule_for(self.image_size, self.image_size)
 
     def schedule_for(self, height: int, width: int) -> Schedule:
-        """The process for pictures of a size in pixels, which some flows depend on."""
+        """The process for pictures of a size in pixels, which some flows depend on.
+
+        Raises:
+            UsageError: the model makes no pictures of this size.
+        """
+        check_sides(self.pipeline, height, width)
         latents = height // self.vae_factor, width // self.vae_factor
         return self.family.process.schedule(self.architecture.noise, latents)
 
@@ -85,8 +90,9 @@ class StableDiffusion:
     @property
     def latent_channels(self) -> int:
         """C of the latents (B, C, h, w)."""
-        default = 4 if self.family.denoiser.part == "unet" else 16  # diffusers', where it is silent
-        return int(self.architecture.denoiser.get("in_channels", default))
+        latents = self.family.latents
+        of_vae = int(self.architecture.vae.get("latent_channels", latents.channels))
+        return of_vae * latents.patch**2
 
     @cached_property
     def denoiser_values(self) -> Mapping[str, torch.Tensor]:
@@ -157,23 +163,19 @@ class StableDiffusion:
         return predicted(self.denoiser, kind, latents, timesteps, conditioning, self.dtype)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (B, C, h, w) to pictures (B, 3, 8h, 8w) in 0..1, a few at a time."""
+        """Latents (B, C, h, w) to pictures (B, 3, H, W) in 0..1, a few at a time."""
         pixels = latents.shape[-2] * latents.shape[-1] * self.vae_factor**2
-        scaled = latents / self.vae.config.scaling_factor + self._vae_shift
+        of_vae = self.family.latents.to_vae(self.vae, latents)
         pictures = [
             self.vae.decode(few, return_dict=False)[0]
-            for few in scaled.split(max(1, DECODED_AT_ONCE // pixels))
+            for few in of_vae.split(max(1, DECODED_AT_ONCE // pixels))
         ]
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, H, W) in -1..1 to scaled latents: the mean of what the VAE gives."""
+        """Pictures (B, 3, H, W) in -1..1 to latents (B, C, h, w), the mean of the VAE's."""
         mean: torch.Tensor = self.vae.encode(pictures).latent_dist.mode()
-        return (mean - self._vae_shift) * float(self.vae.config.scaling_factor)
-
-    @property
-    def _vae_shift(self) -> float:
-        return float(self.vae.config.get("shift_factor") or 0.0)
+        return self.family.latents.of_vae(self.vae, mean)
 
     def _text_encoder(self, encoder: TextEncoder) -> Any:
         """CLIP in fp32; a larger one in its file's own type, but that fp16 is too narrow for T5."""

@@ -144,7 +144,7 @@ def _told(
         with given:
             output = encoder(tokens[index], output_hidden_states=not is_last)
         hidden = output.last_hidden_state if is_last else output.hidden_states[-2]
-        made.append(Encoded(hidden.float(), output.text_embeds if how.is_pooled else None))
+        made.append(Encoded(hidden.float(), output[how.pooled] if how.is_pooled else None))
     return model.family.denoiser.tell(made, model.architecture.denoiser)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from esdctl.diffusion.conditioning import Conditioning, concatenate
-from esdctl.diffusion.guidance import Denoiser, guided
+from esdctl.diffusion.guidance import Denoiser, as_sampled
 from esdctl.diffusion.schedule import Predict
 from esdctl.errors import InputError
 from esdctl.models.batch_size import fitting_batch
@@ -274,7 +274,8 @@ def _denoise(
     factor = model.vae_factor
     shape = (model.latent_channels, first.height // factor, first.width // factor)
     noise = initial_noise([picture.seed for picture in batch], shape).to(model.device)
-    predict = _unless_stopped(guided(denoiser, conditional, unconditional, first.guidance), stop)
+    guided = as_sampled(denoiser, conditional, unconditional, first.guidance)
+    predict = _unless_stopped(guided, stop)
     schedule = model.schedule_for(first.height, first.width)
     return solve(first.scheduler, schedule, predict, noise, first.steps)
 

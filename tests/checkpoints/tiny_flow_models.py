@@ -12,6 +12,7 @@ from diffusers import (
 )
 from transformers import (
     CLIPTextConfig,
+    CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     T5Config,
@@ -79,9 +80,12 @@ def tiny_vae() -> AutoencoderKL:
     )
 
 
-def tiny_clip(activation: str) -> CLIPTextModelWithProjection:
+def tiny_clip(
+    activation: str, is_projected: bool = True
+) -> CLIPTextModel | CLIPTextModelWithProjection:
     """Of width 32, so that two side by side have SD 3's order of things."""
-    return CLIPTextModelWithProjection(
+    kind = CLIPTextModelWithProjection if is_projected else CLIPTextModel
+    return kind(
         CLIPTextConfig(
             hidden_size=32,
             intermediate_size=64,

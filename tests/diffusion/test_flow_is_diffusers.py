@@ -9,7 +9,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from esdctl.diffusion.flow import (
     LengthShift,
-    length_sigmas,
+    even_sigmas,
+    length_flow,
     noised,
     static_flow,
     static_sigmas,
@@ -39,7 +40,9 @@ def test_sigmas_of_a_shift_by_length(length: int) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     shift = LengthShift()
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 20, 20), mu=shift.at(length))
-    assert close(length_sigmas(20, length, shift), scheduler)
+    timesteps = length_flow(length, shift).timesteps(20)
+    assert torch.allclose(torch.tensor(timesteps), scheduler.timesteps, atol=1e-3)
+    assert close(even_sigmas(20, math.exp(shift.at(length))), scheduler)
 
 
 def test_the_shift_by_length_is_fluxs_at_its_ends() -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from esdctl.checkpoints.layouts.architecture import FORMAT, Architecture
 from esdctl.checkpoints.layouts.compvis import compvis_tensors
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
+from esdctl.checkpoints.layouts.pipeline_index import TOKENIZERS
 from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
@@ -24,7 +25,6 @@ Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's wit
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SUFFIXES = (".ckpt", ".pth", ".safetensors")
 
-_TOKENIZERS = {"clip": "CLIPTokenizer", "t5": "T5TokenizerFast"}
 _ABSENT = [None, None]
 
 
@@ -231,7 +231,7 @@ def model_index(architecture: Architecture, empty_is_zero: bool = True) -> dict[
             for part, kind in family.parts.items()
         },
         **{
-            encoder.tokenizer: ["transformers", _TOKENIZERS[encoder.kind]]
+            encoder.tokenizer: ["transformers", TOKENIZERS[encoder.kind][0]]
             if encoder in architecture.encoders
             else _ABSENT
             for encoder in family.encoders

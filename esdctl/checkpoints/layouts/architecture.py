@@ -115,7 +115,8 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
     check_whole_scheduler(family, scheduler, folder)
     prediction = _prediction_of(family, scheduler, prediction_type, folder)
     check_scheduler(family, scheduler, folder)
-    if denoiser.get("sample_size") is None and family.process.latents_side:
+    says_size = "sample_size" in (family.parts[part].free or ())
+    if says_size and denoiser.get("sample_size") is None and family.process.latents_side:
         side = family.process.latents_side[prediction]
         denoiser["sample_size"] = side
         notes += (f"the config of the {part} does not say sample_size; {side} is assumed",)

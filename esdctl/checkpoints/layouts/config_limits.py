@@ -12,13 +12,15 @@ _LIMITS = {
     "layers_per_block": 16,
     "transformer_layers_per_block": 100,
     "num_hidden_layers": 100,
+    "num_layers": 100,
+    "num_single_layers": 100,
 }
 _LEVELS = 8
 _WHOLE_NUMBERS = (
     "in_channels", "out_channels", "latent_channels", "layers_per_block", "num_hidden_layers",
     "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size", "sample_size",
     "max_position_embeddings", "cross_attention_dim", "block_out_channels", "num_train_timesteps",
-    "transformer_layers_per_block", "attention_head_dim",
+    "transformer_layers_per_block", "attention_head_dim", "num_layers", "num_single_layers",
 )  # fmt: skip
 _LARGEST = 1_000_000
 # Above the first and up to the second; NaN is neither.

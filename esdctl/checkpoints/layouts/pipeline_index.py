@@ -7,7 +7,8 @@ from typing import Any
 from esdctl.errors import InputError
 from esdctl.models.families.family import Family
 
-_TOKENIZERS = {
+# How a text encoder reads a prompt -> its tokenizer's class; the first is what we write.
+TOKENIZERS = {
     "clip": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "t5": ("T5TokenizerFast", "T5Tokenizer"),
 }
@@ -62,7 +63,7 @@ def check_index(index: dict[str, Any], family: Family, folder: Path) -> tuple[st
     known: dict[str, tuple[str, ...]] = {
         part: (kind.class_name,) for part, kind in family.parts.items()
     }
-    known |= {encoder.tokenizer: _TOKENIZERS[encoder.kind] for encoder in family.encoders}
+    known |= {encoder.tokenizer: TOKENIZERS[encoder.kind] for encoder in family.encoders}
     optional: set[str] = {part for part, kind in family.parts.items() if kind.is_optional}
     optional |= {each.tokenizer for each in family.encoders if each.part in optional}
     for key, classes in known.items():

@@ -45,7 +45,8 @@ def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
 def _suits(unet: UNet2DConditionModel) -> bool:
     is_fp32 = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in unet.parameters())
-    return has_onednn() and is_fp32 and all(map(_is_known, unet.modules()))
+    is_unet = isinstance(unet, UNet2DConditionModel)
+    return is_unet and has_onednn() and is_fp32 and all(map(_is_known, unet.modules()))
 
 
 def _is_known(module: nn.Module) -> bool:

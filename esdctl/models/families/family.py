@@ -62,7 +62,8 @@ class TextEncoder:
         activation: as ``hidden_act`` in its config.json; no shape tells it.
         hidden_state: which output is used: ``last``, after the last layer and the final norm, or
             ``penultimate``, before the last layer.
-        is_pooled: whether its projection of the whole prompt is used, too.
+        is_pooled: whether its one vector of the whole prompt is used, too.
+        pooled: which output that is.
         full_layers: width -> layers of the published encoder, where a checkpoint may hold a last
             layer that nothing reads, which pipeline folders leave out.
         kind: how it reads a prompt; see ``models.text``.
@@ -75,6 +76,7 @@ class TextEncoder:
     activation: Literal["quick_gelu", "gelu"] = "gelu"
     hidden_state: Literal["last", "penultimate"] = "last"
     is_pooled: bool = False
+    pooled: Literal["text_embeds", "pooler_output"] = "text_embeds"
     full_layers: Mapping[int, int] | None = None
     kind: Literal["clip", "t5"] = "clip"
     longest: int | None = None
@@ -95,7 +97,7 @@ class Process:
         prediction: what a checkpoint of one file predicts where its metadata do not say so.
             The second result tells the user what was guessed.
         latents_side: prediction type -> side of the latents of the published models, where their
-            configs may not say it.
+            configs may not say it, or never do.
         schedule: its config with all defaults, and the latents' (height, width) -> the schedule.
         needed: keys without which a scheduler_config.json says another process than this.
         prediction_type: the only one that there is; None where a model says it.
@@ -127,8 +129,44 @@ Ask = Callable[
 Tell = Callable[["Sequence[Encoded]", Config], "Conditioning"]
 
 
+# The VAE, and latents -> other latents, (B, C, h, w) each.
+Change = Callable[[Any, "torch.Tensor"], "torch.Tensor"]
+
+
 def _same(answer: "torch.Tensor", latents: "torch.Tensor") -> "torch.Tensor":
     return answer
+
+
+def _one(config: Config) -> int:
+    return 1
+
+
+def _scaled(vae: Any, latents: "torch.Tensor") -> "torch.Tensor":
+    shift = float(vae.config.get("shift_factor") or 0.0)
+    return (latents - shift) * float(vae.config.scaling_factor)
+
+
+def _unscaled(vae: Any, latents: "torch.Tensor") -> "torch.Tensor":
+    shift = float(vae.config.get("shift_factor") or 0.0)
+    return latents / float(vae.config.scaling_factor) + shift
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the denoiser has of a picture: the VAE's latents in another scale and order.
+
+    Args:
+        of_vae: the VAE's latents (B, c, H/8, W/8) -> the denoiser's.
+        to_vae: the way back.
+        patch: places a side of the VAE's latents that are one of the denoiser's; their channels
+            then lie side by side.
+        channels: c, where the VAE's config.json does not say it.
+    """
+
+    of_vae: Change = _scaled
+    to_vae: Change = _unscaled
+    patch: int = 1
+    channels: int = 4
 
 
 @dataclass(frozen=True)
@@ -144,6 +182,10 @@ class Denoiser:
         answer: its first output, and the latents -> the prediction, (B, C, h, w).
         groups: train method -> which parameters it moves, by diffusers' names, where the methods
             of a U-Net mean nothing; see ``erasing.train_methods``.
+        patch: its config.json -> what the sides of its latents are multiples of.
+        takes_guidance: for models that were distilled to do without a second pass under the empty
+            prompt: its config.json -> whether it is told the scale of guidance instead; where it is
+            not, it needs none. None for models that are guided by a second pass.
     """
 
     part: Part
@@ -153,6 +195,8 @@ class Denoiser:
     title: str = "U-Net"
     answer: "Callable[[torch.Tensor, torch.Tensor], torch.Tensor]" = _same
     groups: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
+    patch: Callable[[Config], int] = _one
+    takes_guidance: Callable[[Config], bool] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +215,7 @@ class Family:
         pipeline_options: further entries of model_index.json.
         lora_names: whose names of the denoiser's modules LoRA files use; ``transformer`` is
             diffusers' own form.
+        latents: what the denoiser has of the VAE's latents.
         guidance: the usual scale of sampling.
         checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where
             we read none.
@@ -196,6 +241,7 @@ class Family:
     process: Process
     pipeline_options: Config
     lora_names: UNetNames
+    latents: Latents = Latents()
     guidance: float = 7.5
     checkpoint_mark: str | None = None
     heads: int | None = None

@@ -8,6 +8,8 @@ from pkgutil import iter_modules
 from esdctl.models import families as folder
 from esdctl.models.families.family import Config, Family, Part
 
+_FIRST = "Stable Diffusion "  # in front of most titles
+
 
 @cache
 def all_families() -> tuple[Family, ...]:
@@ -45,5 +47,6 @@ def denoiser_parts() -> tuple[Part, ...]:
 
 def titles() -> str:
     """What we read, for messages: ``Stable Diffusion 1.x, 2.x or XL``."""
-    *first, last = (family.title.removeprefix("Stable Diffusion ") for family in all_families())
-    return f"Stable Diffusion {', '.join(first)} or {last}"
+    known = sorted(all_families(), key=lambda family: not family.title.startswith(_FIRST))
+    *first, last = (family.title.removeprefix(_FIRST) for family in known)
+    return f"{_FIRST}{', '.join(first)} or {last}"

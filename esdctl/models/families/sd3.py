@@ -12,12 +12,11 @@ from esdctl.models.families.family import (
     Denoiser,
     Family,
     ModelPart,
-    Process,
     TextEncoder,
 )
-from esdctl.models.families.latent_diffusion import TEXT_ONLY, VAE
+from esdctl.models.families.flow_models import FLOW_VAE, flow_process
+from esdctl.models.families.latent_diffusion import TEXT_ONLY
 from esdctl.models.families.transformer_groups import attention_groups
-from esdctl.settings.prediction import FLOW, PredictionType
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +31,10 @@ LATENTS = {"scaling_factor": 1.5305, "shift_factor": 0.0609}  # sd3_infer's SD3L
 
 def _is_config(transformer: Config) -> bool:
     return transformer.get("_class_name") == "SD3Transformer2DModel"
+
+
+def _patch(transformer: Config) -> int:
+    return int(transformer.get("patch_size", 2))
 
 
 def _ask(
@@ -67,10 +70,6 @@ def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
     return static_flow(float(config["shift"]))
 
 
-def _prediction(metadata: Mapping[str, str]) -> tuple[PredictionType, tuple[str, ...]]:
-    return FLOW, ()
-
-
 _GROUPS: Mapping[str, Callable[[str], bool]] = attention_groups(
     text=("norm1_context.", "ff_context."), embedders=("context_embedder.",)
 )
@@ -96,22 +95,7 @@ FAMILY = Family(
                 }
             ),
         ),
-        "vae": ModelPart(
-            "diffusers",
-            "AutoencoderKL",
-            only={
-                key: values
-                for key, values in VAE.only.items()
-                if key not in ("latent_channels", "shift_factor", "use_quant_conv",
-                               "use_post_quant_conv")
-            },
-            free=frozenset(
-                {
-                    *(VAE.free or ()), "latent_channels", "shift_factor", "use_quant_conv",
-                    "use_post_quant_conv",
-                }
-            ),
-        ),
+        "vae": FLOW_VAE,
         "text_encoder": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
         "text_encoder_2": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
         "text_encoder_3": ModelPart("transformers", "T5EncoderModel", is_optional=True),
@@ -127,24 +111,14 @@ FAMILY = Family(
         ),
         TextEncoder("text_encoder_3", "tokenizer_3", kind="t5", longest=T5_TOKENS),
     ),
-    denoiser=Denoiser("transformer", _ask, _tell, _is_config, "transformer", groups=_GROUPS),
-    process=Process(
-        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": SHIFT},
-        samplers=frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}),
-        only={
-            "num_train_timesteps": (1000,),
-            "use_dynamic_shifting": (None, False),
-            "shift_terminal": (None,),
-            "use_karras_sigmas": (None, False),
-            "use_exponential_sigmas": (None, False),
-            "use_beta_sigmas": (None, False),
-            "invert_sigmas": (None, False),
-        },
-        unused={"stochastic_sampling": (None, False)},
-        prediction=_prediction,
-        latents_side={FLOW: 128},
+    denoiser=Denoiser(
+        "transformer", _ask, _tell, _is_config, "transformer", groups=_GROUPS, patch=_patch
+    ),
+    process=flow_process(
+        {"shift": SHIFT},
+        {"use_dynamic_shifting": (None, False)},
+        side=128,
         schedule=_schedule,
-        prediction_type=FLOW,
     ),
     guidance=7.0,
     vae=LATENTS,

@@ -15,12 +15,20 @@ PICTURE_KEYS = ("to_k", "to_v")
 PICTURE_ATTENTION = (*PICTURE_KEYS, "to_q", "to_out.0")
 
 
-def attention_groups(text: tuple[str, ...], embedders: tuple[str, ...]) -> Mapping[str, Group]:
+def attention_groups(
+    text: tuple[str, ...],
+    embedders: tuple[str, ...],
+    strict: tuple[str, ...] = PICTURE_KEYS,
+) -> Mapping[str, Group]:
     """Train method -> group, the narrowest first.
+
+    In FLUX, blocks of one stream follow those of two. Their attention has queries, keys and values
+    that text and picture share, so that it is neither's, but of the joint attention.
 
     Args:
         text: beginnings of the further modules of a block that only the text goes through.
         embedders: beginnings of the modules before the blocks that only the text goes through.
+        strict: the projections that the authors' ``esd-x-strict`` moves.
     """
 
     def is_of_text(name: str) -> bool:
@@ -30,12 +38,12 @@ def attention_groups(text: tuple[str, ...], embedders: tuple[str, ...]) -> Mappi
     return {
         "text-kv": _linear(TEXT_KEYS),
         "text-attn": _linear(TEXT_ATTENTION),
-        "picture-attn": _linear(PICTURE_ATTENTION),
+        "picture-attn": lambda name: _is_of_two(name) and _linear(PICTURE_ATTENTION)(name),
         "joint-attn": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
         "text-stream": lambda name: _linear(TEXT_ATTENTION)(name) or is_of_text(name),
         "noattn": lambda name: bool(_in_block(name)) and not _in_block(name).startswith("attn"),
         "esd-x": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
-        "esd-x-strict": _linear(PICTURE_KEYS),
+        "esd-x-strict": _linear(strict),
         "full": lambda name: True,
     }
 
@@ -44,6 +52,11 @@ def _linear(modules: tuple[str, ...]) -> Group:
     """Weights and biases of these projections of the joint attention."""
     ends = tuple(f"attn.{module}.{kind}" for module in modules for kind in ("weight", "bias"))
     return lambda name: _in_block(name).startswith("attn.") and name.endswith(ends)
+
+
+def _is_of_two(name: str) -> bool:
+    """Whether it is of a block of two streams."""
+    return name.startswith("transformer_blocks.")
 
 
 def _in_block(name: str) -> str:

@@ -1,0 +1,57 @@
+"""What models that flow matching trains share: the process, and the VAE of SD 3 and FLUX.1."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from esdctl.models.families.family import Config, ModelPart, Process
+from esdctl.models.families.latent_diffusion import VAE
+from esdctl.settings.prediction import FLOW, PredictionType
+
+if TYPE_CHECKING:
+    from esdctl.diffusion.schedule import Schedule
+
+_OPEN = ("latent_channels", "shift_factor", "use_quant_conv", "use_post_quant_conv")
+FLOW_VAE = ModelPart(
+    "diffusers",
+    "AutoencoderKL",
+    only={key: values for key, values in VAE.only.items() if key not in _OPEN},
+    free=frozenset({*(VAE.free or ()), *_OPEN}),
+)
+_ONLY: Mapping[str, tuple[object, ...]] = {
+    "num_train_timesteps": (1000,),
+    "shift_terminal": (None,),
+    "use_karras_sigmas": (None, False),
+    "use_exponential_sigmas": (None, False),
+    "use_beta_sigmas": (None, False),
+    "invert_sigmas": (None, False),
+}
+
+
+def flow_process(
+    scheduler: Config,
+    only: Mapping[str, tuple[object, ...]],
+    side: int,
+    schedule: "Callable[[Config, tuple[int, int]], Schedule]",
+) -> Process:
+    """A flow from noise to picture; the network predicts its velocity.
+
+    Args:
+        scheduler: what the published pipelines' scheduler_config.json says of the shift.
+        only: as in ``Process``, beside what every flow asks for.
+        side: of the latents of the published models.
+        schedule: as in ``Process``.
+    """
+    return Process(
+        scheduler={"_class_name": "FlowMatchEulerDiscreteScheduler", **scheduler},
+        samplers=frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}),
+        only={**_ONLY, **only},
+        unused={"stochastic_sampling": (None, False)},
+        prediction=_prediction,
+        latents_side={FLOW: side},
+        schedule=schedule,
+        prediction_type=FLOW,
+    )
+
+
+def _prediction(metadata: Mapping[str, str]) -> tuple[PredictionType, tuple[str, ...]]:
+    return FLOW, ()

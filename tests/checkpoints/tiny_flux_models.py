@@ -1,0 +1,48 @@
+"""Tiny FLUX models of the real structures, as ``save_pretrained`` writes them."""
+
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+from tests.checkpoints.tiny_flow_models import (
+    clip_tokenizer,
+    t5_tokenizer,
+    tiny_clip,
+    tiny_t5,
+    tiny_vae,
+)
+
+
+def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0) -> Path:
+    """A FLUX.1 with random weights, as a pipeline folder.
+
+    Args:
+        folder: where.
+        is_schnell: whether it takes no guidance, and has one shift for all sizes.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        scheduler = {"shift": 1.0} if is_schnell else {"shift": 3.0, "use_dynamic_shifting": True}
+        pipeline = FluxPipeline(
+            transformer=FluxTransformer2DModel(
+                in_channels=64,
+                num_layers=2,
+                num_single_layers=2,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=64,
+                pooled_projection_dim=32,
+                guidance_embeds=not is_schnell,
+                axes_dims_rope=(4, 6, 6),
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(**scheduler),
+            vae=tiny_vae(),
+            text_encoder=tiny_clip("quick_gelu", is_projected=False),
+            tokenizer=clip_tokenizer("<|endoftext|>"),
+            text_encoder_2=tiny_t5(64),
+            tokenizer_2=t5_tokenizer(),
+        )
+    pipeline.save_pretrained(folder)
+    return folder
