@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
 from esdctl.models.families.family import Family
 from esdctl.models.families.registry import family_named
@@ -44,8 +44,9 @@ class Model:
 
 def models() -> list[Model]:
     """Those that are measured."""
-    sd3 = family_named("sd3")
+    sd3, flux = family_named("sd3"), family_named("flux")
     assert sd3 is not None
+    assert flux is not None
     medium = {**SD3, "num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536,
               "pos_embed_max_size": 384, "dual_attention_layers": tuple(range(13)),
               "qk_norm": "rms_norm"}  # fmt: skip
@@ -55,6 +56,15 @@ def models() -> list[Model]:
     return [
         Model("SD 3.5 medium", sd3, SD3Transformer2DModel, medium, tokens, 1536, 24 + 13),
         Model("SD 3.5 large", sd3, SD3Transformer2DModel, large, tokens, 2432, 38),
+        Model(
+            "FLUX.1 dev",
+            flux,
+            FluxTransformer2DModel,
+            {"guidance_embeds": True},
+            4096 + 512,
+            3072,
+            19 + 38,
+        ),
     ]
 
 

@@ -67,7 +67,7 @@ def test_a_misspelt_model_or_run_is_answered_with_the_nearest(
 def test_a_name_like_nothing_lists_what_is_here(workspace: Workspace) -> None:
     with pytest.raises(InputError) as caught:
         resolve_model("zzzzzzzz", workspace)
-    assert "here are pocket, Dogs-xattn-0a0a0a0a" in caught.value.hint
+    assert "here are pocket, pocket-flow, Dogs-xattn-0a0a0a0a" in caught.value.hint
 
 
 def test_an_existing_path_comes_before_a_runs_name(
@@ -85,7 +85,7 @@ def test_links_are_no_runs(workspace: Workspace, tmp_path: Path) -> None:
     target = workspace.outputs / "runs/Dogs-xattn-0a0a0a0a"
     (root.outputs / "runs/Linked").symlink_to(target, target_is_directory=True)
     assert find_run("Linked", root) is None
-    assert known_models(root) == ["pocket"]
+    assert known_models(root) == ["pocket", "pocket-flow"]
 
 
 def test_commands_take_short_names(
