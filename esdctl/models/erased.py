@@ -7,12 +7,17 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.changes.apply import add_changes, open_change, refuse_another_base
+from esdctl.checkpoints.changes.apply import (
+    add_changes,
+    is_change,
+    open_change,
+    refuse_another_base,
+)
 from esdctl.checkpoints.changes.export import Parts
 from esdctl.checkpoints.safetensors.metadata import erased_names, written_names
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import DELTA_NAME, run_path
-from esdctl.models.resolve import Pipeline, is_change, resolve_model
+from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.workspace import Workspace

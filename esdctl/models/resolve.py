@@ -11,15 +11,9 @@ from pathlib import Path
 import torch
 
 from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
-from esdctl.checkpoints.changes.apply import add_changes, bare_names, check_fits, open_change
-from esdctl.checkpoints.changes.delta import FORMAT
-from esdctl.checkpoints.changes.lora_reading import is_lora
-from esdctl.checkpoints.changes.other_kinds import refuse_other_kinds
+from esdctl.checkpoints.changes.apply import add_changes, check_fits, is_change, open_change
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
-from esdctl.checkpoints.safetensors.metadata import read_metadata
-from esdctl.checkpoints.tensor_file import peek_tensors
 from esdctl.errors import InputError, IntegrityError, UsageError
-from esdctl.models.families.tensor_names import LDM_EMA, LDM_UNET, LDM_VAE, SGM_TEXT
 from esdctl.models.named import (
     COMPVIS,
     DELTA_NAME,
@@ -35,7 +29,6 @@ from esdctl.storage.digest import sha256_file
 from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
-_WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
 _SIZES = ("block_out_channels", "num_layers", "num_attention_heads")  # of a denoiser
 
 
@@ -260,21 +253,6 @@ def _of_run(run: Path, workspace: Workspace, options: _BaseOptions) -> Pipeline:
             f"finish it: esdctl train --resume {run}",
         )
     return _on_base(run / DELTA_NAME, workspace, options)
-
-
-def is_change(path: Path) -> bool:
-    """Whether a file changes a model in place of being one.
-
-    Raises:
-        InputError: it is neither, but something else, which is named.
-    """
-    peeked = peek_tensors(path)
-    if any(name.startswith(_WHOLE) for name in peeked.infos):
-        return False
-    about = read_metadata(peeked.metadata)
-    if about.get("format") != FORMAT and not is_lora(peeked.infos):
-        refuse_other_kinds(path, bare_names(peeked.infos))
-    return True
 
 
 def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeline:

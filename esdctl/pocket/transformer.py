@@ -114,19 +114,7 @@ def train_transformer(
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([6, step])
-        lesson = lessons.at(step, rng)
-        told_pooled = torch.from_numpy(rng.random((BATCH, 1)) >= POOLED_DROPPED)
-        # Plain attention beats the fused kernel on so few tokens in bf16 on the CPU.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            velocity = transformer(
-                hidden_states=lesson.x,
-                encoder_hidden_states=lesson.context,
-                pooled_projections=lesson.pooled * told_pooled,
-                timestep=lesson.sigma * 1000,
-                return_dict=False,
-            )[0]
-        loss: torch.Tensor = (velocity.float() - lesson.velocity).square().mean()
-        return loss
+        return _loss(transformer, lessons.at(step, rng), rng)
 
     stage = Stage("transformer", minutes, lr=LEARNING_RATE, ema_decay=0.999)
     run_stage(stage, work, transformer, optimizer, loss_at)
@@ -142,6 +130,24 @@ class _Lesson:
     context: torch.Tensor
     pooled: torch.Tensor
     velocity: torch.Tensor
+
+
+def _loss(
+    transformer: SD3Transformer2DModel, lesson: _Lesson, rng: np.random.Generator
+) -> torch.Tensor:
+    """The mean squared error of the velocity; half of the rows are not told the pooled prompt."""
+    told_pooled = torch.from_numpy(rng.random((BATCH, 1)) >= POOLED_DROPPED)
+    # Plain attention beats the fused kernel on so few tokens in bf16 on the CPU.
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        velocity = transformer(
+            hidden_states=lesson.x,
+            encoder_hidden_states=lesson.context,
+            pooled_projections=lesson.pooled * told_pooled,
+            timestep=lesson.sigma * 1000,
+            return_dict=False,
+        )[0]
+    loss: torch.Tensor = (velocity.float() - lesson.velocity).square().mean()
+    return loss
 
 
 class _Lessons:

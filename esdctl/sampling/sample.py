@@ -1,7 +1,6 @@
 """Pictures from a model: a plan's pictures in batches, each one a function of itself alone."""
 
 import math
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from esdctl.diffusion.conditioning import Conditioning, concatenate
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.guidance import Denoiser, as_sampled
 from esdctl.diffusion.schedule import Predict
 from esdctl.errors import InputError
@@ -19,9 +18,9 @@ from esdctl.models.batch_size import fitting_batch
 from esdctl.models.cpu.unet import inference_unet
 from esdctl.models.memory import keep_freed_memory, memory_errors, peak_growth
 from esdctl.models.stable_diffusion import StableDiffusion
-from esdctl.models.text import encode_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import DEFAULT_BATCH_SIZE
+from esdctl.sampling.embeddings import PromptEmbeddings
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import BatchSize, Picture
 from esdctl.sampling.prefetch import prefetched
@@ -144,7 +143,7 @@ def _denoised(
 ) -> Iterator[tuple[list[Picture], torch.Tensor]]:
     """Batches with their finished latents, (B, 4, h, w)."""
     with memory_errors(model.device, partial(sampling_advice, model.device, pictures[:1])):
-        embed = _Embeddings(model, [picture.prompt for picture in pictures], conditions or {})
+        embed = PromptEmbeddings(model, [picture.prompt for picture in pictures], conditions or {})
     denoisers: list[Denoiser] = []  # one a share; they keep what they were asked last
     for batch in batches_of(pictures, batch_size):
         with memory_errors(model.device, partial(sampling_advice, model.device, batch)):
@@ -175,34 +174,6 @@ def _decoded(
             few = len(_split(model, batch, DECODED_AT_ONCE)[0])
             pixels = [each for part in latents.split(few) for each in _decode(model, part)]
         yield list(zip(batch, pixels, strict=True))
-
-
-class _Embeddings:
-    """Embeddings of prompts, encoded when first needed and kept until their last picture."""
-
-    def __init__(
-        self,
-        model: StableDiffusion,
-        prompts: Sequence[str],
-        known: Mapping[str, Conditioning],
-    ) -> None:
-        self._model = model
-        self._pending = Counter(prompts)
-        self._known = dict(known)  # prompt -> one row
-        self.empty = encode_prompts(model, [""])  # one row
-
-    def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
-        """A row a picture."""
-        prompts = [picture.prompt for picture in pictures]
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        if new:
-            self._known.update(zip(new, encode_prompts(self._model, new), strict=True))
-        stacked = concatenate([self._known[prompt] for prompt in prompts])
-        self._pending.subtract(prompts)
-        for prompt in set(prompts):
-            if self._pending[prompt] <= 0:
-                del self._known[prompt]
-        return stacked
 
 
 def batches_of(pictures: Sequence[Picture], batch_size: int) -> Iterator[list[Picture]]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from esdctl.checkpoints.changes.apply import Change, open_change
+from esdctl.checkpoints.changes.apply import Change, is_change, open_change
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.diff import Difference
 from esdctl.checkpoints.layouts.inspection import inspect
@@ -19,7 +19,7 @@ from esdctl.erasing.train_methods import canonical_method, select
 from esdctl.errors import EsdctlError, InputError
 from esdctl.models.erased import Erased, open_erased
 from esdctl.models.named import DELTA_NAME, run_path
-from esdctl.models.resolve import is_change, resolve_model
+from esdctl.models.resolve import resolve_model
 from esdctl.progress import Reporter
 from esdctl.storage.workspace import Workspace
 from esdctl.verification.checks import Check

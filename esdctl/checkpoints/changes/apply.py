@@ -16,12 +16,13 @@ from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora_reading import is_lora, lora_shapes, read_lora
 from esdctl.checkpoints.changes.other_kinds import listed, refuse_other_kinds
 from esdctl.checkpoints.safetensors.metadata import read_metadata
-from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile, open_tensors
+from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile, open_tensors, peek_tensors
 from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError, IntegrityError
-from esdctl.models.families.tensor_names import LDM_UNET
+from esdctl.models.families.tensor_names import LDM_EMA, LDM_UNET, LDM_VAE, SGM_TEXT
 
 ChangeForm = Literal["delta", "authors", "lora"]
+_WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
 _ITS_BASE = "use the base model that it was made from"
 _UNET = "unet."  # before the names of a U-Net's tensors in the authors' first files
 
@@ -39,6 +40,21 @@ class Change:
     file: TensorFile
     form: ChangeForm
     about: Mapping[str, str]
+
+
+def is_change(path: Path) -> bool:
+    """Whether a file changes a model in place of being one.
+
+    Raises:
+        InputError: it is neither, but something else, which is named.
+    """
+    peeked = peek_tensors(path)
+    if any(name.startswith(_WHOLE) for name in peeked.infos):
+        return False
+    about = read_metadata(peeked.metadata)
+    if about.get("format") != FORMAT and not is_lora(peeked.infos):
+        refuse_other_kinds(path, bare_names(peeked.infos))
+    return True
 
 
 def open_change(path: Path) -> Change:
