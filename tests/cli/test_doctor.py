@@ -49,7 +49,7 @@ def test_the_token_is_never_shown(
 def test_what_every_command_needs_and_is_broken_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installation, "POCKET", tmp_path / "nothing")
+    monkeypatch.setattr(installation, "EMBEDDED", {"pocket": tmp_path / "nothing"})
     assert run(["doctor", "--root", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert "BROKEN: pocket" in printed.out

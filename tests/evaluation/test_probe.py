@@ -87,7 +87,7 @@ def test_a_probe_ends_as_soon_as_the_answer_is_clear(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("esdctl.evaluation.probe.AT_ONCE", 1)
-    monkeypatch.setattr("esdctl.evaluation.probe._without_target", lambda *_: 0)
+    monkeypatch.setattr("esdctl.evaluation.probe.without_target", lambda *_: 0)
     probe = new_probe(plan_probe(base, "Mosaic"), load(base, torch.device("cpu")))
     assert probe(100.0) == Probed(0.0, 1, False)
     assert probe(0.0) == Probed(0.0, 4, True)

@@ -8,7 +8,8 @@ Each concept is erased from pocket by ``train --method edit`` with every second 
 (``half``), with the corpus alone, with nothing at all kept but the empty prompt, by the null space
 with half of them named, and by UCE's plain rule: half of them named, no ridge to speak of, eta 0;
 beside them by ``exact``, batch 1, 50 DDIM steps, 20 updates a concept, nothing kept; ``all`` names
-all that stay. ``at-once`` erases five styles and five objects in one edit. Pictures of the concept,
+all that stay. ``at-once`` erases five styles and five objects in one edit; ``apply`` edits each of
+them alone, half of the others named, and adds the deltas. Pictures of the concept,
 and of pairs of which one or both were not named, are judged by the model's own classifier, those of
 the base on the same noise beside them. An edit has no random numbers, so the seeds are those of the
 pictures; of ``exact`` also its own.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.erasing.concepts import read_catalogue
 from esdctl.erasing.erase import erase
 from esdctl.erasing.plan import plan_erase
@@ -30,6 +32,7 @@ from esdctl.evaluation.cases import Case
 from esdctl.evaluation.judging import classified
 from esdctl.evaluation.plan import MODELS, plan_evaluation
 from esdctl.evaluation.request import Request
+from esdctl.models.erased import apply_all
 from esdctl.models.named import POCKET
 from esdctl.models.resolve import Pipeline, resolve_model
 from esdctl.models.stable_diffusion import load
@@ -50,6 +53,7 @@ RULES: dict[str, Document] = {
     "corpus": {**EDIT, "corpus": True},
     "nothing": {**EDIT},
     "null-space": {**EDIT, "edit_rule": "null-space", "ridge": 1e-3},
+    "apply": {**EDIT},
     "uce": {**EDIT, "ridge": 1e-3, "negative_guidance": 0.0},
     "exact": {
         "method": "esd", "retain_all": False, "trajectory": "exact", "batch_size": 1,
@@ -57,7 +61,7 @@ RULES: dict[str, Document] = {
     },
 }  # fmt: skip
 UPDATES = 20  # of ``exact``, a concept
-NAMED_HALF = ("half", "null-space", "uce")
+NAMED_HALF = ("half", "null-space", "uce", "apply")
 CPU = torch.device("cpu")
 COLUMNS = ("concept", "rule", "UA, %", "IRA, % of base", "CRA, % of base", "pictures of others")
 
@@ -100,7 +104,9 @@ def _found(
 ) -> Document:
     def measured() -> Document:
         pipeline = Pipeline("pocket", POCKET)
-        if rule != "base":
+        if rule == "apply":
+            pipeline = _added(targets, seed, arguments.work)
+        elif rule != "base":
             pipeline = _erased(targets, rule, seed, arguments.work)
         return _judged(pipeline, targets, seed, arguments)
 
@@ -117,6 +123,16 @@ def _erased(targets: list[str], rule: str, seed: int, work: Path) -> Pipeline:
     plan = plan_erase(EraseRequest(settings), workspace)
     run = erase(plan, ["kept_unnamed.py"], Silent(), lambda: False)
     return resolve_model(str(run.path), workspace)
+
+
+def _added(targets: list[str], seed: int, work: Path) -> Pipeline:
+    """The sum of an edit of each target alone."""
+    workspace, path = Workspace(work), work / "added.safetensors"
+    runs = [str(_erased([target], "apply", seed, work).delta) for target in targets]
+    added, _ = apply_all(runs, "pocket", 1.0, False, workspace)
+    about = {key: value for key, value in added.about.items() if key != "format"}
+    write_delta(path, added.tensors, about)
+    return resolve_model(str(path), workspace)
 
 
 def _named(targets: list[str]) -> list[str]:

@@ -162,8 +162,8 @@ def _refusal(
         return InputError("\n".join(lines), "get the same model in fp16, bf16 or fp32")
     return InputError(
         "\n".join(lines),
-        f"get a complete checkpoint of {titles()}; --model-config-path names the LDM config file "
-        "of a model with other sizes",
+        f"get a complete checkpoint of {titles(in_one_file=True)}; --model-config-path names the "
+        "LDM config file of a model with other sizes",
     )
 
 

@@ -53,7 +53,7 @@ def family_of(infos: Shapes, source: Path) -> Family:
         return family
     if any(name.startswith(f"{SGM_TEXT_1}model.") for name in infos):
         _refuse(source, "it is SDXL's refiner, which no text-to-image training suits")
-    _refuse(source, f"it holds no text encoder of {titles()}")
+    _refuse(source, f"it holds no text encoder of {titles(in_one_file=True)}")
 
 
 def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> dict[str, Any]:
@@ -256,5 +256,5 @@ def _shape(infos: Shapes, name: str, source: Path) -> tuple[int, ...]:
 def _refuse(source: Path, reason: str) -> NoReturn:
     raise InputError(
         f"{source} is no complete Stable Diffusion checkpoint: {reason}",
-        f"give a checkpoint with U-Net, VAE and text encoder ({titles()})",
+        f"give a checkpoint with U-Net, VAE and text encoder ({titles(in_one_file=True)})",
     )

@@ -45,8 +45,13 @@ def denoiser_parts() -> tuple[Part, ...]:
     return tuple(dict.fromkeys(family.denoiser.part for family in all_families()))
 
 
-def titles() -> str:
-    """What we read, for messages: ``Stable Diffusion 1.x, 2.x or XL``."""
-    known = sorted(all_families(), key=lambda family: not family.title.startswith(_FIRST))
+def titles(in_one_file: bool = False) -> str:
+    """What we read, for messages: ``Stable Diffusion 1.x, 2.x or XL``.
+
+    Args:
+        in_one_file: of these, what we read from a checkpoint of one file.
+    """
+    families = [f for f in all_families() if f.checkpoint_mark or not in_one_file]
+    known = sorted(families, key=lambda family: not family.title.startswith(_FIRST))
     *first, last = (family.title.removeprefix(_FIRST) for family in known)
     return f"{_FIRST}{', '.join(first)} or {last}"

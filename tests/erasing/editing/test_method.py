@@ -72,7 +72,7 @@ def test_an_edit_reads_no_more_of_the_u_net_than_it_moves(
     def no_network(model: StableDiffusion) -> None:
         raise AssertionError("an edit builds no U-Net")
 
-    monkeypatch.setattr(StableDiffusion, "unet", property(no_network))
+    monkeypatch.setattr(StableDiffusion, "denoiser", property(no_network))
     edit = ("--method", "edit", "--iterations", "0", "--no-corpus", "--retain", "Dogs")
     assert train(*edit, "--output", "run") == 0
     tensors = read_delta(tmp_path / "run/delta.safetensors")
