@@ -92,7 +92,7 @@ def plan_export(
     if form not in _COMPLETE and not erased.tensors:
         raise UsageError(
             f"{erased.base.name} is a base: nothing is erased from it",
-            "give a run folder or a delta; a base goes to diffusers, of a U-Net also to compvis, unet",
+            "give a run folder or a delta; of a base, diffusers (a U-Net also compvis and unet)",
         )
     _refuse_layout(erased.base.files.architecture.family, form)
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
