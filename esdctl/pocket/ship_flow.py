@@ -71,7 +71,8 @@ def ship_flow(output: Path, transformer: SD3Transformer2DModel, pocket: Path) ->
         fp16(projecting(plain)).save_pretrained(output / f"text_encoder{number}")
         _tokenizer(pocket / "tokenizer", output / f"tokenizer{number}")
     shutil.copytree(pocket / "classifier", output / "classifier", dirs_exist_ok=True)
-    shutil.copy(pocket / "concepts.json", output / "concepts.json")
+    for name in ("concepts.json", "LICENSES.md"):  # the same pictures, so the same notices
+        shutil.copy(pocket / name, output / name)
     write_document(output / "scheduler" / "scheduler_config.json", SCHEDULER)
     write_document(output / "model_index.json", INDEX)
 
