@@ -12,7 +12,7 @@ from esdctl.errors import InputError
 from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import encode_prompts
 from esdctl.progress import Silent
-from esdctl.sampling import sample as sampler
+from esdctl.sampling import embeddings
 from esdctl.sampling.noise import initial_noise
 from esdctl.sampling.plan import Picture, SamplePlan
 from esdctl.sampling.sample import Pixels, sample, sample_in_memory
@@ -63,7 +63,7 @@ def test_each_distinct_prompt_is_encoded_once(
         encoded.extend(prompts)
         return encode_prompts(model, prompts)
 
-    monkeypatch.setattr(sampler, "encode_prompts", encode)
+    monkeypatch.setattr(embeddings, "encode_prompts", encode)
     by_file(model, plan.pictures[:4], 1)
     assert encoded == ["", "a dog", "a cat in Van Gogh style"]
 
