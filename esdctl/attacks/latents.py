@@ -46,12 +46,13 @@ def predictor(target: Target, cases: Sequence[Case]) -> Predict:
     return as_sampled(model.denoise, conditional, empty, target.guidance)
 
 
-def steps_from(target: Target, timestep: float) -> list[tuple[float, float]]:
-    """The steps (t, t_next) of the target's sampler from ``timestep`` down to the clean end.
+def steps_from(target: Target, place: int) -> list[tuple[float, float]]:
+    """The steps (t, t_next) of the target's sampler from a place, 0..999, down to the clean end.
 
-    The first is at the lowest of the sampler's timesteps that is not below ``timestep``, or at the
+    The first is at the lowest of the sampler's timesteps that is not below the place's, or at the
     noisiest.
     """
+    timestep = target.schedule.at(place)
     every = target.schedule.timesteps(target.steps)  # falling
     first = max((i for i, t in enumerate(every) if t >= timestep), default=0)
     return list(pairwise([*every[first:], CLEAN]))

@@ -44,9 +44,8 @@ def searched_at_once(target: Target, cases: Sequence[Case]) -> int:
     plain = encode_prompts(target.model, [cases[0].prompt])
 
     def trial(count: int) -> None:
-        latents = initial_noise(range(count), (target.model.latent_channels, side, side)).to(
-            target.device
-        )
+        shape = (target.model.latent_channels, side, side)
+        latents = initial_noise(range(count), shape).to(target.device)
         told = plain.expand(count)
         rows = replace(told, embeddings=told.embeddings.clone().requires_grad_())
         t = target.schedule.at(TRAIN_TIMESTEPS // 2)

@@ -17,6 +17,7 @@ from esdctl.cli.options import (
     RootOption,
 )
 from esdctl.cli.output import print_json, print_line, print_path
+from esdctl.cli.sweep_pages import draw_plot, write_pages
 from esdctl.cli.sweep_plan import plan
 from esdctl.cli.sweep_tables import plain_cells, show_groups, show_progress
 from esdctl.cli.terminal import reporting
@@ -26,7 +27,6 @@ from esdctl.storage.workspace import Workspace, find_workspace
 if TYPE_CHECKING:
     from esdctl.progress import Reporter
     from esdctl.sweep.manifest import Job
-    from esdctl.sweep.results import JobResult
 
 app = CommandGroup(
     name="sweep",
@@ -176,7 +176,7 @@ def results(
         if len(found) < len(jobs):
             reporter.notice(f"{len(found)} of {len(jobs)} jobs are finished")
         if plot is not None:
-            _draw(found, workspace, plot)
+            draw_plot(found, plot)
             reporter.notice(f"the plot is in {plot}")
     if json:
         return print_json(
@@ -218,7 +218,7 @@ def report(
         raise UsageError(f"--output {path} is a folder", f"name a file: {path / 'sweep.html'}")
     found = read_results(jobs, workspace)
     with reporting(quiet) as reporter:
-        links = _write_pages(found, path, workspace, reporter)
+        links = write_pages(found, path, workspace, reporter)
     progress = read_progress(jobs, workspace, max_attempts)
     write_text(path, make_sweep_page(manifest.stem, found, progress, links, sys.argv))
     print_path(path)
@@ -276,33 +276,3 @@ def _watch(
         reporter.notice("the sweep goes on; this only looked at it")
     finally:
         reporter.finished("sweep")
-
-
-def _write_pages(
-    found: "Sequence[JobResult]", path: Path, workspace: Workspace, reporter: "Reporter"
-) -> dict[str, str]:
-    """A page a run, in a folder beside ``path``; the links to them, by job."""
-    from urllib.parse import quote
-
-    from esdctl.evaluation.report.page import make_page
-    from esdctl.evaluation.report.run import read_run
-    from esdctl.storage.atomic import write_text
-
-    folder, links = path.with_name(f"{path.stem}-runs"), {}
-    reporter.started("pages", len(found), "runs")
-    for number, each in enumerate(found, start=1):
-        run = workspace.root / each.run
-        if run.is_dir():
-            page = folder / f"{run.name}.html"
-            write_text(page, make_page([read_run(run, workspace)], sys.argv))
-            links[each.job] = quote(f"{folder.name}/{page.name}")
-        reporter.advanced("pages", number)
-    reporter.finished("pages")
-    return links
-
-
-def _draw(found: "Sequence[JobResult]", workspace: Workspace, path: Path) -> None:
-    from esdctl.storage.atomic import write_bytes
-    from esdctl.sweep.page import draw_trade_off
-
-    write_bytes(path, draw_trade_off(found).encode())

@@ -80,14 +80,12 @@ def verify(
     if dry_run and not repair:
         return _show_targets(targets, json, jsonl)
     with reporting(quiet) as reporter:
-        for run in [] if names else unfinished_runs(workspace):
-            reporter.notice(f"{run} is left out: the run is not finished")
+        for left_out in [] if names else unfinished_runs(workspace):
+            reporter.notice(f"{left_out} is left out: the run is not finished")
         mending = transfer if repair and not dry_run else None
         reports = [_verify(target, deep, run, mending, reporter) for target in targets]
         if pictures is not None:
-            reports = [
-                _with_pictures(report, pictures, workspace, device, reporter) for report in reports
-            ]
+            reports = [_with_pictures(r, pictures, workspace, device, reporter) for r in reports]
         for report in reports:
             _warn_of_unchecked(report, reporter)
     if not quiet:

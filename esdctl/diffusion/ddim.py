@@ -5,8 +5,7 @@ from typing import Literal
 
 import torch
 
-from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep
-from esdctl.diffusion.upload import upload
+from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep, beside
 from esdctl.settings.prediction import PredictionType
 
 Spacing = Literal["leading", "trailing"]
@@ -61,7 +60,7 @@ class DiscreteSchedule:
         self, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x_0 and eps (Salimans & Ho 2022, eq. 9, for v), (B, 4, h, w) each."""
-        signal, noise = self._beside(latents, timestep)
+        signal, noise = beside(self, latents, timestep)
         eps = prediction
         if self.prediction_type == "v_prediction":
             eps = signal * prediction + noise * latents
@@ -71,7 +70,7 @@ class DiscreteSchedule:
         """eps, or v, (B, 4, h, w)."""
         if self.prediction_type == "epsilon":
             return noise
-        signal, sigma = self._beside(clean, timestep)
+        signal, sigma = beside(self, clean, timestep)
         return signal * noise - sigma * clean
 
     def step(
@@ -79,17 +78,8 @@ class DiscreteSchedule:
     ) -> torch.Tensor:
         """x_{t_next} from x_t by DDIM; as ``Schedule.step``."""
         clean, eps = self.split(prediction, latents, t)
-        signal_next, noise_next = self._beside(latents, t_next)
+        signal_next, noise_next = beside(self, latents, t_next)
         return signal_next * clean + noise_next * eps
-
-    def _beside(
-        self, latents: torch.Tensor, timestep: Timestep
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``signal_and_noise`` where they can be multiplied with latents; no device waits."""
-        signal, noise = self.signal_and_noise(timestep)
-        if signal.ndim == 0:  # a number, which a kernel is given with its arguments
-            return signal, noise
-        return upload(signal, latents.device), upload(noise, latents.device)
 
 
 def scaled_linear(

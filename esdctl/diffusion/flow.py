@@ -14,8 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep
-from esdctl.diffusion.upload import upload
+from esdctl.diffusion.schedule import TRAIN_TIMESTEPS, Timestep, beside
 
 Sigmas = TypeVar("Sigmas", float, torch.Tensor)
 
@@ -81,7 +80,7 @@ class FlowSchedule:
         self, prediction: torch.Tensor, latents: torch.Tensor, timestep: Timestep
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x_0 = x - sigma v and z = x + (1 - sigma) v, (B, C, h, w) each."""
-        signal, sigma = self._beside(latents, timestep)
+        signal, sigma = beside(self, latents, timestep)
         return latents - sigma * prediction, latents + signal * prediction
 
     def target(self, clean: torch.Tensor, noise: torch.Tensor, timestep: Timestep) -> torch.Tensor:
@@ -92,17 +91,9 @@ class FlowSchedule:
         self, prediction: torch.Tensor, latents: torch.Tensor, t: Timestep, t_next: Timestep
     ) -> torch.Tensor:
         """Euler's, which on a straight line is DDIM's: x + (sigma' - sigma) v."""
-        _, sigma = self._beside(latents, t)
-        _, sigma_next = self._beside(latents, t_next)
+        _, sigma = beside(self, latents, t)
+        _, sigma_next = beside(self, latents, t_next)
         return latents + (sigma_next - sigma) * prediction
-
-    def _beside(
-        self, latents: torch.Tensor, timestep: Timestep
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        signal, noise = self.signal_and_noise(timestep)
-        if signal.ndim == 0:
-            return signal, noise
-        return upload(signal, latents.device), upload(noise, latents.device)
 
 
 def shifted(sigmas: Sigmas, shift: float) -> Sigmas:

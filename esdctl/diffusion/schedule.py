@@ -11,6 +11,8 @@ from typing import Protocol
 
 import torch
 
+from esdctl.diffusion.upload import upload
+
 TRAIN_TIMESTEPS = 1000
 
 # What networks are told, 0..999 in discrete steps, sigma x 1000 in flow matching: one for all rows,
@@ -81,6 +83,16 @@ def run(
     for t, t_next in pairwise(timesteps):
         latents = schedule.step(predict(latents, t), latents, t, t_next)
     return latents
+
+
+def beside(
+    schedule: Schedule, latents: torch.Tensor, timestep: Timestep
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``signal_and_noise`` where they can be multiplied with latents; no device is waited for."""
+    signal, noise = schedule.signal_and_noise(timestep)
+    if signal.ndim == 0:  # a number, which a kernel is given with its arguments
+        return signal, noise
+    return upload(signal, latents.device), upload(noise, latents.device)
 
 
 def bin_edges(steps: int, k: int) -> tuple[int, int]:

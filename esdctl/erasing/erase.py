@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 
 import torch
 
@@ -85,16 +84,7 @@ def erase(
         StorageError: the disk is full or not writable.
     """
     with ExitStack() as stack:
-        with team.first_ahead():
-            devices = team.devices(plan.config.devices)
-            check_optimizer(plan.config.optimizer)
-            team.check(plan.config.method, plan.config.batch_size)
-            run = claim(plan.output)
-            dtype = find_dtype(dtype_so_far(run) or plan.config.dtype, devices[0])
-            computed = {"devices": [str(d) for d in devices] * team.size, "dtype": name_of(dtype)}
-            if team.is_first:
-                stack.enter_context(target_lock(plan.output, reporter))
-                write_or_compare_record(run, plan, computed, command_line)
+        run, devices, dtype, computed = _begun(plan, command_line, reporter, team, stack)
         if run.has_all(plan.config.contact_sheet):
             reporter.notice(f"nothing to do: {run.path} is finished")
             return run
@@ -118,6 +108,28 @@ def erase(
     return run
 
 
+def _begun(
+    plan: ErasePlan,
+    command_line: Sequence[str],
+    reporter: Reporter,
+    team: Team,
+    stack: ExitStack,
+) -> tuple[RunFolder, tuple[torch.device, ...], torch.dtype, Mapping[str, object]]:
+    """The run's folder, locked as long as ``stack`` is open and with its record in it; where and
+    in what it is computed, also as the record has it."""
+    with team.first_ahead():
+        devices = team.devices(plan.config.devices)
+        check_optimizer(plan.config.optimizer)
+        team.check(plan.config.method, plan.config.batch_size)
+        run = claim(plan.output)
+        dtype = find_dtype(dtype_so_far(run) or plan.config.dtype, devices[0])
+        computed = {"devices": [str(d) for d in devices] * team.size, "dtype": name_of(dtype)}
+        if team.is_first:
+            stack.enter_context(target_lock(plan.output, reporter))
+            write_or_compare_record(run, plan, computed, command_line)
+    return run, devices, dtype, computed
+
+
 def _edited(
     model: StableDiffusion, plan: ErasePlan, run: RunFolder, reporter: Reporter, is_seen: bool
 ) -> Student | None:
@@ -125,6 +137,14 @@ def _edited(
     tensors = edit_alone(plan, run, model.device, reporter)
     _write_delta(run, plan, tensors)
     return _student_with(tensors, model) if is_seen else None
+
+
+def _prepared(
+    model: StableDiffusion, plan: ErasePlan, second: Sequence[torch.device], reporter: Reporter
+) -> Prepared:
+    for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
+        reporter.warning(note)
+    return prepare(model, plan.pipeline, plan.concept, plan.config, second)
 
 
 def _trained(
@@ -138,54 +158,33 @@ def _trained(
     hardener: Hardener | None,
     team: Team,
 ) -> Student:
-    """Train, harden, and write the delta, which a team's first process alone does."""
+    """Train, harden, and write the delta, which a team's first process alone does.
+
+    While it trains, the denoiser alone is in the device's memory.
+    """
     with team.first_ahead():
-        chosen = with_chosen_batch(plan, run, ready, ready.schedule, reporter, team.size)
-        team.check(plan.config.method, chosen.config.batch_size)
-    student = _train(model, chosen, run, ready, reporter, stop, prober, team)
-    if team.is_first:
-        if hardener is not None:
-            hardener(model, ready)
-        _write_delta(run, chosen, student.selected)
-    return student
-
-
-def _prepared(
-    model: StableDiffusion, plan: ErasePlan, second: Sequence[torch.device], reporter: Reporter
-) -> Prepared:
-    for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
-        reporter.warning(note)
-    return prepare(model, plan.pipeline, plan.concept, plan.config, second)
-
-
-def _train(
-    model: StableDiffusion,
-    plan: ErasePlan,
-    run: RunFolder,
-    ready: Prepared,
-    reporter: Reporter,
-    stop: Callable[[], bool],
-    prober: Prober | None,
-    team: Team,
-) -> Student:
-    """The trained student; while it trains, the U-Net alone is in the device's memory."""
-    config = plan.config
-    batch_size = config.batch_size
+        plan = with_chosen_batch(plan, run, ready, ready.schedule, reporter, team.size)
+        team.check(plan.config.method, plan.config.batch_size)
+    config, batch_size, student = plan.config, plan.config.batch_size, ready.student
     assert isinstance(batch_size, int)  # chosen by now
     if config.compile:
         own = team.rows(batch_size)
-        ready = replace(ready, student=compiled(ready, config, own.stop - own.start, reporter))
+        student = compiled(ready, config, own.stop - own.start, reporter)
     if config.warm_start and team.is_first:  # the loop gives it to the others
         edit_before_training(ready, plan, run, reporter)
     probe = prober(model) if prober is not None and team.is_first else None
     tracked = config if team.is_first else config.model_copy(update={"tracker": None})
     with closing(open_tracker(tracked, run.path, reporter)) as tracker:
         train(Training(
-            ready.student, ready.schedule, ready.embeddings, config, (batch_size, *ready.latent),
+            student, ready.schedule, ready.embeddings, config, (batch_size, *ready.latent),
             run.checkpoints, run.log, tracker, reporter, stop, probe,
             _pools(plan, ready) if team.is_first else None, team,
         ))  # fmt: skip
-    return ready.student
+    if team.is_first:
+        if hardener is not None:
+            hardener(model, ready)
+        _write_delta(run, plan, student.selected)
+    return student
 
 
 def _student_with(tensors: Mapping[str, torch.Tensor], model: StableDiffusion) -> Student:

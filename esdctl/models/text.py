@@ -75,17 +75,17 @@ def encode_ends(model: StableDiffusion, prompts: Sequence[str], length: int) -> 
 
 
 def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
-    """A sentence for each prompt that is longer than the text encoder reads (77 tokens in CLIP).
+    """A sentence for each prompt that is longer than any text encoder reads (77 tokens in CLIP).
 
     Args:
-        model: gives the tokenizer and its length.
+        model: gives the tokenizers and their lengths.
         prompts: any texts.
     """
-    tokenizer = model.tokenizers[0]
-    longest = min(tokenizer.model_max_length, 77)
+    index = max(range(len(model.tokenizers)), key=lambda each: _longest(model, each))
+    tokenizer, longest = model.tokenizers[index], _longest(model, index)
     notes = []
     for prompt in dict.fromkeys(prompts):
-        text = ftfy.fix_text(prompt)
+        text = _cleaned(model, index, prompt)
         if len(text) < longest:  # a token is a letter at least
             continue
         tokens = tokenizer(text, truncation=False, verbose=False).input_ids
@@ -171,17 +171,26 @@ def _end(model: StableDiffusion, tokens: torch.Tensor) -> torch.Tensor:
     return torch.where(last.any(1), last.int().argmax(1), tokens.shape[1] - 1)
 
 
+def _cleaned(model: StableDiffusion, index: int, prompt: str) -> str:
+    """A prompt as one of the encoders reads it; see ``encode_prompts``."""
+    is_clip = model.architecture.encoders[index].kind == "clip"
+    return ftfy.fix_text(prompt) if is_clip else prompt
+
+
+def _longest(model: StableDiffusion, index: int) -> int:
+    """Tokens that one of the encoders reads; some tokenizers do not say it."""
+    encoder = model.architecture.encoders[index]
+    config = model.architecture.config(encoder.part)
+    most = encoder.longest or int(config.get("max_position_embeddings", 77))
+    return min(int(model.tokenizers[index].model_max_length), most)
+
+
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:
     """Numbers of the tokens for one of the encoders, (B, T)."""
-    tokenizer, how = model.tokenizers[index], model.architecture.encoders[index]
-    texts = list(prompts)
-    if how.kind == "clip":
-        texts = [ftfy.fix_text(prompt) for prompt in texts]
-    longest = how.longest or model.text_encoders[index].config.max_position_embeddings
-    tokens: torch.Tensor = tokenizer(
-        texts,
+    tokens: torch.Tensor = model.tokenizers[index](
+        [_cleaned(model, index, prompt) for prompt in prompts],
         padding="max_length",
-        max_length=min(tokenizer.model_max_length, longest),  # some configs do not say it
+        max_length=_longest(model, index),
         truncation=True,
         return_tensors="pt",
     ).input_ids

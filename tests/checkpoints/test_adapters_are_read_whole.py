@@ -87,9 +87,9 @@ def test_plain_differences_of_weights_and_biases_are_added(tmp_path: Path) -> No
         ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "text encoder"),
         ("lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha", "text encoder"),
         ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "text encoder"),
-        (f"{KOHYA}_to_kk.lora_down.weight", "modules that this U-Net lacks"),
-        (f"{KOHYA}_to_k.lora_dwon.weight", "modules that this U-Net lacks"),
-        (f"unet.{ATTENTION}.to_z.lora_A.weight", "modules that this U-Net lacks"),
+        (f"{KOHYA}_to_kk.lora_down.weight", "modules that the base lacks"),
+        (f"{KOHYA}_to_k.lora_dwon.weight", "modules that the base lacks"),
+        (f"unet.{ATTENTION}.to_z.lora_A.weight", "modules that the base lacks"),
         ("something.else", "tensors of no known kind"),
     ],
 )

@@ -120,5 +120,5 @@ def test_a_lora_of_another_model_is_refused(tmp_path: Path) -> None:
     save_file(
         {"lora_unet_x.lora_down.weight": pair.down, "lora_unet_x.lora_up.weight": pair.up}, path
     )
-    with pytest.raises(InputError, match="modules that this U-Net lacks: lora_unet_x"):
+    with pytest.raises(InputError, match="modules that the base lacks: lora_unet_x"):
         read_lora(open_tensors(path), unet_names("sd1"))

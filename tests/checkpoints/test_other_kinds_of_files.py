@@ -105,7 +105,7 @@ def test_a_pickle_without_weights_says_what_it_is(
         (
             [f"unet.{BLOCK.replace('0', '9')}.lora_{side}.weight" for side in "AB"],
             3,
-            "modules that this U-Net lacks",
+            "modules that the base lacks",
         ),
     ],
 )

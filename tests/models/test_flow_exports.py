@@ -1,5 +1,6 @@
 """What is exported of an erased transformer loads elsewhere, and reads back as it was."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from esdctl.cli.app import run
+from esdctl.models.named import DELTA_NAME
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.workspace import Workspace
@@ -123,7 +125,7 @@ def test_a_delta_is_verified_against_its_base(erased: Path, base: Path, capsys: 
     assert "some of text-kv's, no other" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("unet", ".pt")])
+@pytest.mark.parametrize(("form", "suffix"), [("unet", ".pt"), ("compvis", ".safetensors")])
 def test_a_form_that_the_family_has_not_is_refused(
     form: str, suffix: str, erased: Path, base: Path, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -147,3 +149,46 @@ def test_a_delta_of_another_base_is_refused(erased: Path, tmp_path: Path, capsys
     ]
     assert run(line) == 5
     assert "was made from" in capsys.readouterr().err
+
+
+def test_a_folder_with_t5_is_written_whole(tmp_path: Path) -> None:
+    folder = tiny_sd3(tmp_path / "base")
+    written = export(folder, "diffusers", tmp_path / "m")
+    before, after = (
+        StableDiffusion3Pipeline.from_pretrained(each).encode_prompt(
+            "a dog", None, None, do_classifier_free_guidance=False
+        )[0]
+        for each in (folder, written)
+    )
+    assert torch.equal(before, after)
+
+
+def test_a_folder_and_a_run_are_inspected(erased: Path, base: Path, capsys: Captured) -> None:
+    assert run(["inspect", str(base), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["family"], told["prediction_type"]) == ("sd3", "flow_prediction")
+    assert set(told["parts"]) == {"transformer", "vae", "text_encoder", "text_encoder_2"}
+    assert run(["inspect", str(erased), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"] == len(load_file(erased / DELTA_NAME))
+
+
+def test_the_difference_to_the_base_is_the_delta(
+    erased: Path, base: Path, capsys: Captured
+) -> None:
+    line = ["diff", str(base), str(erased), "--json", "--root", str(base.parent)]
+    assert run(line) in (0, 1)
+    told = json.loads(capsys.readouterr().out)
+    names = {f"transformer.{name}" for name in load_file(erased / DELTA_NAME)}
+    assert {tensor["name"] for tensor in told["tensors"]} == names
+
+
+def test_a_file_of_sd3_is_refused_with_what_to_give_instead(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "sd3.safetensors"
+    name = "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"
+    save_file({name: torch.zeros(2, 2)}, path)
+    assert run(["inspect", str(path)]) == 3
+    told = capsys.readouterr().err
+    assert "a file of Stable Diffusion 3" in told
+    assert "give a pipeline folder of diffusers" in told

@@ -10,7 +10,7 @@ from diffusers import StableDiffusion3Pipeline
 
 from esdctl.models.resolve import Pipeline
 from esdctl.models.stable_diffusion import load
-from esdctl.models.text import encode_prompts
+from esdctl.models.text import cut_prompts, encode_prompts
 from esdctl.progress import Silent
 from esdctl.sampling.plan import Picture
 from esdctl.sampling.sample import Pixels, sample_in_memory
@@ -53,3 +53,11 @@ def test_what_the_transformer_is_told_is_what_diffusers_tells_it(tmp_path: Path)
     ours = encode_prompts(load(Pipeline("tiny", folder), CPU), [PROMPT])
     torch.testing.assert_close(ours.embeddings, told)
     torch.testing.assert_close(ours.pooled, pooled)
+
+
+def test_a_prompt_is_cut_where_no_encoder_reads_on(tmp_path: Path) -> None:
+    for has_t5, longest in ((True, 256), (False, 77)):
+        model = load(Pipeline("tiny", tiny_sd3(tmp_path / str(has_t5), has_t5)), CPU)
+        prompts = ["dog " * (longest - 10), "dog " * (longest + 10)]
+        (note,) = cut_prompts(model, prompts)
+        assert f"is cut at {longest}" in note

@@ -78,10 +78,19 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     try:
         _wait_until_idle(environment, daemons)
         yield environment
+        _end_steps(environment)
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
             daemon.wait()
+
+
+def _end_steps(environment: dict[str, str]) -> None:
+    """Let no script and no step of a job outlive the daemons."""
+    for jobs in (["--full", "--signal=KILL"], []):
+        subprocess.run(["scancel", "--user=root", *jobs], env=environment, capture_output=True)
+    while _ask(environment, "squeue", "--noheader"):
+        time.sleep(0.1)
 
 
 def _free_port() -> int:

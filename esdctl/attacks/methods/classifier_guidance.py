@@ -55,10 +55,11 @@ class ClassifierGuidance:
 def _guided(target: Target, cases: Sequence[Case], settings: Settings) -> list[Pixels]:
     predict = predictor(target, cases)
     schedule = target.schedule
+    until = schedule.at(int(settings["until"]))
     x_t = noise_of(target, [case.seed for case in cases])
     for number, (t, t_next) in enumerate(steps_from(target, 999)):
         prediction = predict(x_t, t)
-        if t >= settings["until"] and number % int(settings["every"]) == 0:
+        if t >= until and number % int(settings["every"]) == 0:
             signal, sigma = (part.to(x_t.device) for part in schedule.signal_and_noise(t))
             x_0, _ = schedule.split(prediction, x_t, t)
             x_0 = _towards_concept(target, x_0, settings)

@@ -92,7 +92,7 @@ def _lesson(target: Target, count: int) -> _Lesson:
 
 
 def _copy_of(model: StableDiffusion) -> StableDiffusion:
-    """The same parts, but for a U-Net of its own, in fp32."""
+    """The same parts, but for a denoiser of its own, in fp32."""
     copied = copy(model)
     copied.dtype = torch.float32
     copied.__dict__["denoiser"] = deepcopy(model.denoiser).float()
@@ -106,7 +106,7 @@ def _fine_tuned(
     state: LearningState,
     reporter: Reporter,
 ) -> Iterator[int]:
-    """Train the model's U-Net where it is; yields after every few steps how many there were.
+    """Train the model's denoiser where it is; yields after every few steps how many there were.
 
     After an interruption it goes on with the last number that was not passed yet.
     """

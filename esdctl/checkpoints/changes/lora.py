@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from esdctl.checkpoints.layouts.key_map import unet_to_compvis
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
-from esdctl.models.families.family import UNetNames
+from esdctl.models.families.family import LoraNames
 from esdctl.models.families.tensor_names import LORA_TRANSFORMER, LORA_UNET
 from esdctl.storage.atomic import write_with
 
@@ -106,7 +106,7 @@ def factorise(
     if not pairs:
         raise UsageError(
             "no weight matrix changed, so there is nothing that a LoRA could hold",
-            "export it as delta, compvis or diffusers",
+            "export it as delta or diffusers",
         )
     whole = math.sqrt((missing + lost) / (carried + lost))
     return Lora(pairs, math.sqrt(missing / carried), tuple(left_out), whole)
@@ -174,7 +174,7 @@ def write_lora(
     path: Path,
     lora: Lora,
     names: Iterable[str],
-    layout: UNetNames,
+    layout: LoraNames,
     about: Mapping[str, str],
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -222,7 +222,7 @@ def _of_transformer(lora: Lora, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return content
 
 
-def kohya_modules(names: Iterable[str], layout: UNetNames) -> dict[str, str]:
+def kohya_modules(names: Iterable[str], layout: LoraNames) -> dict[str, str]:
     """kohya's module names -> the weights that they stand for, under diffusers' names.
 
     Args:

@@ -227,11 +227,11 @@ def _refusal(file: TensorFile, unread: list[str]) -> InputError:
     if text:
         return InputError(
             f"{file.path} changes the text encoder as well ({listed(text)}), which is not applied",
-            "let the tool that made it merge it into a checkpoint, or take a LoRA of the U-Net",
+            "let the tool that made it merge it into a checkpoint, or take a LoRA without it",
         )
     kind = other_kind(unread)
     if kind is not None:
         return InputError(f"{file.path} is {kind.name} ({listed(unread)})", kind.hint)
-    is_of_a_unet = any(key.startswith((LORA_UNET, "unet.")) for key in unread)
-    what = "modules that this U-Net lacks" if is_of_a_unet else "tensors of no known kind"
+    is_a_lora = any(key.startswith((LORA_UNET, LORA_TRANSFORMER, "unet.")) for key in unread)
+    what = "modules that the base lacks" if is_a_lora else "tensors of no known kind"
     return InputError(f"{file.path} holds {what}: {listed(unread)}", _HINT)

@@ -13,7 +13,7 @@ NAMED = 3  # names of tensors in an error
 
 @dataclass(frozen=True)
 class OtherKind:
-    """A kind of file that is neither a model nor a change of a U-Net.
+    """A kind of file that is neither a model nor a change of one.
 
     Args:
         name: what it is, with its article.
@@ -33,7 +33,7 @@ class OtherKind:
         return every and any(re.match(self.some, name) for name in names)
 
 
-_NOT_A_UNET = "it changes no U-Net; give a model, a run folder, a delta or a LoRA"
+_NO_CHANGE = "it changes no model that we train; give a model, a run folder, a delta or a LoRA"
 _TEXT = (
     r"(text_model\.|transformer\.text_model\.|embeddings\.|encoder\.layers\.|final_layer_norm\.)"
 )
@@ -45,19 +45,19 @@ _KINDS = (
     OtherKind("a delta of U-Net and text encoder", "a changed text encoder is not applied; let the "
               "tool that made it write a whole pipeline folder, and use that",
               r"text_encoder\.", r"(unet|text_encoder)\."),
-    OtherKind("a textual inversion embedding", f"{_NOT_A_UNET}; its words go into prompts",
+    OtherKind("a textual inversion embedding", f"{_NO_CHANGE}; its words go into prompts",
               r"(emb_params|string_to_|clip_[lg]$|\*$|<.+>$)"),
     OtherKind("a LoRA with embeddings in it (bundle_emb)",
               "take the LoRA and its embeddings apart with the tool that made it", r"bundle_emb\."),
-    OtherKind("a ControlNet", _NOT_A_UNET,
+    OtherKind("a ControlNet", _NO_CHANGE,
               r"(controlnet_|control_model\.|lora_controlnet|input_hint_block\.|zero_convs\.)"),
-    OtherKind("an IP-Adapter", _NOT_A_UNET, r"(image_proj\.|ip_adapter\.)"),
-    OtherKind("a T2I-Adapter", _NOT_A_UNET, r"(adapter\.)?body\.\d+\."),
-    OtherKind("a motion module (AnimateDiff)", _NOT_A_UNET,
+    OtherKind("an IP-Adapter", _NO_CHANGE, r"(image_proj\.|ip_adapter\.)"),
+    OtherKind("a T2I-Adapter", _NO_CHANGE, r"(adapter\.)?body\.\d+\."),
+    OtherKind("a motion module (AnimateDiff)", _NO_CHANGE,
               r".*\b(motion_modules|temporal_transformer)\."),
-    OtherKind("an upscaler", _NOT_A_UNET, r"(model\.\d+\.|body\.|conv_first).*", r"(model|body|conv"
+    OtherKind("an upscaler", _NO_CHANGE, r"(model\.\d+\.|body\.|conv_first).*", r"(model|body|conv"
               r"|HRconv|RRDB|upconv|trunk)"),
-    OtherKind("a hypernetwork", _NOT_A_UNET, r"\d+\.\d+\.linear", r"\d+\."),
+    OtherKind("a hypernetwork", _NO_CHANGE, r"\d+\.\d+\.linear", r"\d+\."),
     OtherKind("a text encoder alone, as AdvUnlearn's", "put it into a pipeline folder as "
               "text_encoder/model.safetensors beside the other parts, and use that folder",
               _TEXT, rf"({_TEXT}|text_projection|logit_scale)"),
@@ -74,13 +74,13 @@ _KINDS = (
 
 
 def other_kind(names: Iterable[str]) -> OtherKind | None:
-    """The kind of a file that is neither a model nor a change of a U-Net, where it is known."""
+    """The kind of a file that is neither a model nor a change of one, where it is known."""
     found = list(names)
     return next((kind for kind in _KINDS if found and kind.tells(found)), None)
 
 
 def refuse_other_kinds(path: Path, names: Iterable[str]) -> None:
-    """Refuse what is neither a LoRA nor some of a U-Net's tensors under diffusers' names.
+    """Refuse what is neither a LoRA nor some of a denoiser's tensors under diffusers' names.
 
     Args:
         path: the file.

@@ -43,7 +43,11 @@ def family_of(infos: Shapes, source: Path) -> Family:
     for name in infos:
         for mark, other in _OTHERS.items():
             if name.startswith(mark):
-                _refuse(source, f"it is {other}, which this version does not read ({name})")
+                raise InputError(
+                    f"{source} is a file of {other}, which this version does not read ({name})",
+                    f"give a pipeline folder of diffusers ({titles()}), or a file of "
+                    f"{titles(in_one_file=True)}",
+                )
     if not any(name.startswith(LDM_UNET) for name in infos):
         _refuse(source, f"it holds no U-Net under {LDM_UNET}")
     if not any(name.startswith(LDM_VAE) for name in infos):

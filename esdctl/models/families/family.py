@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
 NameTable = Literal["unet", "vae", "clip", "open_clip"]  # of checkpoints.layouts.key_rows
-UNetNames = Literal["diffusers", "compvis", "transformer"]
+LoraNames = Literal["diffusers", "compvis", "transformer"]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
 Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
 
@@ -127,8 +127,6 @@ Ask = Callable[
 # What the text encoders made of B prompts, in their order, and the denoiser's config.json
 # -> what the denoiser is told of the prompts, B rows.
 Tell = Callable[["Sequence[Encoded]", Config], "Conditioning"]
-
-
 # The VAE, and latents -> other latents, (B, C, h, w) each.
 Change = Callable[[Any, "torch.Tensor"], "torch.Tensor"]
 
@@ -240,7 +238,7 @@ class Family:
     denoiser: Denoiser
     process: Process
     pipeline_options: Config
-    lora_names: UNetNames
+    lora_names: LoraNames
     latents: Latents = Latents()
     guidance: float = 7.5
     checkpoint_mark: str | None = None

@@ -17,7 +17,7 @@ from esdctl.models.families.family import (
 )
 from esdctl.models.families.flow_models import FLOW_VAE, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
-from esdctl.models.families.transformer_groups import attention_groups
+from esdctl.models.families.transformer_groups import GROUPS
 
 if TYPE_CHECKING:
     import torch
@@ -137,9 +137,9 @@ FAMILY = Family(
     ),
     denoiser=Denoiser(
         "transformer", _ask, _tell, _is_config, "transformer", _unpacked,
-        attention_groups(text=("norm1_context.", "ff_context."), embedders=("context_embedder.",)),
-        lambda transformer: PATCH,
-        _takes_guidance,
+        groups=GROUPS,
+        patch=lambda transformer: PATCH,
+        takes_guidance=_takes_guidance,
     ),
     process=flow_process(
         {

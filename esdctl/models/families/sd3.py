@@ -4,7 +4,7 @@ Two CLIP encoders are read before their last layers, side by side, and below the
 may be missing: then they are zeros, as many as CLIP's. The prompt as a whole comes from both CLIP.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from esdctl.models.families.family import (
@@ -16,7 +16,7 @@ from esdctl.models.families.family import (
 )
 from esdctl.models.families.flow_models import FLOW_VAE, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
-from esdctl.models.families.transformer_groups import attention_groups
+from esdctl.models.families.transformer_groups import GROUPS
 
 if TYPE_CHECKING:
     import torch
@@ -70,10 +70,6 @@ def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
     return static_flow(float(config["shift"]))
 
 
-_GROUPS: Mapping[str, Callable[[str], bool]] = attention_groups(
-    text=("norm1_context.", "ff_context."), embedders=("context_embedder.",)
-)
-
 FAMILY = Family(
     name="sd3",
     title="Stable Diffusion 3.x",
@@ -112,7 +108,7 @@ FAMILY = Family(
         TextEncoder("text_encoder_3", "tokenizer_3", kind="t5", longest=T5_TOKENS),
     ),
     denoiser=Denoiser(
-        "transformer", _ask, _tell, _is_config, "transformer", groups=_GROUPS, patch=_patch
+        "transformer", _ask, _tell, _is_config, "transformer", groups=GROUPS, patch=_patch
     ),
     process=flow_process(
         {"shift": SHIFT},

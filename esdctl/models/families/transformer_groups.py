@@ -13,39 +13,13 @@ TEXT_KEYS = ("add_k_proj", "add_v_proj")
 TEXT_ATTENTION = (*TEXT_KEYS, "add_q_proj", "to_add_out")
 PICTURE_KEYS = ("to_k", "to_v")
 PICTURE_ATTENTION = (*PICTURE_KEYS, "to_q", "to_out.0")
+TEXT_LAYERS = ("norm1_context.", "ff_context.")  # of a block
+TEXT_EMBEDDER = "context_embedder."  # before the blocks
 
 
-def attention_groups(
-    text: tuple[str, ...],
-    embedders: tuple[str, ...],
-    strict: tuple[str, ...] = PICTURE_KEYS,
-) -> Mapping[str, Group]:
-    """Train method -> group, the narrowest first.
-
-    In FLUX, blocks of one stream follow those of two. Their attention has queries, keys and values
-    that text and picture share, so that it is neither's, but of the joint attention.
-
-    Args:
-        text: beginnings of the further modules of a block that only the text goes through.
-        embedders: beginnings of the modules before the blocks that only the text goes through.
-        strict: the projections that the authors' ``esd-x-strict`` moves.
-    """
-
-    def is_of_text(name: str) -> bool:
-        in_block = _in_block(name)
-        return in_block.startswith(text) or name.startswith(embedders)
-
-    return {
-        "text-kv": _linear(TEXT_KEYS),
-        "text-attn": _linear(TEXT_ATTENTION),
-        "picture-attn": lambda name: _is_of_two(name) and _linear(PICTURE_ATTENTION)(name),
-        "joint-attn": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
-        "noattn": lambda name: bool(_in_block(name)) and not _in_block(name).startswith("attn"),
-        "text-stream": lambda name: _linear(TEXT_ATTENTION)(name) or is_of_text(name),
-        "esd-x": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
-        "esd-x-strict": _linear(strict),
-        "full": lambda name: True,
-    }
+def _is_of_text(name: str) -> bool:
+    """A layer that only the text goes through, apart from its attention."""
+    return _in_block(name).startswith(TEXT_LAYERS) or name.startswith(TEXT_EMBEDDER)
 
 
 def _linear(modules: tuple[str, ...]) -> Group:
@@ -64,3 +38,19 @@ def _in_block(name: str) -> str:
     parts = name.split(".", 2)
     is_inside = len(parts) == 3 and parts[0].endswith("transformer_blocks") and parts[1].isdigit()
     return parts[2] if is_inside else ""
+
+
+# Train method -> group. In FLUX, blocks of one stream follow those of two. Their attention has
+# queries, keys and values that text and picture share, so that it is neither's, but of the joint
+# attention.
+GROUPS: Mapping[str, Group] = {
+    "text-kv": _linear(TEXT_KEYS),
+    "text-attn": _linear(TEXT_ATTENTION),
+    "picture-attn": lambda name: _is_of_two(name) and _linear(PICTURE_ATTENTION)(name),
+    "joint-attn": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
+    "noattn": lambda name: bool(_in_block(name)) and not _in_block(name).startswith("attn"),
+    "text-stream": lambda name: _linear(TEXT_ATTENTION)(name) or _is_of_text(name),
+    "esd-x": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
+    "esd-x-strict": _linear(PICTURE_KEYS),
+    "full": lambda name: True,
+}
