@@ -12,7 +12,7 @@ The house, from the top down; imports go down only:
     erasing        plan, run folder, presets; ``esd`` the algorithm, ``editing`` the closed form
     sampling       prompts x seeds -> pictures on disk
     models         Stable Diffusion in memory: names, parts, devices, precision
-    diffusion      schedule, DDIM, guidance: tensors and callables only
+    diffusion      DDIM, flow, guidance: tensors and callables only
     checkpoints    models as files: pickles, safetensors, layouts, changes
     datasets       prompts, UnlearnCanvas, I2P
     transfer       network -> disk: ranges, resuming, ZIPs that are unpacked as they arrive
