@@ -8,6 +8,11 @@ Weights and working copies are bf16. A selected parameter takes 4 bytes (its mas
 and channel of each block (Korthikanti et al. 2022, table 2, with fused attention), of the pass that
 a backward follows, with gradient checkpointing 2 of each block and all 34 of one. Decoding, CUDA's
 context and the text encoders, which are dropped before training, are left out.
+
+The second table has the frozen linear layers of the blocks in other forms, of which one at a time
+is there in bf16. Bytes over the bus are those of a step of ``rolling`` where they are on the host:
+each layer comes for the frozen pass, the student's without gradient and the one with it, for its
+second computation under checkpointing, and for its backward pass.
 """
 
 from collections.abc import Mapping
@@ -19,10 +24,15 @@ from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
 from esdctl.models.families.family import Family
 from esdctl.models.families.registry import family_named
+from esdctl.models.frozen_layers import frozen_layers
 
 A_SELECTED, A_FROZEN = 4 + 8 + 2 + 2, 2  # bytes a parameter
 WHOLE, KEPT = 34, 2  # bytes a token and channel of a block
 CARDS = (24, 48, 80)  # GB
+SMALL_CARDS = (12, 16, *CARDS)
+# Bytes a frozen weight on the device; 8 bits have a scale of fp32 for 256 of them, 4 bits for 64.
+FORMS = {"bf16": 2.0, "int8": 1 + 4 / 256, "nf4": 0.5 + 4 / 64, "on the host": 0.0}
+PASSES = 5  # that ask for each layer
 SD3 = {
     "sample_size": 128, "in_channels": 16, "out_channels": 16, "patch_size": 2,
     "attention_head_dim": 64, "joint_attention_dim": 4096, "pooled_projection_dim": 2048,
@@ -68,27 +78,77 @@ def models() -> list[Model]:
     ]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How many values a group of a model has.
+
+    Args:
+        every: parameters of the model.
+        chosen: those that the group moves.
+        stored: of frozen linear layers in blocks, which can have another form.
+        largest: of one of them.
+    """
+
+    every: int
+    chosen: int
+    stored: int
+    largest: int
+
+
 def main() -> None:
-    """Print the table."""
+    """Print both tables."""
     print("| model | group | trained | parameters | GB | GB with checkpointing | fits in GB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for model in models():
-        with torch.device("meta"):
-            network = model.kind(**model.config)
-        sizes = {name: value.numel() for name, value in network.named_parameters()}
-        every = sum(sizes.values())
         for group in ("text-kv", "joint-attn", "full"):
-            rule = model.family.denoiser.groups[group]
-            chosen = sum(size for name, size in sizes.items() if rule(name))
-            fixed = A_FROZEN * every + A_SELECTED * chosen
-            channel = model.tokens * model.width
-            whole = fixed + WHOLE * channel * model.blocks
-            less = fixed + KEPT * channel * model.blocks + WHOLE * channel
-            cards = [str(card) for card in CARDS if less / 1e9 < 0.95 * card]
+            sizes = _sizes(model, group)
+            whole, less = _gigabytes(model, sizes, "bf16")
             print(
-                f"| {model.title} | `{group}` | {chosen / 1e6:,.0f} M | {every / 1e9:.2f} G | "
-                f"{whole / 1e9:.1f} | {less / 1e9:.1f} | {', '.join(cards) or 'none'} |"
+                f"| {model.title} | `{group}` | {sizes.chosen / 1e6:,.0f} M | "
+                f"{sizes.every / 1e9:.2f} G | {whole:.1f} | {less:.1f} | {_fits(less, CARDS)} |"
             )
+    print()
+    print("| model | group | frozen weights | GB | GB with checkpointing | fits in GB | bus, GB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for model in models():
+        for group in ("text-kv", "joint-attn"):
+            sizes = _sizes(model, group)
+            for form, size in FORMS.items():
+                whole, less = _gigabytes(model, sizes, form)
+                bus = 0 if size else 2 * sizes.stored * PASSES / 1e9
+                print(
+                    f"| {model.title} | `{group}` | {form} | {whole:.1f} | {less:.1f} | "
+                    f"{_fits(less, SMALL_CARDS)} | {bus:.0f} |"
+                )
+
+
+def _sizes(model: Model, group: str) -> Sizes:
+    with torch.device("meta"):
+        network = model.kind(**model.config)
+    sizes = {name: value.numel() for name, value in network.named_parameters()}
+    chosen = [name for name in sizes if model.family.denoiser.groups[group](name)]
+    stored = [layer.weight.numel() for _, layer in frozen_layers(network, chosen)]
+    return Sizes(
+        sum(sizes.values()),
+        sum(sizes[name] for name in chosen),
+        sum(stored),
+        max(stored, default=0),
+    )
+
+
+def _gigabytes(model: Model, sizes: Sizes, form: str) -> tuple[float, float]:
+    """Without and with gradient checkpointing."""
+    fixed = A_FROZEN * sizes.every + A_SELECTED * sizes.chosen
+    if form != "bf16":
+        fixed += (FORMS[form] - A_FROZEN) * sizes.stored + A_FROZEN * sizes.largest
+    channel = model.tokens * model.width
+    whole = fixed + WHOLE * channel * model.blocks
+    less = fixed + KEPT * channel * model.blocks + WHOLE * channel
+    return whole / 1e9, less / 1e9
+
+
+def _fits(gigabytes: float, cards: tuple[int, ...]) -> str:
+    return ", ".join(str(card) for card in cards if gigabytes < 0.95 * card) or "none"
 
 
 if __name__ == "__main__":
