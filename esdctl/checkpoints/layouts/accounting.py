@@ -10,6 +10,7 @@ from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.layouts.transforms import shape_of_whole
 from esdctl.checkpoints.tensor_info import Shape, TensorInfo
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
@@ -119,11 +120,9 @@ def _stored_shapes(shape: Shape, place: Place) -> list[Shape]:
     """The shapes in which a tensor may lie in CompVis' layout."""
     if place.transform == "transposed":
         return [shape[::-1]]
-    if place.transform in ("q", "k", "v"):
-        return [(3 * shape[0], *shape[1:])]
     if place.transform == "conv":  # some writers keep diffusers' linear layers
         return [(*shape, 1, 1), shape]
-    return [shape]
+    return [shape_of_whole(shape, place.transform)]
 
 
 def _fits(info: TensorInfo, shapes: list[Shape]) -> bool:

@@ -8,9 +8,9 @@ import torch
 from esdctl.checkpoints.layouts.accounting import Account, account
 from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.key_map import Place, places
-from esdctl.checkpoints.layouts.key_rows import Transform
 from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
 from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.layouts.transformed import from_stored, stored_tensors
 from esdctl.checkpoints.tensor_file import TensorFile
 from esdctl.checkpoints.tensor_info import not_finite
 from esdctl.errors import InputError
@@ -34,7 +34,7 @@ class LazyTensors(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         place = self._places[name]
-        return from_compvis(self._read(place.name), place.transform)
+        return from_stored(self._read(place.name), place.transform)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -117,40 +117,9 @@ def compvis_tensors(
     tensors: dict[str, torch.Tensor] = {}
     for part in architecture.configs:
         _check_part(part, parts, architecture)
-        tensors |= _part_tensors(part, parts[part], architecture)
+        tensors |= stored_tensors(parts[part], places(architecture.family, part, parts[part]))
     tensors |= _made(tensors, architecture)
     return tensors | dict(unused or {})
-
-
-def from_compvis(tensor: torch.Tensor, transform: Transform) -> torch.Tensor:
-    """A tensor as diffusers has it; a view where that is possible."""
-    if transform == "conv":
-        return tensor.reshape(tensor.shape[:2])  # (O, I, 1, 1) -> (O, I)
-    if transform == "transposed":
-        return tensor.T.contiguous()
-    if transform in ("q", "k", "v"):
-        return tensor.chunk(3)["qkv".index(transform)]  # (3D, ...) -> (D, ...)
-    return tensor
-
-
-def _part_tensors(
-    part: Part, tensors: Mapping[str, torch.Tensor], architecture: Architecture
-) -> dict[str, torch.Tensor]:
-    stored: dict[str, torch.Tensor] = {}
-    fused: dict[str, dict[str, torch.Tensor]] = {}
-    for name, place in places(architecture.family, part, tensors).items():
-        tensor = tensors[name]
-        if place.transform in ("q", "k", "v"):
-            fused.setdefault(place.name, {})[place.transform] = tensor
-        elif place.transform == "conv":
-            stored[place.name] = tensor.reshape(*tensor.shape, 1, 1)
-        elif place.transform == "transposed":
-            stored[place.name] = tensor.T.contiguous()
-        else:
-            stored[place.name] = tensor
-    for name, thirds in fused.items():
-        stored[name] = torch.cat([thirds["q"], thirds["k"], thirds["v"]])
-    return stored
 
 
 def _made(

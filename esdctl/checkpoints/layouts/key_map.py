@@ -9,7 +9,8 @@ that transformers 5.6 dropped from its text encoders.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from esdctl.checkpoints.layouts.key_rows import Transform, rows_for
+from esdctl.checkpoints.layouts.key_rows import rows_for
+from esdctl.checkpoints.layouts.transforms import OF_BIASES, Transform
 from esdctl.errors import InputError
 from esdctl.models.families.family import Family, NameTable, Part
 from esdctl.models.families.registry import titles
@@ -20,7 +21,7 @@ class Place:
     """Where a diffusers tensor lies in CompVis' layout.
 
     Args:
-        name: the CompVis tensor; three share one under the transforms q, k and v.
+        name: the CompVis tensor; several share one where it is fused.
         transform: how it lies there.
     """
 
@@ -55,7 +56,8 @@ def to_compvis(table: NameTable, names: Iterable[str]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for name in names:
         (ldm, transform), rest = _longest(rows, name)
-        found[name] = Place(ldm + rest, transform if rest in ("", ".weight") else "same")
+        is_so = rest in ("", ".weight") or transform in OF_BIASES
+        found[name] = Place(ldm + rest, transform if is_so else "same")
     return found
 
 

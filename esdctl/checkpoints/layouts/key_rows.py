@@ -5,15 +5,10 @@ A row pairs modules (or whole tensors); what follows in a tensor's name is the s
 
 import re
 from collections.abc import Iterable
-from typing import Literal
 
+from esdctl.checkpoints.layouts.key_rows_transformer import flux_rows, sd3_rows
+from esdctl.checkpoints.layouts.transforms import Row
 from esdctl.models.families.family import NameTable
-
-# How a tensor lies in CompVis' layout, seen from diffusers': the same; a linear layer as a 1x1
-# convolution; transposed; or as the first, second or third part of a fused matrix.
-Transform = Literal["same", "conv", "transposed", "q", "k", "v"]
-
-Row = tuple[str, str, Transform]  # CompVis, diffusers, how it lies in CompVis
 
 _UNET_ENDS: tuple[Row, ...] = (
     ("time_embed.0", "time_embedding.linear_1", "same"),
@@ -93,6 +88,13 @@ def rows_for(table: NameTable, names: list[str]) -> Iterable[Row]:
         return _vae_rows(names)
     if table == "clip":
         return _CLIP
+    if table == "flux":
+        double, single = (
+            1 + _largest(rf"^{kind}transformer_blocks\.(\d+)\.", names) for kind in ("", "single_")
+        )
+        return flux_rows(double, single, _under)
+    if table == "sd3":
+        return sd3_rows(1 + _largest(r"^transformer_blocks\.(\d+)\.", names), _under)
     layers = 1 + _largest(r"encoder\.layers\.(\d+)\.", names)
     return [
         *_OPEN_CLIP_ENDS,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
-NameTable = Literal["unet", "vae", "clip", "open_clip"]  # of checkpoints.layouts.key_rows
+# Of checkpoints.layouts.key_rows.
+NameTable = Literal["unet", "vae", "clip", "open_clip", "flux", "sd3"]
 LoraNames = Literal["diffusers", "compvis", "transformer"]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
 Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]

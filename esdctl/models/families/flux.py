@@ -110,6 +110,7 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "FluxTransformer2DModel",
+            table="flux",
             only={
                 "patch_size": (1,),
                 "in_channels": (64,),  # more are of FLUX.1 Fill and of its controls

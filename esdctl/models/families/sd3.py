@@ -81,6 +81,7 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "SD3Transformer2DModel",
+            table="sd3",
             only={"quantization_config": (None,)},
             free=frozenset(
                 {
