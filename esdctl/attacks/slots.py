@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from esdctl.attacks.concept_judge import CannotAttack
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.models.stable_diffusion import StableDiffusion
-from esdctl.models.text import encode_embeddings
+from esdctl.models.text import encode_embeddings, frame, longest_prompt
 
 FREE = None  # a free place
 
@@ -98,11 +98,14 @@ def text_of(model: StableDiffusion, tokens: Sequence[int]) -> str:
 
 
 def with_slots_for(model: StableDiffusion, prompt: str, word: str, count: int) -> list[int | None]:
-    """A prompt in which ``count`` free places stand for a word, or stand at its beginning."""
+    """A prompt in which ``count`` free places stand for a word, or stand at its beginning.
+
+    A space before the word goes with it: in many vocabularies it is a part of the word's token.
+    """
     before, found, after = prompt.partition(word)
     if not found:
         return [*[FREE] * count, *tokens_of(model, prompt)]
-    return [*tokens_of(model, before), *[FREE] * count, *tokens_of(model, after)]
+    return [*tokens_of(model, before.rstrip()), *[FREE] * count, *tokens_of(model, after)]
 
 
 def filled(places: Places, tokens: Sequence[int]) -> list[int]:
@@ -118,7 +121,7 @@ def encode_slots(
 
     Args:
         model: gives the text encoders.
-        prompts: B of them, with K free places each; cut at 75 tokens.
+        prompts: B of them, with K free places each; cut where the encoder stops reading.
         vectors: for each encoder, (B, K, D).
 
     Returns:
@@ -144,16 +147,13 @@ def _rows(
     model: StableDiffusion, index: int, prompts: Sequence[Places]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token numbers of one encoder, (B, 77), and where the free places are, (B, K)."""
-    tokenizer = model.tokenizers[index]
-    config = model.text_encoders[index].config
-    length = min(tokenizer.model_max_length, config.max_position_embeddings)
-    begin, end, padding = (
-        int(getattr(tokenizer, name)) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    )
+    length = longest_prompt(model, index)
+    padding = int(model.tokenizers[index].pad_token_id)
+    before, behind = frame(model, index)
     rows, places = [], []
     for prompt in prompts:
-        kept = list(prompt)[: length - 2]
-        numbers = [begin, *(0 if token is FREE else token for token in kept), end]
+        kept = list(prompt)[: length - len(before) - len(behind)]
+        numbers = [*before, *(0 if token is FREE else token for token in kept), *behind]
         rows.append(numbers + [padding] * (length - len(numbers)))
-        places.append([1 + place for place, token in enumerate(kept) if token is FREE])
+        places.append([len(before) + i for i, token in enumerate(kept) if token is FREE])
     return torch.tensor(rows, device=model.device), torch.tensor(places, device=model.device)

@@ -48,10 +48,13 @@ class FlowSchedule:
     Args:
         shift: s of ``shifted``; 1 for none.
         sigmas_of: number of steps -> the sampler's sigmas with the 0 at their end.
+        shift_of: number of steps -> the sampler's s, where it depends on them; ``shift`` is then
+            that of the usual number.
     """
 
     shift: float
     sigmas_of: Callable[[int], torch.Tensor]
+    shift_of: Callable[[int], float] | None = None
 
     def at(self, place: int) -> float:
         """sigma x 1000 of the far end of a place's thousandth."""
@@ -64,6 +67,10 @@ class FlowSchedule:
     def timesteps(self, steps: int) -> list[float]:
         """Those of the model's own sampler."""
         return [TRAIN_TIMESTEPS * sigma for sigma in self.sigmas_of(steps)[:-1].tolist()]
+
+    def shift_at(self, steps: int) -> float:
+        """s of a sampler of so many steps."""
+        return self.shift if self.shift_of is None else self.shift_of(steps)
 
     def way(self, steps: int, k: int) -> list[float]:
         """From sigma 1 on, at the noisy end of each bin down to ``k``."""
@@ -143,6 +150,35 @@ def even_flow(shift: float) -> FlowSchedule:
 def length_flow(length: int, shift: LengthShift) -> FlowSchedule:
     """FLUX.1's at one picture size: ``length`` is the picture's, in tokens."""
     return even_flow(math.exp(shift.at(length)))
+
+
+def empirical_flow(length: int, usual_steps: int) -> FlowSchedule:
+    """FLUX.2's: the shift grows with the picture, ``length`` tokens, and falls with the steps.
+
+    Args:
+        length: of the picture, in tokens.
+        usual_steps: of the model's pictures; in training the noise is shifted as there.
+    """
+
+    def shift_of(steps: int) -> float:
+        return math.exp(empirical_shift(length, steps))
+
+    return FlowSchedule(
+        shift_of(usual_steps), lambda steps: even_sigmas(steps, shift_of(steps)), shift_of
+    )
+
+
+def empirical_shift(length: int, steps: int) -> float:
+    """The log of FLUX.2's shift (``compute_empirical_mu`` in Black Forest Labs' flux2).
+
+    Fitted at 10 and at 200 steps, each linear in the length, and linear in the steps between them;
+    pictures of more than 4,300 tokens have that of 200 steps.
+    """
+    at_200 = 0.00016927 * length + 0.45666666
+    if length > 4300:
+        return at_200
+    at_10 = 8.73809524e-05 * length + 1.89833333
+    return at_200 + (at_200 - at_10) / 190 * (steps - 200)
 
 
 def _ended(sigmas: torch.Tensor) -> torch.Tensor:

@@ -44,48 +44,56 @@ def load_part(
         IntegrityError: the tensors' file is damaged.
     """
     module = empty_part(part, architecture)
-    expected, tied = module.state_dict(), _tied(module)
+    expected, tied = module.state_dict(), _tied(module, tensors)
     named = {name.removeprefix(_PREFIX): name for name in expected if name not in tied}
-    _compare(part, {short: expected[name] for short, name in named.items()}, tensors, tied, source)
+    _compare(part, {short: expected[name] for short, name in named.items()}, tensors, source)
     state = {name: _placed(tensors[short], device, dtype) for short, name in named.items()}
     module.load_state_dict(
         {**state, **{name: state[own] for name, own in tied.items()}}, assign=True
     )
-    _number_positions(module, device)
+    _fill_buffers(module, device)
     return module.eval().requires_grad_(False)
 
 
-def _tied(module: torch.nn.Module) -> Mapping[str, str]:
-    """Names that stand for another tensor of the module, which files may leave out."""
+def _tied(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, str]:
+    """Names that stand for another tensor of the module, where the file leaves them out."""
     tied = getattr(module, "_tied_weights_keys", None)
-    return tied if isinstance(tied, Mapping) else {}
+    found = tied if isinstance(tied, Mapping) else {}
+    return {name: own for name, own in found.items() if name not in tensors}
 
 
 def _placed(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """The tensor itself where nothing has to change."""
+    if not tensor.is_floating_point():  # batch norm counts its batches
+        return tensor.to(device)
     if device.type == "cuda" and tensor.dim() == 4:  # convolutions are fastest so on tensor cores
         return tensor.to(device, dtype, memory_format=torch.channels_last)
     return tensor.to(device, dtype)
 
 
-def _number_positions(module: torch.nn.Module, device: torch.device) -> None:
-    """CLIP numbers its positions in a buffer that no file holds."""
+def _fill_buffers(module: torch.nn.Module, device: torch.device) -> None:
+    """What no file holds: the numbers of CLIP's positions, frequencies of rotary embeddings.
+
+    A rotary embedding is made anew from its config, so that it is the library's own.
+    """
     for child in module.modules():
-        for name, buffer in child.named_buffers(recurse=False):
-            if buffer.is_meta:
-                positions = torch.arange(buffer.shape[-1], device=device)
-                setattr(child, name, positions.expand(buffer.shape))
+        empty = [name for name, buffer in child.named_buffers(recurse=False) if buffer.is_meta]
+        is_rotary = any(name.endswith("inv_freq") for name in empty)
+        made: Any = type(child)(child.config) if is_rotary else None
+        for name in empty:
+            shape = getattr(child, name).shape
+            positions = torch.arange(shape[-1], device=device).expand(shape)
+            setattr(child, name, getattr(made, name).to(device) if is_rotary else positions)
 
 
 def _compare(
     part: Part,
     expected: Mapping[str, torch.Tensor],
     found: Mapping[str, torch.Tensor],
-    tied: Mapping[str, str],
     source: str,
 ) -> None:
     missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected and name not in tied]
+    unexpected = [name for name in found if name not in expected]
     lines = [
         f"missing {ours}, unexpected {its}" for ours, its in nearest_pairs(missing, unexpected)
     ]

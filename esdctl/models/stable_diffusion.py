@@ -178,7 +178,7 @@ class StableDiffusion:
         return self.family.latents.of_vae(self.vae, mean)
 
     def _text_encoder(self, encoder: TextEncoder) -> Any:
-        """CLIP in fp32; a larger one in its file's own type, but that fp16 is too narrow for T5."""
+        """CLIP in fp32; a larger one in its file's type, but that fp16 is too narrow for T5."""
         if encoder.kind == "clip":
             return self._unchanged(encoder.part)
         tensors = self.files.read(encoder.part)

@@ -3,14 +3,20 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import ftfy
 import torch
+from jinja2 import TemplateError
 
 from esdctl.diffusion.conditioning import Conditioning, Encoded, concatenate
+from esdctl.errors import InputError
+from esdctl.models.families.family import TextEncoder
 from esdctl.models.stable_diffusion import StableDiffusion
 
 AT_ONCE = 64  # prompts; SDXL's encoder keeps every layer's output, 13 MB a prompt
+CHATS_AT_ONCE = 4  # Qwen3 of 4 billion keeps 97 MB a prompt
+_PROMPT = "\ue000"  # of Unicode's private use: it stands in no template
 
 
 @torch.no_grad()
@@ -21,7 +27,8 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
     the empty prompt is zeros where the model says so.
 
     Prompts for CLIP are cleaned with ftfy first, as CLIP's original tokenizer does; transformers'
-    does not, which changes one I2P prompt in fifty.
+    does not, which changes one I2P prompt in fifty. A chat model is given the prompt as a user's
+    turn, by the template of its tokenizer, and is about to answer without thinking.
 
     Args:
         model: gives tokenizers, text encoders and device.
@@ -29,10 +36,14 @@ def encode_prompts(model: StableDiffusion, prompts: Sequence[str]) -> Conditioni
 
     Returns:
         B rows, float32; for pictures of the model's own size.
+
+    Raises:
+        InputError: the template of a chat model fails.
     """
+    is_chat = any(each.kind == "chat" for each in model.architecture.encoders)
+    count = CHATS_AT_ONCE if is_chat else AT_ONCE
     parts = [
-        _encode(model, prompts[start : start + AT_ONCE])
-        for start in range(0, len(prompts), AT_ONCE)
+        _encode(model, prompts[start : start + count]) for start in range(0, len(prompts), count)
     ]
     return concatenate(parts).for_size(model.image_size, model.image_size)
 
@@ -81,21 +92,31 @@ def cut_prompts(model: StableDiffusion, prompts: Iterable[str]) -> list[str]:
         model: gives the tokenizers and their lengths.
         prompts: any texts.
     """
-    index = max(range(len(model.tokenizers)), key=lambda each: _longest(model, each))
-    tokenizer, longest = model.tokenizers[index], _longest(model, index)
+    index = max(range(len(model.tokenizers)), key=lambda each: longest_prompt(model, each))
+    tokenizer, longest = model.tokenizers[index], longest_prompt(model, index)
     notes = []
     for prompt in dict.fromkeys(prompts):
-        text = _cleaned(model, index, prompt)
+        text = _as_read(model, index, prompt)
         if len(text) < longest:  # a token is a letter at least
             continue
         tokens = tokenizer(text, truncation=False, verbose=False).input_ids
         if len(tokens) > longest:
-            unread = str(tokenizer.decode(tokens[longest - 1 : -1])).strip()
+            unread = _unread(model, index, prompt, tokens)
             notes.append(
                 f"a prompt of {len(tokens)} tokens is cut at {longest}: {prompt[:40]!r}... is read "
                 f"without {unread[:60]!r}"
             )
     return notes
+
+
+def _unread(model: StableDiffusion, index: int, prompt: str, tokens: list[int]) -> str:
+    """What is cut off a prompt of which an encoder reads the first tokens alone."""
+    tokenizer, longest = model.tokenizers[index], longest_prompt(model, index)
+    if model.architecture.encoders[index].kind != "chat":  # the last one is the end
+        return str(tokenizer.decode(tokens[longest - 1 : -1])).strip()
+    cut = str(tokenizer.decode(tokens[longest:]))
+    behind = _as_read(model, index, prompt).rpartition(prompt)[2]
+    return cut.removesuffix(behind).strip()
 
 
 def encode_embeddings(
@@ -139,13 +160,24 @@ def _told(
     for index, (how, encoder) in enumerate(
         zip(model.architecture.encoders, model.text_encoders, strict=True)
     ):
-        is_last = how.hidden_state == "last"
         given = nullcontext() if embeddings is None else _embedded_as(encoder, embeddings[index])
         with given:
-            output = encoder(tokens[index], output_hidden_states=not is_last)
-        hidden = output.last_hidden_state if is_last else output.hidden_states[-2]
-        made.append(Encoded(hidden.float(), output[how.pooled] if how.is_pooled else None))
+            made.append(_encoded(how, encoder, tokens[index], model.tokenizers[index].pad_token_id))
     return model.family.denoiser.tell(made, model.architecture.denoiser)
+
+
+def _encoded(how: TextEncoder, encoder: Any, tokens: torch.Tensor, padding: int) -> Encoded:
+    """What an encoder makes of tokens (B, T), padded with ``padding``."""
+    if how.kind == "chat":  # what it would answer is not asked, and no token sees the padding
+        output = encoder.base_model(
+            tokens, tokens != padding, output_hidden_states=True, use_cache=False
+        )
+        hidden = torch.cat([output.hidden_states[layer] for layer in how.layers], dim=-1)
+        return Encoded(hidden.float())
+    is_last = how.hidden_state == "last"
+    output = encoder(tokens, output_hidden_states=not is_last)
+    hidden = output.last_hidden_state if is_last else output.hidden_states[-2]
+    return Encoded(hidden.float(), output[how.pooled] if how.is_pooled else None)
 
 
 @contextmanager
@@ -171,14 +203,42 @@ def _end(model: StableDiffusion, tokens: torch.Tensor) -> torch.Tensor:
     return torch.where(last.any(1), last.int().argmax(1), tokens.shape[1] - 1)
 
 
-def _cleaned(model: StableDiffusion, index: int, prompt: str) -> str:
+def _as_read(model: StableDiffusion, index: int, prompt: str) -> str:
     """A prompt as one of the encoders reads it; see ``encode_prompts``."""
-    is_clip = model.architecture.encoders[index].kind == "clip"
-    return ftfy.fix_text(prompt) if is_clip else prompt
+    kind = model.architecture.encoders[index].kind
+    if kind == "t5":
+        return prompt
+    if kind == "clip":
+        return ftfy.fix_text(prompt)
+    turn = [{"role": "user", "content": prompt}]
+    try:
+        text = model.tokenizers[index].apply_chat_template(
+            turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    except (TemplateError, ValueError) as error:
+        place = model.files.tokenizers[index].folder
+        raise InputError(
+            f"the chat template of the tokenizer in {place} fails: {error}", "get the model again"
+        ) from error
+    return str(text)
 
 
-def _longest(model: StableDiffusion, index: int) -> int:
-    """Tokens that one of the encoders reads; some tokenizers do not say it."""
+def frame(model: StableDiffusion, index: int) -> tuple[list[int], list[int]]:
+    """The numbers of the tokens that stand before and behind every prompt of one of the encoders.
+
+    Those are the marks of a text's beginning and end, or what makes it a user's turn in a chat.
+    """
+    before, _, behind = _as_read(model, index, _PROMPT).partition(_PROMPT)
+    tokenizer = model.tokenizers[index]
+    if model.architecture.encoders[index].kind == "chat":
+        return tokenizer(before).input_ids, tokenizer(behind).input_ids
+    marks = list(tokenizer("").input_ids)
+    begins = marks[:1] == [tokenizer.bos_token_id]
+    return marks[: int(begins)], marks[int(begins) :]
+
+
+def longest_prompt(model: StableDiffusion, index: int) -> int:
+    """Tokens that one of the encoders reads, its frame included; some tokenizers do not say it."""
     encoder = model.architecture.encoders[index]
     config = model.architecture.config(encoder.part)
     most = encoder.longest or int(config.get("max_position_embeddings", 77))
@@ -188,9 +248,9 @@ def _longest(model: StableDiffusion, index: int) -> int:
 def _tokens(model: StableDiffusion, index: int, prompts: Sequence[str]) -> torch.Tensor:
     """Numbers of the tokens for one of the encoders, (B, T)."""
     tokens: torch.Tensor = model.tokenizers[index](
-        [_cleaned(model, index, prompt) for prompt in prompts],
+        [_as_read(model, index, prompt) for prompt in prompts],
         padding="max_length",
-        max_length=_longest(model, index),
+        max_length=longest_prompt(model, index),
         truncation=True,
         return_tensors="pt",
     ).input_ids

@@ -33,27 +33,27 @@ def solve(
     """
     if scheduler == "ddim":
         return run(schedule, predict, latents, [*schedule.timesteps(steps), CLEAN])
-    multistep = _multistep(scheduler, schedule)
+    multistep = _multistep(scheduler, schedule, steps)
     multistep.set_timesteps(steps)
     for t in multistep.timesteps.tolist():
         latents = multistep.step(predict(latents, t), t, latents, return_dict=False)[0]
     return latents
 
 
-def _multistep(scheduler: Scheduler, schedule: Schedule) -> Any:
-    settings = _settings(schedule)
+def _multistep(scheduler: Scheduler, schedule: Schedule, steps: int) -> Any:
+    settings = _settings(schedule, steps)
     if scheduler == "unipc":
         return UniPCMultistepScheduler(**settings)
     return DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", **settings)
 
 
-def _settings(schedule: Schedule) -> dict[str, Any]:
+def _settings(schedule: Schedule, steps: int) -> dict[str, Any]:
     if isinstance(schedule, FlowSchedule):
         return {
             "num_train_timesteps": TRAIN_TIMESTEPS,
             "prediction_type": "flow_prediction",
             "use_flow_sigmas": True,
-            "flow_shift": schedule.shift,
+            "flow_shift": schedule.shift_at(steps),
         }
     assert isinstance(schedule, DiscreteSchedule)
     a = schedule.alphas_cumprod

@@ -8,6 +8,7 @@ import torch
 from esdctl.attacks.slots import encode_slots, tokens_of, vocabulary_of, with_slots_for
 from esdctl.models.stable_diffusion import StableDiffusion, load
 from esdctl.models.text import encode_prompts
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_models import Family
 from tests.erasing.families import pipeline, write_families
 
@@ -20,9 +21,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Family, str],
 
 
 def test_a_words_own_vectors_tell_what_the_word_tells(
-    models: dict[tuple[Family, str], Path],
+    models: dict[tuple[Family, str], Path], tmp_path: Path
 ) -> None:
-    for path in models.values():
+    for path in (*models.values(), tiny_flux2(tmp_path / "flux2")):
         model: StableDiffusion = load(pipeline(path), torch.device("cpu"))
         own = torch.tensor([tokens_of(model, " Mosaic")])  # (1, K)
         prompt = with_slots_for(model, PROMPT, "Mosaic", own.shape[1])

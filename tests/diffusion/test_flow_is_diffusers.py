@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
 from esdctl.diffusion.flow import (
     LengthShift,
+    empirical_flow,
+    empirical_shift,
     even_sigmas,
     length_flow,
     noised,
@@ -43,6 +46,24 @@ def test_sigmas_of_a_shift_by_length(length: int) -> None:
     timesteps = length_flow(length, shift).timesteps(20)
     assert torch.allclose(torch.tensor(timesteps), scheduler.timesteps, atol=1e-3)
     assert close(even_sigmas(20, math.exp(shift.at(length))), scheduler)
+
+
+@pytest.mark.parametrize("steps", [4, 28, 50])
+@pytest.mark.parametrize("length", [24, 4096, 8192])
+def test_sigmas_of_a_shift_by_length_and_steps(length: int, steps: int) -> None:
+    mu = compute_empirical_mu(length, steps)
+    assert math.isclose(empirical_shift(length, steps), mu)
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), mu=mu)
+    schedule = empirical_flow(length, usual_steps=50)
+    assert torch.allclose(torch.tensor(schedule.timesteps(steps)), scheduler.timesteps, atol=1e-3)
+    assert math.isclose(schedule.shift_at(steps), math.exp(mu))
+
+
+def test_noise_in_training_is_shifted_as_in_usual_pictures() -> None:
+    schedule = empirical_flow(4096, usual_steps=50)
+    ends = torch.arange(999, -1, -20)
+    assert torch.allclose(schedule.at_each(ends), torch.tensor(schedule.timesteps(50)))
 
 
 def test_the_shift_by_length_is_fluxs_at_its_ends() -> None:

@@ -16,9 +16,11 @@ from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.train_methods import select
 from esdctl.models.families.registry import family_named
 from esdctl.storage.workspace import Workspace
+from tests.checkpoints.tiny_flow_models import copied
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_flux_models import tiny_flux
 
-MODELS: dict[str, Callable[[Path], Path]] = {"flux": tiny_flux}
+MODELS: dict[str, Callable[[Path], Path]] = {"flux": tiny_flux, "flux2": tiny_flux2}
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +121,45 @@ def test_a_size_that_makes_no_whole_tokens_is_refused(
     assert "a multiple of 16" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("family", MODELS)
 def test_what_a_model_is_called(
-    models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    family: str, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["inspect", str(models["flux"]), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["family"] == "flux"
+    assert run(["inspect", str(models[family]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["family"] == family
+
+
+def test_the_method_of_flux_2_has_the_second_pass(models: dict[str, Path]) -> None:
+    plan = plan_erase(
+        EraseRequest({"model": str(models["flux2"]), "concept": "Rust", "image_size": 32}),
+        Workspace(Path()),
+    )
+    assert plan.preset.name == "flow"
+    assert plan.config.start_guidance > 1
+
+
+def test_a_flux_2_that_was_distilled_is_refused(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(models["flux2"], tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "is_distilled": True}))
+    assert train(folder) == 3
+    assert "use the base model of FLUX.2 klein" in capsys.readouterr().err
+
+
+def test_a_chat_model_without_its_template_is_refused(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(models["flux2"], tmp_path / "model")
+    template = folder / "tokenizer" / "chat_template.jinja"
+    template.write_text("{% for message in %}")
+    assert train(folder) == 3
+    assert f"the chat template of the tokenizer in {folder}/tokenizer fails" in readable(capsys)
+    template.unlink()
+    assert train(folder) == 3
+    assert "lacks its chat template" in capsys.readouterr().err
+
+
+def readable(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())

@@ -28,6 +28,11 @@ CONFIGS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
          "out_channels": 16, "qk_norm": "rms_norm"},
     ),
     "flux1-dev": ("flux", "FluxTransformer2DModel", {"guidance_embeds": True}),
+    "flux2-klein-4b": (
+        "flux2", "Flux2Transformer2DModel",
+        {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24,
+         "joint_attention_dim": 7680, "guidance_embeds": False},
+    ),
 }  # fmt: skip
 # model -> method -> tensors, parameters
 COUNTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
@@ -63,6 +68,19 @@ COUNTS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "esd-x": (532, 2_511_108_096),
         "esd-x-strict": (228, 1_076_189_184),
         "full": (1160, 11_901_408_320),
+        "single-blocks": (532, 5_380_488_704),
+    },
+    "flux2-klein-4b": {
+        "text-kv": (10, 94_371_840),
+        "text-attn": (20, 188_743_680),
+        "picture-attn": (20, 188_743_680),
+        "joint-attn": (40, 377_487_360),
+        "text-stream": (32, 693_633_024),
+        "noattn": (20, 849_346_560),
+        "esd-x": (40, 377_487_360),
+        "esd-x-strict": (20, 188_743_680),
+        "full": (169, 3_875_544_576),
+        "single-blocks": (80, 2_453_672_960),
     },
 }
 
@@ -106,6 +124,16 @@ def test_the_authors_methods_of_flux_1_move_what_their_code_moves() -> None:
     assert selected("esd-x", "flux1-dev") == parameters_of("flux1-dev", linear)
     strict = [name for name in linear if "to_k" in name or "to_v" in name]
     assert selected("esd-x-strict", "flux1-dev") == parameters_of("flux1-dev", strict)
+
+
+def test_the_authors_methods_of_flux_2_move_what_their_code_moves() -> None:
+    ends = (
+        "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
+    )  # fmt: skip
+    modules = [name for name in linear_modules("flux2-klein-4b") if name.endswith(ends)]
+    assert selected("esd-x", "flux2-klein-4b") == parameters_of("flux2-klein-4b", modules)
+    strict = [name for name in modules if name.endswith((*ends[1:3], *ends[5:7]))]
+    assert selected("esd-x-strict", "flux2-klein-4b") == parameters_of("flux2-klein-4b", strict)
 
 
 def test_the_second_attention_of_sd_35_medium_stays() -> None:

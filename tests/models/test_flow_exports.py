@@ -2,12 +2,13 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline, StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -17,6 +18,7 @@ from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
 from esdctl.storage.workspace import Workspace
 from tests.checkpoints.tiny_flow_models import tiny_sd3
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_flux_models import tiny_flux
 
 CLOSE = 1e-5
@@ -195,19 +197,20 @@ def test_a_file_of_sd3_is_refused_with_what_to_give_instead(
     assert "give a pipeline folder of diffusers" in told
 
 
-def test_a_lora_of_flux_1_loads_in_diffusers(tmp_path: Path) -> None:
-    base, root = tiny_flux(tmp_path / "base"), str(tmp_path)
+@pytest.mark.parametrize("make", [tiny_flux, tiny_flux2])
+def test_a_lora_of_flux_loads_in_diffusers(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    base, root = make(tmp_path / "base"), str(tmp_path)
     line = ["train", "--model", str(base), "--concept", "Rust", "--train-method", "joint-attn"]
     line += ["--lr", "0.05", "--iterations", "1", "--ddim-steps", "2", "--batch-size", "1"]
     line += ["--output", str(tmp_path / "run"), "--no-contact-sheet", "--devices", "cpu"]
     assert run([*line, "--root", root]) == 0
     lora = export(tmp_path / "run", "lora", tmp_path / "l.safetensors", "--energy", "1")
-    assert any(name.startswith("transformer.single_") for name in load_file(lora))
-    pipe = FluxPipeline.from_pretrained(base)
+    assert load_file(lora)
+    pipe = DiffusionPipeline.from_pretrained(base)
     pipe.load_lora_weights(str(lora))
     theirs, plain = (
         flux_prediction(each)
-        for each in (pipe.transformer, FluxPipeline.from_pretrained(base).transformer)
+        for each in (pipe.transformer, DiffusionPipeline.from_pretrained(base).transformer)
     )
     applied_here = applied(lora, base, "delta", tmp_path / "d.safetensors")
     found = load(resolve_model(str(applied_here), Workspace(tmp_path)), torch.device("cpu"))
@@ -218,15 +221,19 @@ def test_a_lora_of_flux_1_loads_in_diffusers(tmp_path: Path) -> None:
 def flux_prediction(transformer: Any) -> torch.Tensor:
     generator, config = torch.Generator().manual_seed(0), transformer.config
     width = config.joint_attention_dim
+    further = {}
+    if "pooled_projection_dim" in config:
+        further["pooled_projections"] = torch.ones(1, config.pooled_projection_dim)
+        further["guidance"] = torch.tensor([3.5])
+    axes = len(config.axes_dims_rope)
     with torch.inference_mode():
         made: torch.Tensor = transformer(
             hidden_states=torch.randn(1, 16, config.in_channels, generator=generator),
             encoder_hidden_states=torch.randn(1, 5, width, generator=generator),
-            pooled_projections=torch.randn(1, config.pooled_projection_dim, generator=generator),
             timestep=torch.tensor([0.5]),
-            img_ids=torch.cartesian_prod(torch.arange(1), torch.arange(4), torch.arange(4)),
-            txt_ids=torch.zeros(5, 3),
-            guidance=torch.tensor([3.5]),
+            img_ids=torch.arange(16 * axes).view(16, axes) % 4,
+            txt_ids=torch.zeros(5, axes),
+            **further,
             return_dict=False,
         )[0]
     return made

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from esdctl.attacks.attack import PAPER, QUICK, Settings
+from esdctl.attacks.concept_judge import CannotAttack
 from esdctl.attacks.latents import batches
 from esdctl.attacks.slots import embedding_table
 from esdctl.attacks.target import Attempt, Case, Target
@@ -59,6 +60,12 @@ class RingABell:
 
     def run(self, target: Target, cases: Sequence[Case], settings: Settings) -> Iterator[Attempt]:
         """Search for each case, then ask the model for what was found."""
+        if target.model.architecture.encoders[0].kind != "clip":
+            raise CannotAttack(
+                "ring-a-bell looks for a direction in what CLIP makes of prompts, and this model "
+                "has another text encoder",
+                "use another attack on it",
+            )
         encoder = _Encoder(target.model)
         vector = _concept_vector(target, encoder)
         if settings["vocabulary"]:

@@ -11,6 +11,7 @@ from esdctl.models.families.family import Family
 TOKENIZERS = {
     "clip": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "t5": ("T5TokenizerFast", "T5Tokenizer"),
+    "chat": ("Qwen2TokenizerFast", "Qwen2Tokenizer"),
 }
 # Beside the family's parts: what filters finished pictures, or prepares other inputs.
 _HARMLESS = ("feature_extractor", "safety_checker", "watermark")
@@ -55,6 +56,11 @@ def check_index(index: dict[str, Any], family: Family, folder: Path) -> tuple[st
         raise InputError(f"{folder} is a {name}, not a {family.pipeline}", hint)
     if index.get("requires_aesthetics_score"):
         raise InputError(f"{folder} is a refiner: its U-Net is told an aesthetics score", hint)
+    if index.get("is_distilled"):
+        raise InputError(
+            f"{folder} was distilled to a few steps without guidance, which erasing needs",
+            f"use the base model of {family.title}, and distil it afterwards",
+        )
     for key, usual in family.pipeline_options.items():
         if isinstance(usual, bool) and not isinstance(index.get(key, usual), bool):
             raise InputError(

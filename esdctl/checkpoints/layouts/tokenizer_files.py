@@ -68,7 +68,11 @@ def _tokenizer(folder: Path, encoder: TextEncoder, config: Config) -> TokenizerF
         )
     vocabulary = _vocabulary(files)
     _check_merges(files, vocabulary)
-    _compare(place, vocabulary, encoder, config)
+    _check_rows(place, vocabulary, encoder, config)
+    if encoder.kind == "clip":
+        _compare(place, vocabulary, encoder, config)
+    if encoder.kind == "chat":
+        _check_template(files)
     return TokenizerFiles(place, None, files)
 
 
@@ -117,9 +121,18 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _compare(
+def _check_template(files: Mapping[str, Path]) -> None:
+    """A chat model's template turns a prompt into what the model was trained to read."""
+    says = "tokenizer_config.json" in files and _load(files["tokenizer_config.json"])
+    if "chat_template.jinja" not in files and not (says and says.get("chat_template")):
+        folder = next(iter(files.values())).parent
+        raise InputError(f"the tokenizer in {folder} lacks its chat template", "get it again")
+
+
+def _check_rows(
     place: Path, vocabulary: Mapping[str, int], encoder: TextEncoder, config: Config
 ) -> None:
+    """Every token needs an embedding."""
     rows = int(config.get("vocab_size", 0))
     highest = max(vocabulary.values(), default=0)
     if rows and highest >= rows:
@@ -129,6 +142,12 @@ def _compare(
             f"embeddings ({rows}): {', '.join(sorted(beyond)[:10])}",
             "the two belong to different models; get both from one",
         )
+
+
+def _compare(
+    place: Path, vocabulary: Mapping[str, int], encoder: TextEncoder, config: Config
+) -> None:
+    """CLIP looks for the end of a text, and takes one vector a token."""
     end, its = config.get("eos_token_id"), vocabulary.get(_END)
     if None not in (end, its) and end not in (its, _LARGEST_MEANS_END):
         raise InputError(

@@ -63,11 +63,13 @@ class TextEncoder:
         activation: as ``hidden_act`` in its config.json; no shape tells it.
         hidden_state: which output is used: ``last``, after the last layer and the final norm, or
             ``penultimate``, before the last layer.
+        layers: the outputs of several layers, which lie side by side, are used in its place: how
+            many layers stand before each of them.
         is_pooled: whether its one vector of the whole prompt is used, too.
         pooled: which output that is.
         full_layers: width -> layers of the published encoder, where a checkpoint may hold a last
             layer that nothing reads, which pipeline folders leave out.
-        kind: how it reads a prompt; see ``models.text``.
+        kind: how it reads a prompt; see ``models.text``; a chat model, as a user's turn.
         longest: tokens that it reads at most; None leaves it to the tokenizer.
     """
 
@@ -76,10 +78,11 @@ class TextEncoder:
     padding: str | None = None
     activation: Literal["quick_gelu", "gelu"] = "gelu"
     hidden_state: Literal["last", "penultimate"] = "last"
+    layers: tuple[int, ...] = ()
     is_pooled: bool = False
     pooled: Literal["text_embeds", "pooler_output"] = "text_embeds"
     full_layers: Mapping[int, int] | None = None
-    kind: Literal["clip", "t5"] = "clip"
+    kind: Literal["clip", "t5", "chat"] = "clip"
     longest: int | None = None
 
 

@@ -17,7 +17,7 @@ from esdctl.models.families.family import (
 )
 from esdctl.models.families.flow_models import FLOW_VAE, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
-from esdctl.models.families.transformer_groups import GROUPS
+from esdctl.models.families.transformer_groups import GROUPS_WITH_SINGLE_BLOCKS
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +138,7 @@ FAMILY = Family(
     ),
     denoiser=Denoiser(
         "transformer", _ask, _tell, _is_config, "transformer", _unpacked,
-        groups=GROUPS,
+        groups=GROUPS_WITH_SINGLE_BLOCKS,
         patch=lambda transformer: PATCH,
         takes_guidance=_takes_guidance,
     ),

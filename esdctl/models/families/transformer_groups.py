@@ -14,12 +14,12 @@ TEXT_ATTENTION = (*TEXT_KEYS, "add_q_proj", "to_add_out")
 PICTURE_KEYS = ("to_k", "to_v")
 PICTURE_ATTENTION = (*PICTURE_KEYS, "to_q", "to_out.0")
 TEXT_LAYERS = ("norm1_context.", "ff_context.")  # of a block
-TEXT_EMBEDDER = "context_embedder."  # before the blocks
+TEXT_EMBEDDERS = ("context_embedder.", "double_stream_modulation_txt.")  # before the blocks
 
 
 def _is_of_text(name: str) -> bool:
     """A layer that only the text goes through, apart from its attention."""
-    return _in_block(name).startswith(TEXT_LAYERS) or name.startswith(TEXT_EMBEDDER)
+    return _in_block(name).startswith(TEXT_LAYERS) or name.startswith(TEXT_EMBEDDERS)
 
 
 def _linear(modules: tuple[str, ...]) -> Group:
@@ -40,9 +40,7 @@ def _in_block(name: str) -> str:
     return parts[2] if is_inside else ""
 
 
-# Train method -> group. In FLUX, blocks of one stream follow those of two. Their attention has
-# queries, keys and values that text and picture share, so that it is neither's, but of the joint
-# attention.
+# Train method -> group.
 GROUPS: Mapping[str, Group] = {
     "text-kv": _linear(TEXT_KEYS),
     "text-attn": _linear(TEXT_ATTENTION),
@@ -53,4 +51,18 @@ GROUPS: Mapping[str, Group] = {
     "esd-x": _linear((*TEXT_ATTENTION, *PICTURE_ATTENTION)),
     "esd-x-strict": _linear(PICTURE_KEYS),
     "full": lambda name: True,
+}
+
+# In FLUX, blocks of one stream follow those of two. Their attention has queries, keys and values
+# that text and picture share, so that it is neither's, but of the joint attention.
+GROUPS_WITH_SINGLE_BLOCKS: Mapping[str, Group] = {
+    **GROUPS,
+    "single-blocks": lambda name: name.startswith("single_transformer_blocks."),
+}
+
+# In FLUX.2, one matrix of a single block holds its attention and its layers, so that no group of
+# attentions has it. There the authors' strict method moves the text's keys and values, too.
+GROUPS_OF_FLUX_2: Mapping[str, Group] = {
+    **GROUPS_WITH_SINGLE_BLOCKS,
+    "esd-x-strict": _linear((*PICTURE_KEYS, *TEXT_KEYS)),
 }

@@ -25,7 +25,7 @@ def constants_outside_families() -> Iterator[tuple[Path, ast.Constant]]:
 
 
 def test_the_folder_says_which_families_there_are() -> None:
-    assert sorted(NAMES) == ["flux", "sd1", "sd2", "sd3", "sdxl"]
+    assert sorted(NAMES) == ["flux", "flux2", "sd1", "sd2", "sd3", "sdxl"]
     assert all(family_named(name).name == name for name in NAMES)
 
 
