@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import Flux2Transformer2DModel, FluxTransformer2DModel, SD3Transformer2DModel
 
 from esdctl.models.families.family import Family
 from esdctl.models.families.registry import family_named
@@ -54,15 +54,20 @@ class Model:
 
 def models() -> list[Model]:
     """Those that are measured."""
-    sd3, flux = family_named("sd3"), family_named("flux")
+    sd3, flux, flux2 = map(family_named, ("sd3", "flux", "flux2"))
     assert sd3 is not None
     assert flux is not None
+    assert flux2 is not None
     medium = {**SD3, "num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536,
               "pos_embed_max_size": 384, "dual_attention_layers": tuple(range(13)),
               "qk_norm": "rms_norm"}  # fmt: skip
     large = {**SD3, "num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432,
              "pos_embed_max_size": 192, "qk_norm": "rms_norm"}  # fmt: skip
-    tokens = 4096 + 77 + 256
+    klein = {"guidance_embeds": False, "num_layers": 5, "num_single_layers": 20,
+             "num_attention_heads": 24, "joint_attention_dim": 7680}  # fmt: skip
+    klein_9b = {**klein, "num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32,
+                "joint_attention_dim": 12288}  # fmt: skip
+    tokens, of_flux = 4096 + 77 + 256, 4096 + 512
     return [
         Model("SD 3.5 medium", sd3, SD3Transformer2DModel, medium, tokens, 1536, 24 + 13),
         Model("SD 3.5 large", sd3, SD3Transformer2DModel, large, tokens, 2432, 38),
@@ -71,10 +76,12 @@ def models() -> list[Model]:
             flux,
             FluxTransformer2DModel,
             {"guidance_embeds": True},
-            4096 + 512,
+            of_flux,
             3072,
             19 + 38,
         ),
+        Model("FLUX.2 klein 4B", flux2, Flux2Transformer2DModel, klein, of_flux, 3072, 5 + 20),
+        Model("FLUX.2 klein 9B", flux2, Flux2Transformer2DModel, klein_9b, of_flux, 4096, 8 + 24),
     ]
 
 
