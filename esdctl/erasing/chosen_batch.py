@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from esdctl.diffusion.schedule import Schedule
-from esdctl.erasing.batches import with_batch
+from esdctl.erasing.batches import largest_batch, with_batch
 from esdctl.erasing.config import TrainConfig
-from esdctl.erasing.esd.batch_size import LARGEST, fastest_batch
+from esdctl.erasing.esd.batch_size import fastest_batch
 from esdctl.erasing.esd.prepare import Prepared
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder, open_run
@@ -29,7 +29,7 @@ def with_chosen_batch(
         ready, schedule: what is trained; nothing of it is changed.
         reporter: told what was chosen.
         processes: how many share a batch; one that the machine chooses is so many times larger, up
-            to the largest that is tried for one.
+            to the largest that may be chosen for one.
 
     Raises:
         DeviceError: by the caller's ``memory_errors``, where not even one latent fits.
@@ -40,7 +40,8 @@ def with_chosen_batch(
     size = run.chosen_batch_size()
     if size is None:
         chosen = processes * choose_batch(config, ready, schedule, reporter)
-        config = with_batch(config, max(processes, min(chosen, LARGEST)), plan.lr_batch)
+        chosen = max(processes, min(chosen, largest_batch(config)))
+        config = with_batch(config, chosen, plan.lr_batch)
     else:
         config = with_batch(config, size, plan.lr_batch)
     if size is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esdctl.erasing.base_model import find_base
-from esdctl.erasing.batches import usual_batch, with_batch
+from esdctl.erasing.batches import few_steps_note, usual_batch, with_batch
 from esdctl.erasing.chosen_preset import guidance_notes, preset_of
 from esdctl.erasing.concepts import (
     EVERY_NAME,
@@ -185,7 +185,8 @@ def _more_notes(
         if is_given and getattr(config, name) is not None and not has_effect(config, name):
             needs = setting_of(TrainConfig, name).needs
             notes.append(f"{name} ({origin}) is not used: it needs {needs}")
-    return notes
+    few = few_steps_note(config, origins)
+    return [*notes, few] if few else notes
 
 
 def _settled(

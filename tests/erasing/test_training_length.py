@@ -2,11 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from esdctl.cli.app import run
+from esdctl.erasing import erase
 from esdctl.erasing.batches import POWER
+from esdctl.erasing.chosen_batch import with_chosen_batch
+from esdctl.erasing.esd import batch_size as trials
+from esdctl.erasing.plan import ErasePlan, plan_erase
+from esdctl.erasing.request import EraseRequest
+from esdctl.errors import Interrupted
+from esdctl.models import batch_size as fitting
+from esdctl.storage.workspace import Workspace
 
 Captured = pytest.CaptureFixture[str]
 STYLE = ["--model", "pocket", "--concept", "Rust", "--preset", "pocket-cold"]  # 64 pairs, 4 a step
@@ -103,3 +112,68 @@ def test_a_batch_that_the_machine_chose_is_recorded_with_its_steps_and_rate_and_
     assert computed["lr"] == pytest.approx(1e-5 * size**POWER)
     assert run(["verify", "run"]) == 0
     assert run(["runs", "rerun", "run"]) == 0  # equal bit for bit
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "size"),
+    [
+        (("--pairs=40",), 1, 2),
+        (("--pairs=40",), 2, 2),  # a team's batch is no larger
+        (("--pairs=40",), 3, 3),  # but each process has a row
+        (("--pairs=9",), 1, 1),
+        (("--pairs=18", "--warm-start", "--no-corpus"), 1, 16),  # few steps do after an edit
+        (("--iterations=2",), 1, 16),  # the steps stay
+    ],
+)
+def test_the_machine_chooses_no_batch_that_leaves_too_few_steps(
+    asked: tuple[str, ...],
+    processes: int,
+    size: int,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    def of_so_many(*arguments: Any) -> ErasePlan:
+        with_chosen_batch(*arguments[:-1], processes)
+        raise Interrupted("chosen", "nothing is trained")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(erase, "with_chosen_batch", of_so_many)
+    monkeypatch.setattr(fitting, "free_memory", lambda device: 10**12)
+    monkeypatch.setattr(fitting, "peak_growth", lambda device, work: 10**6)
+    monkeypatch.setattr(trials, "seconds_of", lambda device, work, enough: 1.0)
+    named = ["--model", str(tiny_model), "--concept=Rust", "--preset=style", "--batch-size=auto"]
+    quick = ["--ddim-steps=2", "--devices=cpu", "--no-contact-sheet", "--output=run"]
+    assert run(["train", *named, *quick, *asked]) == 130
+    computed = json.loads(Path("run/run.json").read_text())["computed"]
+    assert computed["batch_size"] == size
+    assert ("pairs leave 16 steps" in capsys.readouterr().err) == (size < 16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--batch-size=16",), "64 pairs in batches of 16 are 4 steps"),
+        (("--batch-size=16", "--pairs=8"), "--batch-size 1 makes 8"),
+        (("--batch-size=4",), None),
+        (("--batch-size=16", "--iterations=4"), None),
+        (("--batch-size=16", "--warm-start"), None),
+        (("--pairs=8",), None),  # the preset's own batch
+    ],
+)
+def test_a_batch_that_leaves_few_steps_is_taken_and_told(
+    flags: tuple[str, ...],
+    told: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = dict(flag.removeprefix("--").replace("-", "_").partition("=")[::2] for flag in flags)
+    settings = {"model": "pocket", "concept": "Rust", **given}
+    settings |= {"warm_start": True} if "warm_start" in given else {}
+    plan = plan_erase(EraseRequest(settings, preset="pocket-cold"), Workspace(tmp_path))
+    assert plan.config.batch_size == int(given.get("batch_size", 4))
+    found = [note for note in plan.notes if "embedded model 16 steps" in note]
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]

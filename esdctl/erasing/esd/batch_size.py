@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from esdctl.diffusion.schedule import Schedule
+from esdctl.erasing.batches import LARGEST, LEAST_STEPS, largest_batch
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student
@@ -14,7 +15,6 @@ from esdctl.models.stopwatch import seconds_of
 from esdctl.progress import Reporter
 
 ENOUGH_ON_CPU = 0.1  # seconds of measuring a batch; no kernels are chosen there first
-LARGEST = 16  # up to it the learning rate's rule was measured: tests/measurements/batches.py
 # Of Adam's two moments, beside the gradient, times the selected parameters.
 MOMENTS = {"adam": 2.0, "adam8bit": 0.51}
 
@@ -27,7 +27,9 @@ def fastest_batch(
     latent_shape: tuple[int, int, int],
     reporter: Reporter,
 ) -> int:
-    """The fastest of 1, 2, 4, 8, 16 whose step fits; 1 where memory cannot be measured.
+    """The fastest of 1, 2, 4, 8, 16 whose step fits and that leaves enough steps.
+
+    It is 1 where memory cannot be measured.
 
     Args:
         student, schedule, embeddings, config: as in ``train``; nothing is changed.
@@ -44,11 +46,16 @@ def fastest_batch(
     )
     # The trial's peak holds the gradients as well.
     moments = round(MOMENTS[config.optimizer] * size)
-    fit = fitting_batch(student.device, trial, LARGEST, in_trial=gradients, kept=moments)
+    largest = largest_batch(config)
+    if largest < LARGEST:
+        reporter.notice(
+            f"batch size: at most {largest}, so that {config.pairs} pairs leave {LEAST_STEPS} steps"
+        )
+    fit = fitting_batch(student.device, trial, largest, in_trial=gradients, kept=moments)
     if fit is None:
         reporter.notice("batch size: 1 (this system does not tell its memory; see --batch-size)")
         return 1
-    sizes = [2**power for power in range(LARGEST.bit_length()) if 2**power <= fit.size]
+    sizes = [2**power for power in range(largest.bit_length()) if 2**power <= fit.size]
     enough = ENOUGH_ON_CPU if student.device.type == "cpu" else None
     best = fastest(sizes, lambda count: seconds_of(student.device, partial(trial, count), enough))
     reporter.notice(
