@@ -1,18 +1,22 @@
 """Kernels, casts, copies, waits and memory of a training step at full size, on a pretended GPU.
 
     python tests/measurements/rehearsal.py [--families sd1,sd2,sdxl] [--methods xattn,noxattn,full]
-                                           [--batch-size 1] [--gradient-checkpointing] [--work ...]
+                                           [--optimizers adam,adam8bit] [--batch-size 1]
+                                           [--gradient-checkpointing] [--work FOLDER]
 
 Each case opens a checkpoint of the real shapes and trains some steps of ``rolling`` in bf16, in a
 process of its own, on a CUDA device that tests/rehearsal makes believe: no value is computed, so a
 case takes a minute of one core. Time cannot be measured so, and no library's workspace is counted.
+adam8bit needs bitsandbytes; its kernels count as one a parameter.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +24,7 @@ from typing import Any
 from tests.rehearsal.device.build import build
 from tests.rehearsal.device.runtime import environment, install
 
-STEPS = 4  # the last one is counted; the first ones start the trajectories
+COUNTED = 3  # the step; the first ones start the trajectories
 CASTS = ("_to_copy", "copy_")
 
 
@@ -37,16 +41,19 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         library = build(Path(folder))
         for family in arguments.families.split(","):
-            for method in arguments.methods.split(","):
+            for method, optimizer in product(
+                arguments.methods.split(","), arguments.optimizers.split(",")
+            ):
                 case = {
-                    "family": family, "method": method, "rows": arguments.batch_size,
+                    "family": family, "method": method, "optimizer": optimizer,
+                    "rows": arguments.batch_size,
                     "gradient_checkpointing": arguments.gradient_checkpointing,
                 }  # fmt: skip
                 name = "-".join(map(str, case.values()))
                 path = arguments.work / f"{name}.json"
                 found = kept(path, partial(_in_a_process, library, case))
-                rows.append((family, method, arguments.batch_size, *map(found.get, COLUMNS)))
-    columns = ("family", "method", "batch", *COLUMNS)
+                rows.append((*list(case.values())[:4], *map(found.get, COLUMNS)))
+    columns = ("family", "method", "optimizer", "batch", *COLUMNS)
     show(table(columns, rows), arguments.work / "rehearsal.md")
 
 
@@ -55,10 +62,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class _Enough(Exception):
+    """Ends a training whose step is counted."""
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--families", default="sd1,sd2,sdxl")
     parser.add_argument("--methods", default="xattn,noxattn,full")
+    parser.add_argument("--optimizers", default="adam", help="of adam, adam8bit")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("outputs/rehearsal"))
@@ -78,7 +90,9 @@ def _in_a_process(library: Path, case: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _counted(family: str, method: str, rows: int, gradient_checkpointing: bool) -> dict[str, Any]:
+def _counted(
+    family: str, method: str, optimizer: Any, rows: int, gradient_checkpointing: bool
+) -> dict[str, Any]:
     """The counts of one step, where the device's hooks are installed."""
     import torch
 
@@ -96,7 +110,8 @@ def _counted(family: str, method: str, rows: int, gradient_checkpointing: bool) 
 
     config = TrainConfig(
         concept="Rust", train_method=method, trajectory="rolling", batch_size=rows, pool_size=rows,
-        iterations=STEPS, save_every=10 * STEPS, gradient_checkpointing=gradient_checkpointing,
+        optimizer=optimizer, iterations=COUNTED + 1, save_every=1000, save_minutes=1000,
+        gradient_checkpointing=gradient_checkpointing,
     )  # fmt: skip
     seen: list[dict[str, Any]] = []
 
@@ -104,6 +119,8 @@ def _counted(family: str, method: str, rows: int, gradient_checkpointing: bool) 
         def advanced(self, task: str, done: int, details: str = "") -> None:
             seen.append({**COUNTS.document(), "now": MEMORY.now[0], "peak": MEMORY.peak[0]})
             COUNTS.reset()
+            if len(seen) == COUNTED:
+                raise _Enough  # before a checkpoint of up to 33 GB is copied to the host
 
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,11 +128,13 @@ def _counted(family: str, method: str, rows: int, gradient_checkpointing: bool) 
         pipeline = Pipeline(family, folder / "model.safetensors")
         model = load(pipeline, torch.device("cuda", 0), torch.bfloat16)
         ready = prepare(model, pipeline, Concept("Rust", "style", ("Rust",), None, ()), config)
-        train(Training(
+        training = Training(
             ready.student, model.schedule, ready.embeddings, config, (rows, *ready.latent), folder,
             folder / "log.jsonl", open_tracker(config, folder, Silent()), Watch(), lambda: False,
-        ))  # fmt: skip
-    last = seen[STEPS - 2]  # before anything is saved at the end
+        )  # fmt: skip
+        with suppress(_Enough):
+            train(training)
+    last = seen[-1]
     print(json.dumps(last, indent=1), file=sys.stderr)
     kernels = last["kernels"]
     return {

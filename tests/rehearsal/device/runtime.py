@@ -109,6 +109,7 @@ def _describe(backend: ctypes.CDLL) -> None:
     cuda.get_rng_state = lambda device="cuda": torch.get_rng_state()
     cuda.set_rng_state = lambda state, device="cuda": torch.set_rng_state(state)
     cuda.manual_seed = cuda.manual_seed_all = lambda seed: None
+    torch._C._cuda_getCurrentRawStream = lambda index: 0  # type: ignore[attr-defined]
     torch.version.cuda = "13.0"
     torch.backends.cuda.is_built = lambda: True
 
