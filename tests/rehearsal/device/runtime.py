@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def _register() -> None:
         warnings.simplefilter("ignore")
         of_aten.impl("silu_backward", silu_backward, "CUDA")  # else torch makes it of others
         of_aten.impl("scaled_dot_product_attention", attention, "AutogradCUDA")
+        for form in (
+            "default",
+            "start",
+            "start_step",
+        ):  # else it fills what is empty, and resizes it
+            arange = getattr(aten.arange, form)
+            of_aten.impl(arange.name(), partial(_made, arange), "CUDA")
         of_aten.impl("copy_", copy_, "CUDA")  # torch.tensor(..., device="cuda") comes here
     _KEPT.extend((everything, of_aten))
 
@@ -66,6 +74,12 @@ def _register() -> None:
             return apply(self, fn, recurse)
 
     torch.nn.Module._apply = swapping  # type: ignore[method-assign]
+
+
+def _made(func: Any, *args: Any, **kwargs: Any) -> Any:
+    from tests.rehearsal.device.cuda_tensor import run
+
+    return run(func, args, kwargs)
 
 
 @contextmanager
