@@ -10,6 +10,7 @@ import time
 from itertools import chain
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -119,6 +120,27 @@ def test_ctrl_c_ends_both_with_the_state_saved(tiny_model: Path, tmp_path: Path)
     assert "exitcode  : 130" in told or "death signal" in told
     steps = len(log.open().readlines()) - 1  # the first row is the edit's
     assert (output / "checkpoints" / f"step-{steps:07d}.pt").exists()
+
+
+def test_a_process_that_is_killed_ends_the_other_and_the_run_goes_on(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    command = [*TORCHRUN, *train(tiny_model, output, "--iterations", "12")]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    checkpoints = output / "checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("step-*.pt")):
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children()
+    workers[-1].kill()
+    assert process.wait() != 0
+    assert not any(worker.is_running() for worker in workers)
+    assert not (output / "delta.safetensors").exists()
+    resumed = [*TORCHRUN, "train", "--resume", str(output)]
+    subprocess.run(resumed, env=environment(), check=True, capture_output=True)
+    rows = [json.loads(line)["step"] for line in (output / "log.jsonl").open()]
+    assert rows[-12:] == list(range(1, 13))
+    assert run(["verify", str(output)]) == 0
 
 
 def test_rows_are_divided_evenly_and_wholly() -> None:
