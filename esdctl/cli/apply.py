@@ -34,7 +34,7 @@ def apply(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="FORM", help="delta, compvis, diffusers, unet, lora, authors."
+            "--to", metavar="FORM", help="delta, compvis, diffusers, unet, lora, kohya, authors."
         ),
     ] = "delta",
     dtype: DTypeOption = None,

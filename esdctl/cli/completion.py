@@ -173,7 +173,7 @@ def _workspace() -> Workspace:
 
 # The words are those of modules that load torch; a test holds the two together.
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
-FORMS = ("compvis", "diffusers", "unet", "delta", "lora", "authors")
+FORMS = ("compvis", "diffusers", "unet", "delta", "lora", "kohya", "authors")
 
 Completion = Callable[[str], list[str]]
 

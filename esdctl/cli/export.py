@@ -22,7 +22,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="FORM", help="compvis, diffusers, unet, delta, lora, authors."
+            "--to", metavar="FORM", help="compvis, diffusers, unet, delta, lora, kohya, authors."
         ),
     ],
     base: Annotated[

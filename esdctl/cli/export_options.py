@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from esdctl.checkpoints.changes.lora import Lora
     from esdctl.models.erased import Erased
     from esdctl.models.exports import ExportPlan
+    from esdctl.models.families.family import LoraNames
     from esdctl.progress import Reporter
 
 ExportFileOption = Annotated[
@@ -41,7 +42,7 @@ def write_and_print(
     erased: "Erased", plan: "ExportPlan", dry_run: bool, json: bool, quiet: bool
 ) -> None:
     """Write the model as planned; print its path, or the whole plan and what a LoRA lost."""
-    from esdctl.models.exports import notes_on, write_export
+    from esdctl.models.exports import lora_names, notes_on, write_export
     from esdctl.storage.lock import target_lock
 
     if dry_run:
@@ -51,24 +52,31 @@ def write_and_print(
             reporter.notice(note)
         lora = write_export(erased, plan)
         if lora is not None:
-            is_kohyas = erased.base.files.architecture.family.lora_names != "transformer"
-            _warn_of_losses(lora, is_kohyas, reporter)
+            layout = lora_names(erased.base.files.architecture.family, plan.form)
+            _warn_of_losses(lora, layout, reporter)
     if json:
         return print_json({**plan.document(), **(_losses(lora) if lora else {})})
     return print_path(plan.path)
 
 
-def _warn_of_losses(lora: "Lora", is_kohyas: bool, reporter: "Reporter") -> None:
+def _warn_of_losses(lora: "Lora", layout: "LoraNames | None", reporter: "Reporter") -> None:
     """The relative error of a LoRA, and what it could not hold."""
     ranks = [pair.rank for pair in lora.pairs.values()]
     reporter.notice(
         f"{len(ranks)} matrices of rank {min(ranks)} to {max(ranks)}; "
         f"relative error of their change {lora.error:.3g}"
     )
-    from esdctl.checkpoints.changes.lora import left_out_by_kohya
+    from esdctl.checkpoints.changes.lora import passed_over
 
-    count, share = left_out_by_kohya(lora) if is_kohyas else (0, 0.0)
-    if count:
+    count, share = passed_over(lora, layout) if layout else (0, 0.0)
+    if count and layout == "bfl":
+        reporter.warning(
+            f"{count} of these matrices lie outside the blocks, {share:.0%} of the change: of this "
+            "form diffusers drops them, and kohya's loader those of the final layer"
+        )
+    elif layout == "mmdit":
+        reporter.notice("of this form diffusers reads nothing; give it --to lora")
+    elif count:
         reporter.warning(
             f"kohya's loader drops {count} of these matrices (first and last convolution, time and "
             f"size embeddings), {share:.0%} of the change; diffusers loads all"

@@ -22,16 +22,23 @@ from esdctl.checkpoints.changes.export import (
     write_diffusers,
     write_unet,
 )
-from esdctl.checkpoints.changes.lora import Lora, check_lora_size, factorise, write_lora
+from esdctl.checkpoints.changes.lora import (
+    Lora,
+    changes_in,
+    check_lora_size,
+    factorise,
+    write_lora,
+)
 from esdctl.checkpoints.layouts.compvis import CompvisModel
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
-from esdctl.models.families.family import Family
+from esdctl.models.families.family import Family, LoraNames
 from esdctl.storage.workspace import Workspace
 
-ExportForm = Literal["compvis", "diffusers", "unet", "delta", "lora", "authors"]
+ExportForm = Literal["compvis", "diffusers", "unet", "delta", "lora", "kohya", "authors"]
 FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
+_LORAS = ("lora", "kohya")
 _COMPLETE = ("compvis", "diffusers", "unet")
 _CATALOGUE = "concepts.json"  # what a model of ours knows; it travels with a pipeline folder
 
@@ -84,9 +91,9 @@ def plan_export(
         raise UsageError(f"no form {form!r}", f"use one of {', '.join(FORMS)}")
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"no type {dtype!r}", f"use one of {', '.join(DTYPES)}")
-    if form != "lora" and (rank is not None or energy is not None):
+    if form not in _LORAS and (rank is not None or energy is not None):
         raise UsageError(
-            "--rank and --energy are of LoRAs only", "add --to lora, or leave them out"
+            "--rank and --energy are of LoRAs only", "add --to lora or kohya, or leave them out"
         )
     check_lora_size(rank, energy)
     if form not in _COMPLETE and not erased.tensors:
@@ -122,6 +129,22 @@ def _refuse_layout(family: Family, form: str) -> None:
         raise UsageError(
             f"{family.title} is not written as one file", "use --to diffusers, delta or lora"
         )
+    if form in _LORAS and lora_names(family, form) is None:
+        raise UsageError(
+            f"what kohya's tools call the modules of {family.title} is not known to this version",
+            "use --to lora",
+        )
+
+
+def lora_names(family: Family, form: str) -> LoraNames | None:
+    """Whose names of modules a LoRA of a form has; None where the family has no such form.
+
+    Args:
+        family: the base's.
+        form: ``lora``, or ``kohya``, which of a U-Net is the same.
+    """
+    is_kohyas = family.lora_names != "transformer"
+    return family.lora_names if form == "lora" or is_kohyas else family.kohya_names
 
 
 def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
@@ -162,13 +185,20 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
         tensors = converted(erased.tensors, dtype)
         write_authors_delta(plan.path, tensors, None if is_of_unet else metadata)
     else:
-        lora = factorise(erased.changes(), plan.rank, plan.energy)
-        write_lora(
-            plan.path, lora, files.read(files.denoiser), files.architecture.family.lora_names,
-            erased.about, dtype or torch.float32,
-        )  # fmt: skip
-        return lora
+        return _write_lora(erased, plan, dtype or torch.float32)
     return None
+
+
+def _write_lora(erased: Erased, plan: ExportPlan, dtype: torch.dtype) -> Lora:
+    """Factorise the changes in the form that is planned, and write them."""
+    files = erased.base.files
+    layout = lora_names(files.architecture.family, plan.form)
+    assert layout is not None  # the plan was refused otherwise
+    names = files.read(files.denoiser)
+    changes = changes_in(layout, erased.changes(), erased.tensors, names)
+    lora = factorise(changes, plan.rank, plan.energy)
+    write_lora(plan.path, lora, names, layout, erased.about, dtype)
+    return lora
 
 
 def notes_on(erased: Erased, plan: ExportPlan) -> list[str]:

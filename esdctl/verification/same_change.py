@@ -66,24 +66,26 @@ def _check_lora(
 ) -> list[Check]:
     """Whether each matrix is as near to the run's change as its rank allows (Eckart and Young).
 
-    The least error of rank r is the norm of the singular values beyond the first r.
+    The least error of rank r is the norm of the singular values beyond the first r. Matrices that
+    are one in the file, such as q, k and v, are held against the run as one.
     """
     weights = base.parts()[base.base.files.denoiser]
     added, ranks = read_lora(file, weights), lora_ranks(file, weights)
     missing = reachable = whole = 0.0  # squared norms
     wrong = [name for name in added if name not in values]
     left_out = []
-    for name, value in values.items():
-        wanted = value.double() - weights[name].double()
+    for names in _matrices(ranks, values):
+        wanted = torch.cat([_change(name, values, weights) for name in names])
         size = float(wanted.norm())
-        if size == 0 or (name not in added and (wanted.ndim < 2 or name.endswith(".bias"))):
-            left_out += [name] if size else []
+        is_held = any(name in added for name in names)
+        if size == 0 or (not is_held and (wanted.ndim < 2 or names[0].endswith(".bias"))):
+            left_out += [*names] if size else []
             continue
-        error = float((wanted - added.get(name, torch.zeros(()))).norm())
+        error = float((wanted - _sum(names, added, weights)).norm())
         singular = torch.linalg.svdvals(wanted.flatten(1))  # (min(out, in * kh * kw),)
-        least = float(singular[ranks.get(name, 0) :].norm())
+        least = float(singular[ranks.get(names, 0) :].norm())
         if error > least + LORA_TOLERANCE * size:
-            wrong.append(name)
+            wrong.append(next(name for name in names if name in values))
         missing, reachable, whole = missing + error**2, reachable + least**2, whole + size**2
     share = math.sqrt(missing / whole) if whole else math.inf
     least_share = math.sqrt(reachable / whole) if whole else 0.0
@@ -97,6 +99,36 @@ def _check_lora(
         )
         checks.append(Check("left out", why, "of the run's change", None))
     return checks
+
+
+def _matrices(
+    ranks: Mapping[tuple[str, ...], int], values: Mapping[str, torch.Tensor]
+) -> list[tuple[str, ...]]:
+    """The matrices of a LoRA that the run changes some of, and what the run changes beside them."""
+    held = [names for names in ranks if any(name in values for name in names)]
+    within = {name for names in held for name in names}
+    return [*held, *((name,) for name in values if name not in within)]
+
+
+def _change(
+    name: str, values: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """What the run adds to a parameter; zeros where it leaves it as it is."""
+    weight = weights[name].double()
+    return values[name].double() - weight if name in values else torch.zeros_like(weight)
+
+
+def _sum(
+    names: tuple[str, ...],
+    added: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    """What a LoRA adds to a matrix of several parameters, one below the other."""
+    parts = (
+        added[name] if name in added else torch.zeros_like(weights[name], dtype=torch.float32)
+        for name in names
+    )
+    return torch.cat([*parts])
 
 
 class _Rounded(Mapping[str, torch.Tensor]):

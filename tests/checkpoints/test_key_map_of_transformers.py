@@ -43,7 +43,7 @@ def sd3(dual: bool) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("guidance_embeds", [True, False], ids=["dev", "schnell"])
 def test_diffusers_reads_our_names_of_flux_1_as_the_same_tensors(guidance_embeds: bool) -> None:
     tensors = flux(guidance_embeds)
-    stored = stored_tensors(tensors, to_compvis("flux", tensors))
+    stored = stored_tensors(tensors, to_compvis("bfl", tensors))
     read = oracle.convert_flux_transformer_checkpoint_to_diffusers(dict(stored))
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
@@ -52,16 +52,16 @@ def test_diffusers_reads_our_names_of_flux_1_as_the_same_tensors(guidance_embeds
 @pytest.mark.parametrize("dual", [False, True], ids=["3", "3.5 medium"])
 def test_diffusers_reads_our_names_of_sd3_as_the_same_tensors(dual: bool) -> None:
     tensors = sd3(dual)
-    stored = stored_tensors(tensors, to_compvis("sd3", tensors))
+    stored = stored_tensors(tensors, to_compvis("mmdit", tensors))
     read = oracle.convert_sd3_transformer_checkpoint_to_diffusers(dict(stored))
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
 
-@pytest.mark.parametrize("table", ["flux", "sd3"])
+@pytest.mark.parametrize("table", ["bfl", "mmdit"])
 def test_what_is_stored_comes_back(table: str) -> None:
-    tensors = flux() if table == "flux" else sd3(dual=True)
-    found = to_compvis("flux" if table == "flux" else "sd3", tensors)
+    tensors = flux() if table == "bfl" else sd3(dual=True)
+    found = to_compvis("bfl" if table == "bfl" else "mmdit", tensors)
     stored = stored_tensors(tensors, found)
     for name, place in found.items():
         assert torch.equal(from_stored(stored[place.name], place.transform), tensors[name])
@@ -69,4 +69,4 @@ def test_what_is_stored_comes_back(table: str) -> None:
 
 def test_a_tensor_of_another_transformer_has_no_place() -> None:
     with pytest.raises(InputError, match=r"transformer_blocks\.0\.attn9\.to_q\.weight has no name"):
-        to_compvis("flux", ["transformer_blocks.0.attn9.to_q.weight"])
+        to_compvis("bfl", ["transformer_blocks.0.attn9.to_q.weight"])

@@ -5,30 +5,38 @@ The format is kohya's, which diffusers, ComfyUI and A1111 read: for a module cal
 ``lora_unet_M.alpha``, so that the change is (alpha / r) up @ down. Alpha is one for the whole file,
 because diffusers (0.42) loses the alphas of attention modules where they differ. M is diffusers'
 name of the module with underscores for dots; in SDXL it is LDM's, since kohya's tools train LDM's
-U-Net there. Of a transformer the format is diffusers' own, without alpha: ``transformer.M.lora_A``
-(r, in) and ``lora_B`` (out, r), all of one rank, since diffusers takes one scale for all. A LoRA
-holds no bias and no normalisation; ``factorise`` tells what it leaves out.
-``lora_reading`` reads this form and others.
+U-Net there. Of a transformer it is its authors' (``double_blocks_0_txt_attn_qkv``), where a fused
+matrix has one pair of factors, found for the whole of it, and each pair its own alpha, which is its
+rank, since diffusers passes over that of the final layer. diffusers' own form of a transformer has
+no alpha: ``transformer.M.lora_A`` (r, in) and ``lora_B`` (out, r), all of one rank, since diffusers
+takes one scale for all. A LoRA holds no bias and no normalisation; ``factorise`` tells what it
+leaves out. ``lora_reading`` reads these forms and others.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from esdctl.checkpoints.layouts.key_map import unet_to_compvis
+from esdctl.checkpoints.changes.fused import fused_changes
+from esdctl.checkpoints.layouts.key_map import to_compvis, unet_to_compvis
 from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
-from esdctl.models.families.family import LoraNames
+from esdctl.models.families.family import LoraNames, TransformerTable
 from esdctl.models.families.tensor_names import LORA_TRANSFORMER, LORA_UNET
 from esdctl.storage.atomic import write_with
 
 FORMAT = "esdctl-lora-1"
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 _OUTSIDE_BLOCKS = ("conv_in.", "conv_out.", "time_embedding.", "add_embedding.")
+# Whose names -> modules that kohya's loader, or diffusers' of kohya's form (0.42), passes over.
+_PASSED_OVER: Mapping[LoraNames, tuple[str, ...]] = {
+    "diffusers": _OUTSIDE_BLOCKS, "compvis": _OUTSIDE_BLOCKS,
+    "bfl": ("img_in.", "txt_in.", "time_in.", "vector_in.", "guidance_in.", "final_layer."),
+}  # fmt: skip
 ENERGY = 0.99  # of each matrix' squared change, where neither rank nor energy is named
 
 
@@ -60,7 +68,8 @@ class Lora:
     """What could be carried of a change, and what could not.
 
     Args:
-        pairs: name of the weight (diffusers', with ``.weight``) -> its two factors.
+        pairs: name of the weight, with ``.weight`` -> its two factors: diffusers' name, or its
+            authors' in kohya's form of a transformer.
         error: the norm of the weights' change that is missing, relative to their whole change.
         left_out: names of changed biases and normalisations, which a LoRA cannot hold.
         error_with_left_out: the same as ``error``, over all that changed.
@@ -112,14 +121,39 @@ def factorise(
     return Lora(pairs, math.sqrt(missing / carried), tuple(left_out), whole)
 
 
-def left_out_by_kohya(lora: Lora) -> tuple[int, float]:
-    """What kohya's loader drops in silence: matrices outside the U-Net's blocks.
+def changes_in(
+    layout: LoraNames,
+    changes: Iterable[tuple[str, torch.Tensor]],
+    changed: Collection[str],
+    names: Iterable[str],
+) -> Iterable[tuple[str, torch.Tensor]]:
+    """The changes of the matrices that a LoRA has factors of, for ``factorise``.
+
+    Args:
+        layout: whose names the LoRA uses; of a transformer's authors, matrices may be fused.
+        changes: parameter names with new minus old values.
+        changed: the names in it.
+        names: all parameters of the base's denoiser, under diffusers' names.
+    """
+    table = _table_of(layout)
+    if table is None:
+        return changes
+    weights = [name for name in names if name.endswith(".weight")]
+    return fused_changes(changes, changed, to_compvis(table, weights))
+
+
+def passed_over(lora: Lora, layout: LoraNames) -> tuple[int, float]:
+    """What other programs' loaders drop in silence: some matrices outside the denoiser's blocks.
+
+    Args:
+        lora: the factors.
+        layout: whose names it is written with.
 
     Returns:
         How many there are, and the norm of their change relative to the whole LoRA's.
     """
     sizes = {name: float(pair.change().square().sum()) for name, pair in lora.pairs.items()}
-    outside = [name for name in lora.pairs if name.startswith(_OUTSIDE_BLOCKS)]
+    outside = [name for name in lora.pairs if name.startswith(_PASSED_OVER.get(layout, ()))]
     share = sum(sizes[name] for name in outside) / sum(sizes.values())
     return len(outside), math.sqrt(share)
 
@@ -182,9 +216,9 @@ def write_lora(
 
     Args:
         path: a ``.safetensors`` file.
-        lora: the factors.
-        names: all parameters of the base's U-Net, under diffusers' names.
-        layout: whose names of the U-Net's modules to use; the family says it.
+        lora: the factors, of what ``changes_in`` gives for the layout.
+        names: all parameters of the base's denoiser, under diffusers' names.
+        layout: whose names of the denoiser's modules to use; the family says it.
         about: strings for the metadata; ``format`` is added.
         dtype: of the factors.
 
@@ -192,24 +226,32 @@ def write_lora(
         StorageError: the disk is full or not writable.
     """
     if layout == "transformer":
-        content = _of_transformer(lora, dtype)
-        metadata = written_metadata({**about, "format": FORMAT})
-        write_with(path, lambda temporary: save_file(content, temporary, metadata))
-        return
-    modules = {weight: module for module, weight in kohya_modules(names, layout).items()}
-    alpha = float(max(pair.rank for pair in lora.pairs.values()))
-    content = {}
-    for name, pair in lora.pairs.items():
-        module = modules[name]
-        share = math.sqrt(pair.rank / alpha)  # each factor takes half of what alpha / r adds
-        content[module + DOWN] = (pair.down * share).to(dtype)
-        content[module + UP] = (pair.up * share).to(dtype)
-        content[module + ALPHA] = torch.tensor(alpha)
+        content = _of_diffusers(lora, dtype)
+    else:
+        has_own_alphas = _table_of(layout) is not None
+        content = _of_kohya(lora, kohya_modules(names, layout), has_own_alphas, dtype)
     metadata = written_metadata({**about, "format": FORMAT})
     write_with(path, lambda temporary: save_file(content, temporary, metadata))
 
 
-def _of_transformer(lora: Lora, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _of_kohya(
+    lora: Lora, modules: Mapping[str, str], has_own_alphas: bool, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Both factors of each weight, and alpha: its rank, or one for all."""
+    spelled = {weight: module for module, weight in modules.items()}
+    largest = max(pair.rank for pair in lora.pairs.values())
+    content = {}
+    for name, pair in lora.pairs.items():
+        module = spelled[name]
+        alpha = float(pair.rank if has_own_alphas else largest)
+        share = math.sqrt(pair.rank / alpha)  # each factor takes half of what alpha / r adds
+        content[module + DOWN] = (pair.down * share).to(dtype)
+        content[module + UP] = (pair.up * share).to(dtype)
+        content[module + ALPHA] = torch.tensor(alpha)
+    return content
+
+
+def _of_diffusers(lora: Lora, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Both factors of each weight, filled up with zeros to one rank."""
     rank = max(pair.rank for pair in lora.pairs.values())
     content = {}
@@ -223,15 +265,28 @@ def _of_transformer(lora: Lora, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 
 def kohya_modules(names: Iterable[str], layout: LoraNames) -> dict[str, str]:
-    """kohya's module names -> the weights that they stand for, under diffusers' names.
+    """kohya's module names -> the weights that they stand for: diffusers', or a whole fused one.
 
     Args:
-        names: parameters of the U-Net, under diffusers' names.
-        layout: whose names of the modules to use.
+        names: all parameters of the denoiser, under diffusers' names.
+        layout: whose names of the modules to use; of a transformer's authors, the weights have
+            their names, too.
     """
     weights = [name for name in names if name.endswith(".weight")]
+    table = _table_of(layout)
+    if table is not None:
+        held = [place.name for place in to_compvis(table, weights).values()]
+        return {LORA_UNET + _underscored(name): name for name in held if name.endswith(".weight")}
     spelled: Mapping[str, str] = {name: name for name in weights}
     if layout == "compvis":
         spelled = unet_to_compvis(weights)
-    modules = {name: spelled[name].removesuffix(".weight").replace(".", "_") for name in weights}
-    return {LORA_UNET + module: name for name, module in modules.items()}
+    return {LORA_UNET + _underscored(spelled[name]): name for name in weights}
+
+
+def _table_of(layout: LoraNames) -> TransformerTable | None:
+    """Where a transformer's authors' names are; None where a LoRA has one pair for each weight."""
+    return layout if layout == "bfl" or layout == "mmdit" else None
+
+
+def _underscored(weight: str) -> str:
+    return weight.removesuffix(".weight").replace(".", "_")

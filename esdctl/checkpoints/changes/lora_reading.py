@@ -4,7 +4,8 @@ Read: kohya's form (``lora_unet_M.lora_down.weight``), diffusers' present one
 (``unet.M.lora_A.weight``, ``transformer.M.lora_A.weight``) and its earlier ones
 (``unet.M.lora.down.weight``, ``M.processor.to_q_lora.down.weight``), and plain differences of
 weights (``.diff``) and biases (``.diff_b``). M is a module of the denoiser, under diffusers' names
-or, in kohya's form, LDM's.
+or, in kohya's form, LDM's or a transformer's authors': what one pair of factors says of a fused
+matrix is cut into the changes of its parts. Authors' names come below ``diffusion_model.``, too.
 """
 
 import math
@@ -13,12 +14,15 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from esdctl.checkpoints.changes.fused import Parts, part_changes, part_shapes, parts_in
 from esdctl.checkpoints.changes.lora import Pair, kohya_modules
 from esdctl.checkpoints.changes.other_kinds import listed, other_kind
+from esdctl.checkpoints.layouts.key_map import to_compvis, transformer_table
 from esdctl.checkpoints.tensor_file import TensorFile, TensorInfo
 from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError
 from esdctl.models.families.tensor_names import (
+    AUTHORS_TRANSFORMER,
     DIFFUSERS_TRANSFORMER,
     LORA_TRANSFORMER,
     LORA_UNET,
@@ -76,9 +80,11 @@ def read_lora(file: TensorFile, names: Iterable[str]) -> dict[str, torch.Tensor]
             not fit the other.
     """
     parameters = set(names)
+    fused = _fused(parameters)
     changes: dict[str, torch.Tensor] = {}
     for weight, keys in _parts_of(file, parameters).items():
-        changes |= _changes(file, weight, keys)
+        for name, change in _changes(file, weight, keys).items():
+            changes |= part_changes(name, change, fused)
     _refuse_strangers(file, changes, parameters)
     return changes
 
@@ -93,30 +99,39 @@ def lora_shapes(file: TensorFile, names: Iterable[str]) -> dict[str, Shape]:
         InputError: as ``read_lora``.
     """
     parameters = set(names)
+    fused = _fused(parameters)
     changed: dict[str, Shape] = {}
     for weight, keys in _parts_of(file, parameters).items():
-        shapes = {kind: file.infos[key].shape for kind, key in keys.items()}
-        if "down" in keys:
-            changed[weight] = (shapes["up"][0], *shapes["down"][1:])
-        elif "diff" in keys:
-            changed[weight] = shapes["diff"]
-        if "diff_b" in keys:
-            changed[_bias_of(weight)] = shapes["diff_b"]
+        for name, shape in _changed_shapes(file, weight, keys).items():
+            changed |= part_shapes(name, shape, fused)
     _refuse_strangers(file, changed, parameters)
     return changed
 
 
-def lora_ranks(file: TensorFile, names: Iterable[str]) -> dict[str, int]:
+def lora_ranks(file: TensorFile, names: Iterable[str]) -> dict[tuple[str, ...], int]:
     """The rank of each matrix that a LoRA holds as two factors; no tensor is read.
 
     Returns:
-        Name of the weight, under diffusers' names -> rank.
+        Names of weights, under diffusers' names -> rank; more than one where they are one matrix
+        there, whose rows they are in this order.
 
     Raises:
         InputError: as ``read_lora``.
     """
-    parts = _parts_of(file, set(names)).items()
-    return {name: file.infos[keys["down"]].shape[0] for name, keys in parts if "down" in keys}
+    parameters = set(names)
+    fused = _fused(parameters)
+    ranks: dict[tuple[str, ...], int] = {}
+    for weight, keys in _parts_of(file, parameters).items():
+        if "down" in keys:
+            parts = tuple(name for name, _ in fused.get(weight, ((weight, "same"),)))
+            ranks[parts] = file.infos[keys["down"]].shape[0]
+    return ranks
+
+
+def _fused(parameters: set[str]) -> Parts:
+    """What lies in the tensors that a transformer's authors' names speak of; nothing of a U-Net."""
+    table = transformer_table(parameters)
+    return {} if table is None else parts_in(to_compvis(table, parameters))
 
 
 def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str]]:
@@ -128,13 +143,32 @@ def _parts_of(file: TensorFile, parameters: set[str]) -> dict[str, dict[str, str
         part = _part_of(key)
         if part is None or part[0] not in weights:
             unread.append(key)
-        else:
-            parts.setdefault(weights[part[0]], {})[part[1]] = key
+            continue
+        keys = parts.setdefault(weights[part[0]], {})
+        if part[1] in keys:
+            raise InputError(f"{file.path}: {key} is there as {keys[part[1]]}, too", _HINT)
+        keys[part[1]] = key
     if unread:
         raise _refusal(file, unread)
     for keys in parts.values():
         _refuse_odd_shapes(file, keys)
+    _refuse_uncut(file, parts, _fused(parameters))
     return parts
+
+
+def _refuse_uncut(file: TensorFile, parts: Mapping[str, Mapping[str, str]], fused: Parts) -> None:
+    """Refuse what is no change of a fused matrix, or changes one beside it that lies in it."""
+    changed: set[str] = set()
+    for weight, keys in parts.items():
+        for name, shape in _changed_shapes(file, weight, keys).items():
+            lying = part_shapes(name, shape, fused)
+            key = next(iter(keys.values()))
+            if not lying:
+                raise InputError(f"{file.path}: {key} {shape} cannot be cut into its parts", _HINT)
+            twice = changed & lying.keys()
+            if twice:
+                raise InputError(f"{file.path}: {key} changes {min(twice)} once more", _HINT)
+            changed |= lying.keys()
 
 
 def _refuse_odd_shapes(file: TensorFile, keys: Mapping[str, str]) -> None:
@@ -176,7 +210,12 @@ def _weights_of(parameters: set[str]) -> dict[str, str]:
         for prefix in ("", "unet.", "base_model.model.", "unet.base_model.model.", LORA_TRANSFORMER)
     }
     if any(name.startswith(DIFFUSERS_TRANSFORMER) for name in parameters):
-        return {**dotted, **kohya_modules(parameters, "diffusers")}
+        table = transformer_table(parameters)
+        fused = {} if table is None else kohya_modules(parameters, table)
+        dotted |= {
+            AUTHORS_TRANSFORMER + name.removesuffix(".weight"): name for name in fused.values()
+        }
+        return {**dotted, **fused, **kohya_modules(parameters, "diffusers")}
     return {
         **dotted,
         **kohya_modules(parameters, "compvis"),
@@ -196,6 +235,19 @@ def _changes(file: TensorFile, weight: str, keys: Mapping[str, str]) -> dict[str
     if "diff_b" in keys:
         changes[_bias_of(weight)] = file.read(keys["diff_b"]).float()
     return changes
+
+
+def _changed_shapes(file: TensorFile, weight: str, keys: Mapping[str, str]) -> dict[str, Shape]:
+    """The shapes of what ``_changes`` would give."""
+    shapes = {kind: file.infos[key].shape for kind, key in keys.items()}
+    changed: dict[str, Shape] = {}
+    if "down" in keys:
+        changed[weight] = (shapes["up"][0], *shapes["down"][1:])
+    elif "diff" in keys:
+        changed[weight] = shapes["diff"]
+    if "diff_b" in keys:
+        changed[_bias_of(weight)] = shapes["diff_b"]
+    return changed
 
 
 def _bias_of(weight: str) -> str:

@@ -67,7 +67,8 @@ _KINDS = (
               "encoder", r"input_blocks\.", r"(input_blocks|middle_block|output_blocks|time_embed"
               r"|label_emb|out)\."),
     OtherKind("made for a transformer (Stable Diffusion 3, FLUX or the like)",
-              "this version reads deltas under diffusers' names, and LoRAs in diffusers' form",
+              "deltas under diffusers' names are read, and LoRAs in diffusers' or kohya's form, on "
+              "the base that they were made for",
               r"(transformer\.|lora_transformer_|(lora_unet_|diffusion_model\.)?(model\."
               r"diffusion_model\.)?(double|single|joint)_(stream_modulation|blocks))"),
 )  # fmt: skip

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from esdctl.checkpoints.layouts.key_rows import rows_for
+from esdctl.checkpoints.layouts.key_rows_transformer import MARKS
 from esdctl.checkpoints.layouts.transforms import OF_BIASES, Transform
 from esdctl.errors import InputError
-from esdctl.models.families.family import Family, NameTable, Part
+from esdctl.models.families.family import Family, NameTable, Part, TransformerTable
 from esdctl.models.families.registry import titles
 
 
@@ -59,6 +60,19 @@ def to_compvis(table: NameTable, names: Iterable[str]) -> dict[str, Place]:
         is_so = rest in ("", ".weight") or transform in OF_BIASES
         found[name] = Place(ldm + rest, transform if is_so else "same")
     return found
+
+
+def transformer_table(names: Iterable[str]) -> TransformerTable | None:
+    """Which table names a transformer's tensors as its authors do; None where we have none.
+
+    Args:
+        names: all of its parameters, under diffusers' names.
+    """
+    found = list(names)
+    for table, marks in MARKS.items():
+        if all(any(name.startswith(mark) for name in found) for mark in marks):
+            return table
+    return None
 
 
 def unet_to_compvis(names: Iterable[str]) -> dict[str, str]:

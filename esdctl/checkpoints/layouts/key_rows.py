@@ -88,12 +88,12 @@ def rows_for(table: NameTable, names: list[str]) -> Iterable[Row]:
         return _vae_rows(names)
     if table == "clip":
         return _CLIP
-    if table == "flux":
+    if table == "bfl":
         double, single = (
             1 + _largest(rf"^{kind}transformer_blocks\.(\d+)\.", names) for kind in ("", "single_")
         )
         return flux_rows(double, single, _under)
-    if table == "sd3":
+    if table == "mmdit":
         return sd3_rows(1 + _largest(r"^transformer_blocks\.(\d+)\.", names), _under)
     layers = 1 + _largest(r"encoder\.layers\.(\d+)\.", names)
     return [

@@ -4,9 +4,10 @@ Black Forest Labs' FLUX.1 and Stability's SD 3 (MMDiT) hold queries, keys and va
 Their last modulation gives shift before scale, diffusers' the scale first.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from esdctl.checkpoints.layouts.transforms import Row
+from esdctl.models.families.family import TransformerTable
 
 Under = Callable[[str, str, Iterable[Row]], list[Row]]
 
@@ -88,6 +89,11 @@ _SD3_JOINT: tuple[Row, ...] = (
     ("context_block.mlp.fc1", "ff_context.net.0.proj", "same"),
     ("context_block.mlp.fc2", "ff_context.net.2", "same"),
 )
+# Table -> modules that, together, only its networks have.
+MARKS: Mapping[TransformerTable, tuple[str, ...]] = {
+    "bfl": ("x_embedder.", "time_text_embed."),
+    "mmdit": ("pos_embed.", "time_text_embed."),
+}
 _TEXT_MODULATION = ("context_block.adaLN_modulation.1", "norm1_context.linear")
 
 

@@ -38,8 +38,8 @@ def shape_of_whole(shape: tuple[int, ...], transform: Transform) -> tuple[int, .
     return (shape[0] // (end - first) * units, *shape[1:])
 
 
-def shape_of_part(shape: tuple[int, ...], transform: Transform) -> tuple[int, ...] | None:
-    """The shape of a part; None where the whole cannot be divided so.
+def shape_of_part(shape: tuple[int, ...], transform: Transform) -> tuple[int, ...]:
+    """The shape of a part; see ``is_divisible``.
 
     Args:
         shape: of the whole.
@@ -48,6 +48,10 @@ def shape_of_part(shape: tuple[int, ...], transform: Transform) -> tuple[int, ..
     if transform not in UNITS:
         return shape
     first, end, units = UNITS[transform]
-    if not shape or shape[0] % units:
-        return None
     return (shape[0] // units * (end - first), *shape[1:])
+
+
+def is_divisible(shape: tuple[int, ...], transform: Transform) -> bool:
+    """Whether a whole of this shape can be cut into such parts."""
+    units = UNITS[transform][2] if transform in UNITS else 2 if transform == "swapped" else 1
+    return bool(shape) and shape[0] % units == 0

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
-# Of checkpoints.layouts.key_rows.
-NameTable = Literal["unet", "vae", "clip", "open_clip", "flux", "sd3"]
-LoraNames = Literal["diffusers", "compvis", "transformer"]
+TransformerTable = Literal["bfl", "mmdit"]  # of checkpoints.layouts.key_rows_transformer
+NameTable = Literal["unet", "vae", "clip", "open_clip", TransformerTable]  # of key_rows there
+LoraNames = Literal["diffusers", "compvis", "transformer", TransformerTable]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
 Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
 
@@ -217,6 +217,8 @@ class Family:
         pipeline_options: further entries of model_index.json.
         lora_names: whose names of the denoiser's modules LoRA files use; ``transformer`` is
             diffusers' own form.
+        kohya_names: whose names kohya's tools use where that form is not theirs; None where we know
+            none.
         latents: what the denoiser has of the VAE's latents.
         guidance: the usual scale of sampling.
         checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where
@@ -243,6 +245,7 @@ class Family:
     process: Process
     pipeline_options: Config
     lora_names: LoraNames
+    kohya_names: LoraNames | None = None
     latents: Latents = Latents()
     guidance: float = 7.5
     checkpoint_mark: str | None = None

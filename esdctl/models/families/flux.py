@@ -110,7 +110,7 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "FluxTransformer2DModel",
-            table="flux",
+            table="bfl",
             only={
                 "patch_size": (1,),
                 "in_channels": (64,),  # more are of FLUX.1 Fill and of its controls
@@ -155,4 +155,5 @@ FAMILY = Family(
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",
+    kohya_names="bfl",
 )  # fmt: skip

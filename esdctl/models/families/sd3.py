@@ -81,7 +81,7 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "SD3Transformer2DModel",
-            table="sd3",
+            table="mmdit",
             only={"quantization_config": (None,)},
             free=frozenset(
                 {
@@ -121,4 +121,5 @@ FAMILY = Family(
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",
+    kohya_names="mmdit",
 )  # fmt: skip

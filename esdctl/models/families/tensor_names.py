@@ -29,7 +29,10 @@ DIFFUSERS_TRANSFORMER = (
 # diffusers' LoRA files: modules of a transformer.
 LORA_TRANSFORMER = "transformer."
 
-# kohya's LoRA files: modules of the U-Net.
+# LoRA files of ComfyUI's users: modules of a transformer, under its authors' names.
+AUTHORS_TRANSFORMER = "diffusion_model."
+
+# kohya's LoRA files: modules of the denoiser.
 LORA_UNET = "lora_unet_"
 
 # Empty tensors by which models say how they were trained: what they predict; on which schedule.
