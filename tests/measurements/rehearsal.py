@@ -2,7 +2,8 @@
 
     python tests/measurements/rehearsal.py [--families sd1,sd2,sdxl] [--methods xattn,noxattn,full]
                                            [--optimizers adam,adam8bit] [--batch-size 1]
-                                           [--gradient-checkpointing] [--work FOLDER]
+                                           [--image-size PIXELS] [--gradient-checkpointing]
+                                           [--work FOLDER]
 
 Each case opens a checkpoint of the real shapes and trains some steps of ``rolling`` in bf16, in a
 process of its own, on a CUDA device that tests/rehearsal makes believe: no value is computed, so a
@@ -48,6 +49,7 @@ def main() -> None:
                     "family": family, "method": method, "optimizer": optimizer,
                     "rows": arguments.batch_size,
                     "gradient_checkpointing": arguments.gradient_checkpointing,
+                    "image_size": arguments.image_size,
                 }  # fmt: skip
                 name = "-".join(map(str, case.values()))
                 path = arguments.work / f"{name}.json"
@@ -72,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", default="xattn,noxattn,full")
     parser.add_argument("--optimizers", default="adam", help="of adam, adam8bit")
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--image-size", type=int, help="the model's own unless told")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("outputs/rehearsal"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -91,7 +94,12 @@ def _in_a_process(library: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counted(
-    family: str, method: str, optimizer: Any, rows: int, gradient_checkpointing: bool
+    family: Any,
+    method: str,
+    optimizer: Any,
+    rows: int,
+    gradient_checkpointing: bool,
+    image_size: int | None = None,
 ) -> dict[str, Any]:
     """The counts of one step, where the device's hooks are installed."""
     import torch
@@ -111,7 +119,7 @@ def _counted(
     config = TrainConfig(
         concept="Rust", train_method=method, trajectory="rolling", batch_size=rows, pool_size=rows,
         optimizer=optimizer, iterations=COUNTED + 1, save_every=1000, save_minutes=1000,
-        gradient_checkpointing=gradient_checkpointing,
+        gradient_checkpointing=gradient_checkpointing, image_size=image_size,
     )  # fmt: skip
     seen: list[dict[str, Any]] = []
 
