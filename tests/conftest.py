@@ -1,6 +1,7 @@
 """A Stable Diffusion with random weights, so small that a picture takes milliseconds."""
 
 import gc
+import importlib.util
 import json
 import os
 import shutil
@@ -61,6 +62,16 @@ def _what_is_loaded_is_no_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips where it is neither installed nor in the folder that BITSANDBYTES_FOLDER names."""
+    beside = os.environ.get("BITSANDBYTES_FOLDER")
+    if beside is not None:
+        monkeypatch.syspath_prepend(beside)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        pytest.skip("bitsandbytes is not installed")
 
 
 @pytest.fixture(scope="session")

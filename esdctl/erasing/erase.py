@@ -21,6 +21,7 @@ from esdctl.erasing.esd.prepare import Prepared, prepare
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.team import ALONE, Team
 from esdctl.erasing.esd.trajectories.pool_folder import PoolFolder, pool_digest
+from esdctl.erasing.frozen_storage import can_offload, load_to_train, notes_on_storage
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder, claim
@@ -31,7 +32,8 @@ from esdctl.erasing.until import Probe
 from esdctl.errors import DeviceError
 from esdctl.models.memory import memory_errors
 from esdctl.models.precision import find_dtype, name_of
-from esdctl.models.stable_diffusion import StableDiffusion, load
+from esdctl.models.quantization import check_quantization
+from esdctl.models.stable_diffusion import StableDiffusion
 from esdctl.models.text import cut_prompts
 from esdctl.progress import Reporter
 from esdctl.sampling.defaults import default_guidance
@@ -90,8 +92,10 @@ def erase(
             return run
         if team.is_first:
             record_devices(run, computed, reporter)
-        model = load(plan.pipeline, devices[0], dtype)
-        with memory_errors(devices[0], lambda: _advice(plan.config, run, devices, dtype)):
+        for note in notes_on_storage(plan.config, devices[0]):
+            reporter.notice(note)
+        model = load_to_train(plan.pipeline, plan.config, devices[0], dtype)
+        with memory_errors(devices[0], lambda: _advice(plan, run, devices, dtype)):
             if plan.config.method == "edit" and hardener is None:
                 is_seen = plan.config.contact_sheet or earlier is not None
                 student = _edited(model, plan, run, reporter, is_seen)
@@ -120,6 +124,7 @@ def _begun(
     with team.first_ahead():
         devices = team.devices(plan.config.devices)
         check_optimizer(plan.config.optimizer)
+        check_quantization(plan.config.quantize_frozen)
         team.check(plan.config.method, plan.config.batch_size)
         run = claim(plan.output)
         dtype = find_dtype(dtype_so_far(run) or plan.config.dtype, devices[0])
@@ -207,10 +212,11 @@ def _pools(plan: ErasePlan, ready: Prepared) -> PoolFolder | None:
 
 
 def _advice(
-    config: TrainConfig, run: RunFolder, devices: Sequence[torch.device], dtype: torch.dtype
+    plan: ErasePlan, run: RunFolder, devices: Sequence[torch.device], dtype: torch.dtype
 ) -> list[str]:
     is_another_free = devices[0].type == "cuda" and len(devices) == 1 < torch.cuda.device_count()
-    return memory_advice(config, run, name_of(dtype), is_another_free)
+    frees = can_offload(plan.pipeline, plan.config, devices[0])
+    return memory_advice(plan.config, run, name_of(dtype), is_another_free, frees)
 
 
 def _probe_earlier(run: RunFolder, model: StableDiffusion, earlier: EarlierProbe) -> None:

@@ -17,6 +17,8 @@ _ELSEWHERE = {
     "start_guidance": "guidance_scale guidance cfg_scale",
     "model_config_path": "model_config original_config",
     "dtype": "mixed_precision precision torch_dtype",
+    "quantize_frozen": "quantize quantization load_in_8bit load_in_4bit base_model_precision",
+    "offload": "cpu_offload enable_model_cpu_offload group_offload block_swap blocks_to_swap",
     "compile": "torch_compile",
     "save_every": "checkpointing_steps save_steps",
     "tracker": "report_to logger",

@@ -19,6 +19,7 @@ from esdctl.erasing.concepts import (
 )
 from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.config_checks import PLACE
+from esdctl.erasing.frozen_storage import check_frozen
 from esdctl.erasing.methods import method_of
 from esdctl.erasing.plan_of_edit import check_several, check_warm_start, forms_of, with_earlier
 from esdctl.erasing.preset import Preset, load_preset
@@ -119,6 +120,7 @@ def _planned(
     family = pipeline.files.architecture.family
     check_warm_start(config, concept, family)
     check_method(config.train_method, family)
+    check_frozen(config, pipeline)
     check_several(config, concept)
     if config.image_size is not None:
         check_sides(pipeline, config.image_size, config.image_size)

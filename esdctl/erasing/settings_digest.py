@@ -34,6 +34,8 @@ def settings_digest(
         values.discard("pairs")  # the steps and their batch say the same
     if config.optimizer == "adam":
         values.discard("optimizer")  # as before there was another
+    if config.quantize_frozen is None:
+        values.discard("quantize_frozen")  # likewise
     content: dict[str, object] = {
         "settings": config.model_dump(mode="json", include=values),
         "prompts": concept.prompts,

@@ -14,6 +14,7 @@ from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.skeleton import empty_part
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
+from esdctl.models.frozen_layers import FrozenStorage, store_frozen
 
 _PREFIX = "text_model."  # in the names of transformers' modules, not in the canonical ones
 _SHOWN = 10  # names in an error
@@ -26,6 +27,7 @@ def load_part(
     device: torch.device,
     dtype: torch.dtype,
     source: str,
+    storage: FrozenStorage | None = None,
 ) -> Any:
     """A part in evaluation mode, without gradients.
 
@@ -35,6 +37,7 @@ def load_part(
         tensors: all of the part's, under canonical names; each is read once.
         device, dtype: where they go, and as what.
         source: the model, for messages.
+        storage: of a denoiser's layers that no training moves; None has all weights as they are.
 
     Returns:
         The module: diffusers' or transformers'.
@@ -47,7 +50,9 @@ def load_part(
     expected, tied = module.state_dict(), _tied(module, tensors)
     named = {name.removeprefix(_PREFIX): name for name in expected if name not in tied}
     _compare(part, {short: expected[name] for short, name in named.items()}, tensors, source)
-    state = {name: _placed(tensors[short], device, dtype) for short, name in named.items()}
+    stored = store_frozen(module, storage, tensors, device, dtype) if storage else set()
+    whole = {short: name for short, name in named.items() if name not in stored}
+    state = {name: _placed(tensors[short], device, dtype) for short, name in whole.items()}
     module.load_state_dict(
         {**state, **{name: state[own] for name, own in tied.items()}}, assign=True
     )

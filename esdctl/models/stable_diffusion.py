@@ -17,6 +17,7 @@ from esdctl.checkpoints.layouts.tokenizer_files import TokenizerFiles
 from esdctl.diffusion.conditioning import Conditioning
 from esdctl.diffusion.schedule import Schedule
 from esdctl.models.families.family import Family, Part, TextEncoder
+from esdctl.models.frozen_layers import FrozenStorage
 from esdctl.models.image_size import check_sides, pixels_per_latent, trained_size
 from esdctl.models.kept_parts import kept
 from esdctl.models.parts import load_part
@@ -36,15 +37,21 @@ class StableDiffusion:
         pipeline: its files, and perhaps a delta that is put in place.
         device: where the parts are.
         dtype: what the denoiser is stored and computed in.
+        storage: of the denoiser's layers that no training moves, where they are stored otherwise.
     """
 
     def __init__(
-        self, pipeline: Pipeline, device: torch.device, dtype: torch.dtype = torch.float32
+        self,
+        pipeline: Pipeline,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        storage: FrozenStorage | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.name = pipeline.name
         self.device = device
         self.dtype = dtype
+        self.storage = storage
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the reporter's
 
     @cached_property
@@ -108,7 +115,9 @@ class StableDiffusion:
     @torch.inference_mode(False)  # it may be trained later, whoever asks for it first
     def denoiser(self) -> torch.nn.Module:
         """The U-Net or transformer with the delta in place."""
-        module: torch.nn.Module = self._load(self.files.denoiser, self.denoiser_values, self.dtype)
+        module: torch.nn.Module = self._load(
+            self.files.denoiser, self.denoiser_values, self.dtype, self.storage
+        )
         return module
 
     @cached_property
@@ -192,19 +201,28 @@ class StableDiffusion:
             lambda: self._load(part, self.files.read(part), dtype),
         )
 
-    def _load(self, part: Part, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Any:
-        return load_part(part, self.architecture, tensors, self.device, dtype, self.name)
+    def _load(
+        self,
+        part: Part,
+        tensors: Mapping[str, torch.Tensor],
+        dtype: torch.dtype,
+        storage: FrozenStorage | None = None,
+    ) -> Any:
+        return load_part(part, self.architecture, tensors, self.device, dtype, self.name, storage)
 
 
 def load(
-    pipeline: Pipeline, device: torch.device, dtype: torch.dtype = torch.float32
+    pipeline: Pipeline,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    storage: FrozenStorage | None = None,
 ) -> StableDiffusion:
-    """A model by its files; nothing but their headers is read yet.
+    """A model by its files, as in ``StableDiffusion``; nothing but their headers is read yet.
 
     Raises:
         InputError: a file is missing or damaged, or the noise schedule is unknown.
     """
-    return StableDiffusion(pipeline, device, dtype)
+    return StableDiffusion(pipeline, device, dtype, storage)
 
 
 def without_delta(pipeline: Pipeline) -> Pipeline:

@@ -12,6 +12,7 @@ import torch
 from esdctl.erasing.before_after import sheet_batch_size, sheet_pictures
 from esdctl.erasing.chosen_batch import choose_batch
 from esdctl.erasing.esd.prepare import prepare
+from esdctl.erasing.frozen_storage import can_offload, load_to_train
 from esdctl.erasing.memory_advice import memory_advice
 from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
@@ -78,7 +79,7 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
         return _estimate_edit(plan, began)
     devices = find_devices(config.devices)
     dtype = find_dtype(config.dtype, devices[0])
-    model = load(plan.pipeline, devices[0], dtype)
+    model = load_to_train(plan.pipeline, config, devices[0], dtype)
     begun = run if run.record.exists() else None
     if begun is not None and not isinstance(config.batch_size, int):
         config = config.model_copy(update={"batch_size": run.chosen_batch_size()})
@@ -86,7 +87,8 @@ def estimate_training(plan: ErasePlan, began: float, reporter: Reporter) -> Esti
 
     def advice() -> list[str]:
         settings = config.model_copy(update={"batch_size": batch_size})
-        return memory_advice(settings, begun, name_of(dtype), False)
+        frees = can_offload(plan.pipeline, settings, devices[0])
+        return memory_advice(settings, begun, name_of(dtype), False, frees)
 
     with memory_errors(devices[0], advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])

@@ -13,6 +13,7 @@ from esdctl.erasing.editing.edit_alone import edit_before_training
 from esdctl.erasing.esd.compiled import compiled
 from esdctl.erasing.esd.loop import Training, train
 from esdctl.erasing.esd.prepare import Prepared, prepare
+from esdctl.erasing.frozen_storage import load_to_train
 from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.erasing.run_folder import RunFolder
@@ -23,7 +24,6 @@ from esdctl.evaluation.probe import new_probe, plan_probe
 from esdctl.models.devices import find_devices
 from esdctl.models.memory import memory_errors, peak_memory
 from esdctl.models.precision import find_dtype
-from esdctl.models.stable_diffusion import load
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.atomic import read_jsonl
 from esdctl.storage.workspace import Workspace
@@ -96,7 +96,8 @@ def figures_of(case: TrainingCase, root: Path) -> dict[str, float | None]:
     plan = plan_erase(EraseRequest(dict(case.settings), preset=case.preset), Workspace(root))
     config = plan.config
     devices = find_devices(config.devices)
-    model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
+    dtype = find_dtype(config.dtype, devices[0])
+    model = load_to_train(plan.pipeline, config, devices[0], dtype)
     with memory_errors(devices[0], _advice):
         ready = prepare(model, plan.pipeline, plan.concept, config, devices[1:])
         size = choose_batch(config, ready, ready.schedule, Silent())
@@ -127,7 +128,8 @@ def seconds_until(case: TrainingCase, until: str, root: Path) -> dict[str, float
     plan = plan_erase(EraseRequest(settings, preset=case.preset), workspace)
     config = plan.config
     devices = find_devices(config.devices)
-    model = load(plan.pipeline, devices[0], find_dtype(config.dtype, devices[0]))
+    dtype = find_dtype(config.dtype, devices[0])
+    model = load_to_train(plan.pipeline, config, devices[0], dtype)
     pictures = plan_probe(plan.pipeline, plan.concept.name, workspace.models)
     probe = new_probe(pictures, model)
     with memory_errors(devices[0], _advice):

@@ -14,13 +14,14 @@ from tests.checkpoints.tiny_flow_models import (
 )
 
 
-def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0) -> Path:
+def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0, heads: int = 2) -> Path:
     """A FLUX.1 with random weights, as a pipeline folder.
 
     Args:
         folder: where.
         is_schnell: whether it takes no guidance, and has one shift for all sizes.
         seed: of the weights.
+        heads: of the attention, each of 16 channels.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -31,7 +32,7 @@ def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0) -> Path:
                 num_layers=2,
                 num_single_layers=2,
                 attention_head_dim=16,
-                num_attention_heads=2,
+                num_attention_heads=heads,
                 joint_attention_dim=64,
                 pooled_projection_dim=32,
                 guidance_embeds=not is_schnell,

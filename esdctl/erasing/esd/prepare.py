@@ -60,7 +60,7 @@ def prepare(
         return_freed_memory()
     side = config.image_size or model.image_size
     embeddings = embeddings_of(pipeline, model.device, concept, side)
-    copy = load(pipeline, second[0], model.dtype).denoiser if second else None
+    copy = load(pipeline, second[0], model.dtype, model.storage).denoiser if second else None
     every = [name for name, _ in model.denoiser.named_parameters()]
     names = select(config.train_method, every, model.family)
     student = new_student(

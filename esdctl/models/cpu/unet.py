@@ -18,6 +18,7 @@ from torch import nn
 
 from esdctl.models.cpu.layers import Halved, ResidualBlock, Transformer
 from esdctl.models.cpu.onednn import Linear, has_onednn
+from esdctl.models.frozen_layers import FrozenLinear
 
 _EXCHANGED = (Transformer2DModel, ResnetBlock2D)
 
@@ -31,7 +32,8 @@ def inference_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
     Returns:
         The faster U-Net; ``unet`` itself where there is none: on another device than an x86 CPU,
-        in 16 bits, or with other blocks than Stable Diffusion's.
+        in 16 bits, with layers that are stored otherwise, or with other blocks than Stable
+        Diffusion's.
     """
     if not _suits(unet):
         return unet
@@ -51,6 +53,8 @@ def _suits(unet: UNet2DConditionModel) -> bool:
 
 def _is_known(module: nn.Module) -> bool:
     """Whether a block, if it is one, has nothing but what its fast form computes."""
+    if isinstance(module, FrozenLinear):
+        return False
     if isinstance(module, Attention):
         more = (module.group_norm, module.norm_cross, module.norm_q, module.spatial_norm)
         has_more = any(more) or module.to_q.bias is not None

@@ -1,10 +1,6 @@
-"""Adam with its moments in 8 bits: nearly Adam, with less state, resumed to the same bits.
-
-bitsandbytes is looked for in the folder that ADAM8BIT_FOLDER names, too.
-"""
+"""Adam with its moments in 8 bits: nearly Adam, with less state, resumed to the same bits."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
@@ -18,15 +14,6 @@ from esdctl.models.families.sd1 import FAMILY as SD1
 from tests.erasing.conftest import Train
 
 SIDE = 64  # of the matrix: the fewest values whose moments are kept in 8 bits
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    beside = os.environ.get("ADAM8BIT_FOLDER")
-    if beside is not None:
-        monkeypatch.syspath_prepend(beside)
-    if importlib.util.find_spec(LIBRARY) is None:
-        pytest.skip(f"{LIBRARY} is not installed")
 
 
 def begun(name: str, is_within: bool = False) -> tuple[Student, Update]:
@@ -49,7 +36,7 @@ def state_bytes(update: Update) -> int:
     return sum(v.nbytes for state in states for v in state.values() if isinstance(v, torch.Tensor))
 
 
-@pytest.mark.usefixtures("library")
+@pytest.mark.usefixtures("bitsandbytes")
 def test_it_moves_nearly_as_adam_with_a_quarter_of_its_state() -> None:
     (one, adam), (other, eight) = begun("adam"), begun("adam8bit")
     start = one.selected["weight"].detach().clone()
@@ -58,7 +45,7 @@ def test_it_moves_nearly_as_adam_with_a_quarter_of_its_state() -> None:
     assert state_bytes(eight) < 0.4 * state_bytes(adam)  # its tables of 256 levels are in it
 
 
-@pytest.mark.usefixtures("library")
+@pytest.mark.usefixtures("bitsandbytes")
 def test_it_steps_within_the_backward_pass_and_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole = trained(*begun("adam8bit"), 0, 6)
     student, update = begun("adam8bit", is_within=True)
@@ -84,7 +71,7 @@ def test_without_its_library_training_says_what_to_install(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("library")
+@pytest.mark.usefixtures("bitsandbytes")
 def test_a_run_with_it_says_so_and_cannot_go_on_without(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def pool_digest(
         computed: on which device, and in which type.
         latent_shape: of one latent, (4, h, w).
     """
-    content = {
+    content: dict[str, object] = {
         "settings": config.model_dump(mode="json", include=_OF_CONFIG),
         "prompts": concept.prompts,
         "erase_from": concept.sources or concept.erase_from,
@@ -99,4 +99,6 @@ def pool_digest(
         "latent": list(latent_shape),
         "torch": torch.__version__,
     }
+    if config.quantize_frozen is not None:
+        content["quantize_frozen"] = config.quantize_frozen
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
