@@ -15,12 +15,14 @@ from esdctl.erasing.plan import plan_erase
 from esdctl.erasing.request import EraseRequest
 from esdctl.storage.workspace import Workspace
 from tests.checkpoints.tiny_flow_models import tiny_sd3
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_flux_models import tiny_flux
 
 Captured = pytest.CaptureFixture[str]
 MODELS: dict[str, Callable[[Path], Path]] = {
     "sd3": lambda folder: tiny_sd3(folder, has_t5=False),
     "flux": tiny_flux,
+    "flux2": tiny_flux2,
 }
 
 
