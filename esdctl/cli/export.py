@@ -11,7 +11,7 @@ from esdctl.cli.export_options import (
     RankOption,
     write_and_print,
 )
-from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption
+from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption, SupplierOption
 from esdctl.cli.terminal import reporting
 
 
@@ -29,6 +29,7 @@ def export(
         str | None,
         typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
     ] = None,
+    pipeline: SupplierOption = None,
     dtype: DTypeOption = None,
     rank: RankOption = None,
     energy: EnergyOption = None,
@@ -48,7 +49,7 @@ def export(
 
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
-        erased = open_erased(model, workspace, base, reporter)
+        erased = open_erased(model, workspace, base, reporter, pipeline)
         for note in erased.base.files.architecture.notes:
             reporter.notice(note)
     plan = plan_export(erased, to, output, workspace, dtype, rank, energy)

@@ -37,6 +37,7 @@ BaseModelOption = Annotated[
     typer.Option("--base", metavar="MODEL", help="Of a delta that does not name its own."),
 ]
 ModelConfigOption = Annotated[Path | None, setting_option(TrainConfig, "model_config_path")]
+SupplierOption = Annotated[str | None, setting_option(TrainConfig, "pipeline")]
 PredictionOption = Annotated[str | None, setting_option(TrainConfig, "prediction_type")]
 
 

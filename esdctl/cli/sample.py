@@ -32,6 +32,7 @@ from esdctl.cli.options import (
     RootOption,
     SchedulerOption,
     SeedOption,
+    SupplierOption,
 )
 from esdctl.cli.output import print_document, print_json, print_json_line, print_path
 from esdctl.cli.terminal import reporting
@@ -95,6 +96,7 @@ JsonLinesOption = Annotated[
 def sample(
     model: ModelOption = None,
     base: BaseModelOption = None,
+    pipeline: SupplierOption = None,
     model_config_path: ModelConfigOption = None,
     prediction_type: PredictionOption = None,
     prompts: PromptsOption = None,
@@ -144,25 +146,26 @@ def sample(
     every_seed, solver = _seeds(seeds, seed), parse_scheduler(scheduler)
     settings = SamplingSettings(every_seed, guidance, steps, image_size, solver)
     with reporting(quiet) as reporter:
-        pipeline = resolve_model(
+        chosen = resolve_model(
             _model(model, workspace, reporter), workspace, base=base,
-            model_config=model_config_path, prediction_type=prediction_type, reporter=reporter,
+            model_config=model_config_path, prediction_type=prediction_type,
+            supplier=pipeline, reporter=reporter,
         )  # fmt: skip
         if has_layout:
-            plan, name = plan_layout(pipeline, styles, objects, settings)
+            plan, name = plan_layout(chosen, styles, objects, settings)
             plan = plan.in_dtype(dtype_for(dtype, device))
             folder = (output or workspace.outputs / LAYOUT) / name
         else:
-            plan = plan_pictures(pipeline, rows, settings).in_dtype(dtype_for(dtype, device))
+            plan = plan_pictures(chosen, rows, settings).in_dtype(dtype_for(dtype, device))
             folder = output or workspace.outputs / "samples" / plan.label
         document = {"folder": str(folder), **plan.document()}
         for note in plan.notes:
             reporter.notice(note)
         if dry_run:
             if estimate:
-                document["estimate"] = _estimate(plan, pipeline, device, at_once, began, reporter)
+                document["estimate"] = _estimate(plan, chosen, device, at_once, began, reporter)
             return print_document(document, json)
-        made = _make(plan, pipeline, folder, device, at_once, reporter, show_picture)
+        made = _make(plan, chosen, folder, device, at_once, reporter, show_picture)
         if grid:
             document["contact_sheet"] = _lay_out(plan, folder, reporter)
     if json:

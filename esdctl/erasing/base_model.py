@@ -35,7 +35,7 @@ def find_base(
             architecture = None
     pipeline = resolve_model(
         name, workspace, model_config=architecture, prediction_type=config.prediction_type,
-        reporter=reporter,
+        supplier=config.pipeline and _located(config.pipeline, workspace), reporter=reporter,
     )  # fmt: skip
     return pipeline, notes
 

@@ -141,6 +141,17 @@ class TrainConfig(TrainingSettings):
             decides="content",
         ),
     ] = None
+    pipeline: Annotated[
+        str | None,
+        Setting(
+            "The pipeline folder that supplies what a file of a transformer alone lacks: VAE, text "
+            "encoders, tokenizers.",
+            MODEL,
+            metavar="FOLDER",
+            unset="the one that the file lies in",
+            decides="content",
+        ),
+    ] = None
     prediction_type: Annotated[
         PredictionType | None,
         Setting(

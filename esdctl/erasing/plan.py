@@ -201,6 +201,7 @@ def _settled(
         "retain": retained,
         "model": pipeline.name,
         "model_config_path": pipeline.model_config and pipeline.model_config.resolve(),
+        "pipeline": pipeline.supplier and str(pipeline.supplier.resolve()),
         "template": template_of(config),
         "method": method_of(config.warm_start, pairs_of(config)),
     }

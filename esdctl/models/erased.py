@@ -60,6 +60,7 @@ def open_erased(
     workspace: Workspace,
     base: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
+    supplier: str | None = None,
 ) -> Erased:
     """Find an erased model, or a base.
 
@@ -68,12 +69,13 @@ def open_erased(
         workspace: where named models lie.
         base: what a delta stands on, where it does not say so itself.
         reporter: told of a slow first reading.
+        supplier: as for ``resolve_model``.
 
     Raises:
         InputError: there is no such model, or the run is not finished.
         IntegrityError: the delta's base is another model now.
     """
-    pipeline = resolve_model(name, workspace, base=base, reporter=reporter)
+    pipeline = resolve_model(name, workspace, base=base, supplier=supplier, reporter=reporter)
     if pipeline.delta is None:
         return Erased(_short(Path(pipeline.name)), pipeline, {}, {})
     about = dict(open_change(pipeline.delta).about)

@@ -29,7 +29,6 @@ from esdctl.checkpoints.changes.lora import (
     factorise,
     write_lora,
 )
-from esdctl.checkpoints.layouts.compvis import CompvisModel
 from esdctl.checkpoints.layouts.ldm_yaml import ldm_yaml
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
@@ -125,7 +124,7 @@ def _refuse_layout(family: Family, form: str) -> None:
         raise UsageError(
             f"{family.title} has a {family.denoiser.title}, and no U-Net", "use --to diffusers"
         )
-    if form == "compvis" and family.checkpoint_mark is None:
+    if form == "compvis" and family.denoiser.part != "unet":
         raise UsageError(
             f"{family.title} is not written as one file", "use --to diffusers, delta or lora"
         )
@@ -161,8 +160,8 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
     files = erased.base.files
     if plan.form == "compvis":
         unused, global_step = None, 0
-        if isinstance(files.tensors, CompvisModel):
-            unused, global_step = files.tensors.unused, files.tensors.global_step
+        if files.checkpoint is not None:
+            unused, global_step = files.checkpoint.unused, files.checkpoint.global_step
         write_compvis(
             plan.path, erased.parts(), files.architecture, dtype, erased.about, unused, global_step
         )

@@ -42,6 +42,8 @@ class Pipeline:
         delta: what changes its U-Net (a delta, the authors' form, a LoRA), or None.
         model_config: an LDM config file for the base, if the user names one.
         prediction_type: the base's, if the user names it.
+        supplier: the pipeline folder that supplies what a file with a transformer alone lacks, if
+            the user names one.
         earlier: the deltas below, first to last, where an erased model was erased once more.
         reporter: told of a slow first reading.
     """
@@ -51,6 +53,7 @@ class Pipeline:
     delta: Path | None = None
     model_config: Path | None = None
     prediction_type: str | None = None
+    supplier: Path | None = None
     earlier: tuple[Path, ...] = ()
     reporter: Reporter = field(default=Silent(), compare=False, repr=False)
 
@@ -105,7 +108,7 @@ class Pipeline:
 
     def identity(self) -> str:
         """The digest, and what the user says of the base: equal where the pictures are."""
-        if self.model_config is None and self.prediction_type is None:
+        if (self.model_config, self.prediction_type, self.supplier) == (None, None, None):
             return self.digest()
         content = json.dumps([self.digest(), self.files.architecture.document()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -126,7 +129,7 @@ class Pipeline:
     def _open(self, is_mapped: bool = True) -> ModelFiles:
         return open_model(
             self.path, model_config=self.model_config, prediction_type=self.prediction_type,
-            reporter=self.reporter, is_mapped=is_mapped,
+            supplier=self.supplier, reporter=self.reporter, is_mapped=is_mapped,
         )  # fmt: skip
 
     def _deltas(self) -> tuple[Path, ...]:
@@ -140,6 +143,7 @@ class _BaseOptions:
     base: str | None
     model_config: Path | None
     prediction_type: str | None
+    supplier: Path | None
     reporter: Reporter
 
 
@@ -161,6 +165,7 @@ def resolve_model(
     base: str | None = None,
     model_config: Path | None = None,
     prediction_type: str | None = None,
+    supplier: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
 ) -> Pipeline:
     """Find a model.
@@ -173,6 +178,8 @@ def resolve_model(
         base: what a delta stands on; needed where the delta does not say it.
         model_config: an LDM config file for the base.
         prediction_type: ``epsilon`` or ``v_prediction``, where the base's files do not say it.
+        supplier: a pipeline folder, or the name of one, that supplies what a file with a
+            transformer alone lacks.
         reporter: told of a slow first reading.
 
     Returns:
@@ -184,7 +191,8 @@ def resolve_model(
         UsageError: there is no such prediction type, several runs begin with the name, or a base is
             named for a whole model.
     """
-    options = _BaseOptions(base, model_config, prediction_type, reporter)
+    place = None if supplier is None else _supplier(supplier, workspace)
+    options = _BaseOptions(base, model_config, prediction_type, place, reporter)
     found = _named(name, workspace)
     if found is None:
         path = _path(name, workspace)
@@ -199,11 +207,24 @@ def resolve_model(
             "leave --base out, or give the delta or LoRA as the model",
         )
     found = replace(
-        found, model_config=model_config, prediction_type=prediction_type, reporter=reporter
-    )
-    if found.path.is_dir():
+        found, model_config=model_config, prediction_type=prediction_type, supplier=place,
+        reporter=reporter,
+    )  # fmt: skip
+    if found.path.is_dir() or place is not None:
         _ = found.files  # a part that is missing is told now
     return found
+
+
+def _supplier(name: str, workspace: Workspace) -> Path:
+    """The pipeline folder of a name or path."""
+    known = _named(name, workspace)
+    folder = user_path(Path(name)) if known is None else known.path
+    if not (folder / "model_index.json").is_file():
+        raise InputError(
+            f"--pipeline is {name}, which is no pipeline folder (model_index.json)",
+            "give the folder, or hub:OWNER/NAME of one that esdctl download fetched",
+        )
+    return folder
 
 
 def _named(name: str, workspace: Workspace) -> Pipeline | None:
@@ -265,12 +286,14 @@ def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeli
             f"{delta} does not say which model it changes",
             f"name that model with --base; to train on it: esdctl apply {delta} --base MODEL",
         )
-    config, prediction = _base_settings(about)
+    config, prediction, supplier = _base_settings(about)
+    place = options.supplier or supplier
     found = resolve_model(
         name,
         workspace,
         model_config=options.model_config or config,
         prediction_type=options.prediction_type or prediction,
+        supplier=None if place is None else str(place),
         reporter=options.reporter,
     )
     made_from = about.get("base_digest")
@@ -283,15 +306,18 @@ def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeli
     return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 
-def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None]:
-    """The LDM config file and the prediction type that a delta's base was opened with."""
+def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None, Path | None]:
+    """With what a delta's base was opened: the LDM config file, the prediction type, and the folder
+    that supplied the rest; of paths those that are here."""
     try:
         settings = json.loads(about.get("settings", "{}"))
     except (ValueError, RecursionError):
-        return None, None
+        return None, None, None
     if not isinstance(settings, dict):
-        return None, None
-    config, prediction = settings.get("model_config_path"), settings.get("prediction_type")
-    file = Path(config) if isinstance(config, str) else None
-    is_there = file is not None and file.is_file()
-    return file if is_there else None, prediction if isinstance(prediction, str) else None
+        return None, None, None
+    prediction = settings.get("prediction_type")
+    config, folder = (
+        Path(value) if isinstance(value, str) and Path(value).exists() else None
+        for value in (settings.get("model_config_path"), settings.get("pipeline"))
+    )
+    return config, prediction if isinstance(prediction, str) else None, folder

@@ -26,7 +26,9 @@ SIDE = 8  # of the latents, so that pictures have 64 px
 WORDS = ["<pad>", "</s>", "<unk>", "a", "dog", "cat", "style", "Rust", "in", "An", "image", "of"]
 
 
-def tiny_sd3(folder: Path, has_t5: bool = True, dual: bool = False, seed: int = 0) -> Path:
+def tiny_sd3(
+    folder: Path, has_t5: bool = True, dual: bool = False, seed: int = 0, channels_a_head: int = 8
+) -> Path:
     """A Stable Diffusion 3 with random weights, as a pipeline folder.
 
     Args:
@@ -34,7 +36,9 @@ def tiny_sd3(folder: Path, has_t5: bool = True, dual: bool = False, seed: int = 
         has_t5: whether it comes with its third text encoder.
         dual: whether its first block has SD 3.5 medium's second attention.
         seed: of the weights.
+        channels_a_head: 64 in published models, which a file of one model does not say.
     """
+    heads = max(1, 32 // channels_a_head)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         pipeline = StableDiffusion3Pipeline(
@@ -43,10 +47,10 @@ def tiny_sd3(folder: Path, has_t5: bool = True, dual: bool = False, seed: int = 
                 in_channels=16,
                 out_channels=16,
                 num_layers=2,
-                attention_head_dim=8,
-                num_attention_heads=4,
+                attention_head_dim=channels_a_head,
+                num_attention_heads=heads,
                 joint_attention_dim=64,
-                caption_projection_dim=32,
+                caption_projection_dim=heads * channels_a_head,
                 pooled_projection_dim=64,
                 pos_embed_max_size=16,
                 dual_attention_layers=(0,) if dual else (),

@@ -14,7 +14,9 @@ from tests.checkpoints.tiny_flow_models import (
 )
 
 
-def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0, heads: int = 2) -> Path:
+def tiny_flux(
+    folder: Path, is_schnell: bool = False, seed: int = 0, heads: int = 2, is_wide: bool = False
+) -> Path:
     """A FLUX.1 with random weights, as a pipeline folder.
 
     Args:
@@ -22,6 +24,7 @@ def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0, heads: int 
         is_schnell: whether it takes no guidance, and has one shift for all sizes.
         seed: of the weights.
         heads: of the attention, each of 16 channels.
+        is_wide: whether it has one head of the 128 channels of the published ones.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -31,12 +34,12 @@ def tiny_flux(folder: Path, is_schnell: bool = False, seed: int = 0, heads: int 
                 in_channels=64,
                 num_layers=2,
                 num_single_layers=2,
-                attention_head_dim=16,
-                num_attention_heads=heads,
+                attention_head_dim=128 if is_wide else 16,
+                num_attention_heads=1 if is_wide else heads,
                 joint_attention_dim=64,
                 pooled_projection_dim=32,
                 guidance_embeds=not is_schnell,
-                axes_dims_rope=(4, 6, 6),
+                axes_dims_rope=(16, 56, 56) if is_wide else (4, 6, 6),
             ),
             scheduler=FlowMatchEulerDiscreteScheduler(**scheduler),
             vae=tiny_vae(),

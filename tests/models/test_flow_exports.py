@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from esdctl.cli.app import run
 from esdctl.models.named import DELTA_NAME
@@ -183,18 +183,6 @@ def test_the_difference_to_the_base_is_the_delta(
     told = json.loads(capsys.readouterr().out)
     names = {f"transformer.{name}" for name in load_file(erased / DELTA_NAME)}
     assert {tensor["name"] for tensor in told["tensors"]} == names
-
-
-def test_a_file_of_sd3_is_refused_with_what_to_give_instead(
-    tmp_path: Path, capsys: Captured
-) -> None:
-    path = tmp_path / "sd3.safetensors"
-    name = "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"
-    save_file({name: torch.zeros(2, 2)}, path)
-    assert run(["inspect", str(path)]) == 3
-    told = capsys.readouterr().err
-    assert "a file of Stable Diffusion 3" in told
-    assert "give a pipeline folder of diffusers" in told
 
 
 @pytest.mark.parametrize("make", [tiny_flux, tiny_flux2])

@@ -15,14 +15,15 @@ from esdctl.checkpoints.changes.authors_delta import authors_metadata, parse_aut
 from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.lora_reading import is_lora, lora_shapes, read_lora
 from esdctl.checkpoints.changes.other_kinds import listed, refuse_other_kinds
+from esdctl.checkpoints.layouts.ldm_names import is_checkpoint
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile, open_tensors, peek_tensors
 from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError, IntegrityError
-from esdctl.models.families.tensor_names import LDM_EMA, LDM_UNET, LDM_VAE, SGM_TEXT
+from esdctl.models.families.tensor_names import LDM_EMA, LDM_VAE, SGM_TEXT
 
 ChangeForm = Literal["delta", "authors", "lora"]
-_WHOLE = (LDM_UNET, LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
+_WHOLE = (LDM_VAE, LDM_EMA, SGM_TEXT)  # what tells a whole CompVis checkpoint
 _ITS_BASE = "use the base model that it was made from"
 _UNET = "unet."  # before the names of a U-Net's tensors in the authors' first files
 
@@ -49,7 +50,7 @@ def is_change(path: Path) -> bool:
         InputError: it is neither, but something else, which is named.
     """
     peeked = peek_tensors(path)
-    if any(name.startswith(_WHOLE) for name in peeked.infos):
+    if any(name.startswith(_WHOLE) for name in peeked.infos) or is_checkpoint(peeked.infos):
         return False
     about = read_metadata(peeked.metadata)
     if about.get("format") != FORMAT and not is_lora(peeked.infos):
@@ -71,7 +72,7 @@ def open_change(path: Path) -> Change:
     file = without_unet_prefix(file)
     if is_lora(file.infos):
         return Change(file, "lora", about)
-    if any(name.startswith(LDM_UNET) for name in file.infos):
+    if is_checkpoint(file.infos):
         raise InputError(
             f"{path} is a complete model, which cannot be added to another",
             "give a run folder, a delta or a LoRA; esdctl diff compares two models",

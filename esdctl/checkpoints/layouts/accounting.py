@@ -10,12 +10,15 @@ from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import SCHEDULE_BUFFERS
 from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.layouts.transformer_shapes import quantised
 from esdctl.checkpoints.layouts.transforms import shape_of_whole
 from esdctl.checkpoints.tensor_info import Shape, TensorInfo
 from esdctl.errors import InputError
-from esdctl.models.families.family import Part
+from esdctl.models.families.family import Family, Part
 from esdctl.models.families.registry import titles
 from esdctl.models.families.tensor_names import (
+    COMFY_CLIP_L,
+    COMFY_T5,
     LDM_EMA,
     LDM_TEXT,
     LDM_VAE,
@@ -39,6 +42,8 @@ _UNUSED = (
         rf"(?:{re.escape(LDM_TEXT)}|{re.escape(SGM_TEXT_1)})(?:transformer\.)?text_projection.*"
     ),
     re.compile(rf"{re.escape(LDM_TEXT)}model\.text_projection"),  # SD 2.x: no pooled embedding
+    re.compile(rf"{re.escape(COMFY_CLIP_L)}transformer\.text_projection\.weight"),
+    re.compile(rf"{re.escape(COMFY_T5)}transformer\.encoder\.embed_tokens\.weight"),  # a second
 )
 _TRAINING = (
     re.compile(rf"(?:\w+\.)?{re.escape(LDM_EMA)}.+"),  # averages; see ``ldm_names``
@@ -53,10 +58,12 @@ class Account:
     Args:
         places: part -> canonical diffusers name -> where it lies in the file.
         unused: tensors that belong to a complete checkpoint though no picture depends on them.
+        left_out: those of parts that the architecture does without.
     """
 
     places: Mapping[Part, Mapping[str, Place]]
     unused: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def account(
@@ -81,12 +88,19 @@ def account(
             "this version has no such noise schedule; use a model without it",
         )
     expected = skeleton(architecture)
-    found = {part: places(architecture.family, part, shapes) for part, shapes in expected.items()}
+    found = {
+        part: places(architecture.family, part, stored_names(architecture.family, part, shapes))
+        for part, shapes in expected.items()
+    }
     allowed: dict[str, list[Shape]] = {}
     for part, shapes in expected.items():
         for name, place in found[part].items():
             allowed[place.name] = _stored_shapes(shapes[name], place)
-    rest = [name for name in infos if name not in allowed]
+    if architecture.family.one_file is not None:
+        _refuse_fp8(infos, allowed, source)
+    others = [name for name in infos if name not in allowed]
+    left_out = _left_out(others, architecture)
+    rest = [name for name in others if name not in left_out]
     unused = [name for name in rest if is_unused(name, architecture)]
     known = {*unused, *(name for name in rest if _matches(_TRAINING, name))}
     missing = [name for name in allowed if name not in infos]
@@ -98,16 +112,36 @@ def account(
     ]
     if missing or unexpected or misfits:
         raise _refusal(missing, unexpected, misfits, architecture, source)
-    return Account(found, tuple(unused))
+    return Account(found, tuple(unused), tuple(left_out))
+
+
+def stored_names(family: Family, part: Part, names: Iterable[str]) -> list[str]:
+    """The names of a part that a checkpoint holds: all but those of matrices that are known."""
+    return [name for name in names if name not in family.parts[part].identity]
+
+
+def _left_out(names: list[str], architecture: Architecture) -> dict[str, None]:
+    """The tensors of parts that are not read from this file."""
+    parts = architecture.family.parts.items()
+    prefixes = tuple(kind.prefix for part, kind in parts if part not in architecture.configs)
+    return dict.fromkeys(name for name in names if name.startswith(prefixes))
+
+
+def _refuse_fp8(infos: Mapping[str, TensorInfo], used: Iterable[str], source: Path | None) -> None:
+    for name in used:
+        if name in infos and infos[name].dtype.startswith("F8"):
+            raise quantised(source or Path("the checkpoint"), f"{name} is fp8")
 
 
 def is_unused(name: str, architecture: Architecture) -> bool:
     """Whether a tensor belongs to a complete checkpoint, but no picture depends on it."""
     family = architecture.family
-    for encoder in family.encoders:
+    for encoder in architecture.encoders:
+        if encoder.full_layers is None:
+            continue
         layers = architecture.config(encoder.part)["num_hidden_layers"]
         unused = f"{family.parts[encoder.part].prefix}transformer.resblocks.{layers}."
-        if encoder.full_layers is not None and name.startswith(unused):
+        if name.startswith(unused):
             return True
     return name == V_PREDICTION_MARK or _matches(_UNUSED, name)
 

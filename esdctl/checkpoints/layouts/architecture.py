@@ -98,7 +98,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
     """
     index = read_index(folder)
     part: Part = next((each for each in denoiser_parts() if (folder / each).is_dir()), "unet")
-    denoiser = _config(folder, part)
+    denoiser = part_config(folder, part)
     family = family_of_denoiser(part, denoiser)
     if family is None:
         kind = denoiser.get("addition_embed_type")
@@ -111,7 +111,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
     if part == "unet":
         refuse_other_unets(denoiser.get("in_channels", 4), str(folder))
     notes = check_index(index, family, folder)
-    scheduler = _config(folder, "scheduler", "scheduler_config.json")
+    scheduler = part_config(folder, "scheduler", "scheduler_config.json")
     check_whole_scheduler(family, scheduler, folder)
     prediction = _prediction_of(family, scheduler, prediction_type, folder)
     check_scheduler(family, scheduler, folder)
@@ -121,7 +121,7 @@ def architecture_of_folder(folder: Path, prediction_type: str | None = None) -> 
         denoiser["sample_size"] = side
         notes += (f"the config of the {part} does not say sample_size; {side} is assumed",)
     configs = {
-        each: denoiser if each == part else _config(folder, each)
+        each: denoiser if each == part else part_config(folder, each)
         for each, kind in family.parts.items()
         if not (kind.is_optional and is_left_out(index, each, folder))
     }
@@ -134,17 +134,26 @@ def _prediction_of(
     """What a folder's denoiser predicts; written into ``scheduler`` where a process has several."""
     only = family.process.prediction_type
     if only is not None:
-        if named not in (None, only):
-            raise UsageError(
-                f"{folder}: {family.title} predicts the velocity of a flow alone",
-                "leave --prediction-type out",
-            )
+        refuse_other_prediction(family, named, folder)
         return only
     if named is not None:
         scheduler["prediction_type"] = known_prediction_type(named, str(folder))
     scheduler.setdefault("prediction_type", "epsilon")  # as in all of diffusers' classes
     found: PredictionType = scheduler["prediction_type"]
     return found
+
+
+def refuse_other_prediction(family: Family, named: str | None, source: Path) -> None:
+    """Refuse a prediction type that a family of one does not have.
+
+    Raises:
+        UsageError: the user names another.
+    """
+    if named not in (None, family.process.prediction_type):
+        raise UsageError(
+            f"{source}: {family.title} predicts the velocity of a flow alone",
+            "leave --prediction-type out",
+        )
 
 
 def architecture_from_document(document: Mapping[str, Any], source: Path) -> Architecture:
@@ -158,7 +167,7 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
     scheduler = document.get("scheduler")
     if (
         family is None
-        or any(part not in parts for part, kind in family.parts.items() if not kind.is_optional)
+        or any(part not in parts for part in _needed(family))
         or any(part not in family.parts for part in parts)
         or not all(isinstance(config, dict) for config in (*parts.values(), scheduler))
     ):
@@ -171,6 +180,13 @@ def architecture_from_document(document: Mapping[str, Any], source: Path) -> Arc
     )
     configs = {part: parts[part] for part in family.parts if part in parts}
     return Architecture(family, prediction, configs, scheduler)  # type: ignore[arg-type]
+
+
+def _needed(family: Family) -> tuple[Part, ...]:
+    """The parts that every file has: of a transformer's the others may lie elsewhere."""
+    if family.one_file is not None:
+        return (family.denoiser.part,)
+    return tuple(part for part, kind in family.parts.items() if not kind.is_optional)
 
 
 def checked(architecture: Architecture, source: Path) -> Architecture:
@@ -216,7 +232,12 @@ def known_prediction_type(name: str, source: str) -> PredictionType:
     )
 
 
-def _config(folder: Path, part: str, name: str = "config.json") -> dict[str, Any]:
+def part_config(folder: Path, part: str, name: str = "config.json") -> dict[str, Any]:
+    """A config file of a pipeline folder, unchecked.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     path = folder / part / name
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

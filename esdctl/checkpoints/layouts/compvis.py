@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from esdctl.checkpoints.layouts.accounting import Account, account
+from esdctl.checkpoints.layouts.accounting import Account, account, stored_names
 from esdctl.checkpoints.layouts.architecture import Architecture
 from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
 from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.layouts.transformed import from_stored, stored_tensors
 from esdctl.checkpoints.tensor_file import TensorFile
-from esdctl.checkpoints.tensor_info import not_finite
+from esdctl.checkpoints.tensor_info import DTYPES, not_finite
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.models.families.tensor_names import V_PREDICTION_MARK
@@ -26,21 +26,31 @@ class LazyTensors(Mapping[str, torch.Tensor]):
     Args:
         read: gives a tensor of the file by its name there.
         places: new name -> where it lies.
+        identity: new name -> side and type of an identity matrix that the file leaves out.
     """
 
-    def __init__(self, read: Callable[[str], torch.Tensor], places: Mapping[str, Place]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], torch.Tensor],
+        places: Mapping[str, Place],
+        identity: Mapping[str, tuple[int, torch.dtype]] = {},  # never written to
+    ) -> None:
         self._read = read
         self._places = places
+        self._identity = identity
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        if name in self._identity:
+            side, dtype = self._identity[name]
+            return torch.eye(side, dtype=dtype)
         place = self._places[name]
         return from_stored(self._read(place.name), place.transform)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter((*self._places, *self._identity))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) + len(self._identity)
 
 
 class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
@@ -49,12 +59,20 @@ class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
     Args:
         file: the checkpoint.
         found: where everything lies in it.
+        architecture: what it is.
     """
 
-    def __init__(self, file: TensorFile, found: Account) -> None:
-        self._parts = {part: LazyTensors(file.read, rows) for part, rows in found.places.items()}
-        unused = {name: Place(name) for name in found.unused}
+    def __init__(self, file: TensorFile, found: Account, architecture: Architecture) -> None:
+        known = _identities(file, found, architecture)
+        self._parts = {
+            part: LazyTensors(file.read, rows, known.get(part, {}))
+            for part, rows in found.places.items()
+        }
+        unused, left_out = (
+            {name: Place(name) for name in names} for names in (found.unused, found.left_out)
+        )
         self.unused: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, unused)
+        self.left_out: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, left_out)
         step = file.metadata.get("global_step", "")
         self.global_step = int(step) if step.isdecimal() else 0  # of the training that made it
 
@@ -82,7 +100,20 @@ def read_compvis(file: TensorFile, architecture: Architecture) -> CompvisModel:
     Raises:
         InputError: a tensor is missing, unexpected or misshapen.
     """
-    return CompvisModel(file, account(file.infos, architecture, file.path))
+    found = account(file.infos, architecture, file.path)
+    return CompvisModel(file, found, architecture)
+
+
+def _identities(
+    file: TensorFile, found: Account, architecture: Architecture
+) -> dict[Part, dict[str, tuple[int, torch.dtype]]]:
+    """The matrices that the file leaves out, in the type of their part's first tensor."""
+    made: dict[Part, dict[str, tuple[int, torch.dtype]]] = {}
+    for part, shapes in skeleton(architecture).items():
+        for name in architecture.family.parts[part].identity:
+            first = next(iter(found.places[part].values()))
+            made.setdefault(part, {})[name] = shapes[name][0], DTYPES[file.infos[first.name].dtype]
+    return made
 
 
 def broken_tables(model: CompvisModel, path: Path) -> tuple[str, ...]:
@@ -117,9 +148,16 @@ def compvis_tensors(
     tensors: dict[str, torch.Tensor] = {}
     for part in architecture.configs:
         _check_part(part, parts, architecture)
-        tensors |= stored_tensors(parts[part], places(architecture.family, part, parts[part]))
+        tensors |= stored_tensors(parts[part], _stored_places(part, parts[part], architecture))
     tensors |= _made(tensors, architecture)
     return tensors | dict(unused or {})
+
+
+def _stored_places(
+    part: Part, tensors: Mapping[str, torch.Tensor], architecture: Architecture
+) -> dict[str, Place]:
+    family = architecture.family
+    return places(family, part, stored_names(family, part, tensors))
 
 
 def _made(
@@ -128,6 +166,8 @@ def _made(
     """What a complete checkpoint has beside the parts' tensors."""
     made: dict[str, torch.Tensor] = {}
     family = architecture.family
+    if family.one_file is not None:
+        return made  # such files come with and without
     for encoder in family.encoders:
         part, config = family.parts[encoder.part], architecture.config(encoder.part)
         if part.table == "clip":

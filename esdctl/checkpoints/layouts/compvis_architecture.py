@@ -1,5 +1,7 @@
 """The architecture of a CompVis checkpoint, worked out from shapes and metadata.
 
+A file whose denoiser is a transformer may hold that alone: then so does its architecture.
+
 What decides, first to last: the user's prediction type; the user's LDM config file; the
 architecture that esdctl wrote beside the weights; ``NAME.yaml`` beside ``NAME.ckpt``; the file's
 metadata; the shapes of the tensors and the family's convention. Where two of them contradict each
@@ -17,6 +19,7 @@ from esdctl.checkpoints.layouts.architecture import (
     architecture_from_document,
     checked,
     known_prediction_type,
+    refuse_other_prediction,
     refuse_other_unets,
 )
 from esdctl.checkpoints.layouts.ldm_config import LdmConfig, read_ldm_config
@@ -29,9 +32,11 @@ from esdctl.checkpoints.layouts.part_shapes import (
     unet_config,
     vae_config,
 )
+from esdctl.checkpoints.layouts.transformer_shapes import held_architecture
 from esdctl.checkpoints.safetensors.metadata import METADATA_KEY
-from esdctl.errors import InputError
+from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Config, Family, Part
+from esdctl.models.families.registry import family_of_names
 from esdctl.models.families.tensor_names import LDM_EMA_UNET, V_PREDICTION_MARK
 from esdctl.settings.prediction import PredictionType
 
@@ -56,10 +61,13 @@ def architecture_of_compvis(
         InputError: the tensors are no Stable Diffusion's, or the config file contradicts them.
         UsageError: there is no such prediction type.
     """
+    document = _own_document(metadata, source)
+    family = family_of_names(infos)
+    if family is not None and family.one_file is not None:
+        return _of_transformer(infos, source, document, model_config, prediction_type)
     yaml_file = source.with_suffix(".yaml")
     file = model_config or (yaml_file if yaml_file.is_file() else None)
     ldm = read_ldm_config(file) if file is not None else LdmConfig()
-    document = _own_document(metadata, source)
     if model_config is not None or document is None:
         document = ldm.esdctl
     if document is not None:
@@ -74,6 +82,25 @@ def architecture_of_compvis(
     if prediction_type is None:
         return known
     return _predicting(known, known_prediction_type(prediction_type, str(source)))
+
+
+def _of_transformer(
+    infos: Shapes,
+    source: Path,
+    document: Config | None,
+    model_config: Path | None,
+    prediction_type: str | None,
+) -> Architecture:
+    """What a file of SD 3 or FLUX.1 holds; LDM has no config files of them."""
+    family = family_of(infos, source)
+    if model_config is not None:
+        raise UsageError(
+            f"{source} is a file of {family.title}, of which LDM config files say nothing",
+            "leave --model-config-path out",
+        )
+    refuse_other_prediction(family, prediction_type, source)
+    said = None if document is None else architecture_from_document(document, source)
+    return checked(held_architecture(infos, source, family, said), source)
 
 
 def _from_shapes(

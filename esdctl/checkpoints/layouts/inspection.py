@@ -19,13 +19,13 @@ from esdctl.checkpoints.changes.lora_reading import is_lora, ranks_of
 from esdctl.checkpoints.changes.other_kinds import other_kind
 from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
 from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
-from esdctl.checkpoints.layouts.ldm_names import ldm_names
+from esdctl.checkpoints.layouts.ldm_names import is_checkpoint, ldm_names
 from esdctl.checkpoints.layouts.weight_files import find_weights, unread_weights
 from esdctl.checkpoints.model_digest import remembered_digest
 from esdctl.checkpoints.safetensors.metadata import read_metadata
 from esdctl.checkpoints.tensor_file import PeekedFile, TensorInfo, peek_tensors
 from esdctl.errors import InputError
-from esdctl.models.families.tensor_names import DIFFUSERS_UNET, LDM_UNET
+from esdctl.models.families.tensor_names import DIFFUSERS_UNET
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, read_manifest
 
@@ -140,7 +140,7 @@ def _inspect_file(path: Path) -> Inspection:
             about[key] = file.metadata[key]
     sizes: dict[str, Any] = _sizes({"all": file.infos.values()}, (path,))
     sizes |= {"sha256": _sha256(path), "about": about}
-    if any(name.startswith(LDM_UNET) for name in file.infos):
+    if is_checkpoint(file.infos):
         return _inspect_compvis(file, sizes)
     if form == delta.FORMAT:
         return Inspection(path, "delta", **sizes)

@@ -53,6 +53,11 @@ _CLIP: tuple[Row, ...] = (
     ("text_model.embeddings", "embeddings", "same"),
     ("text_model.encoder", "encoder", "same"),
     ("text_model.final_layer_norm", "final_layer_norm", "same"),
+    ("text_projection", "text_projection", "same"),
+)
+_T5: tuple[Row, ...] = (
+    ("shared", "shared", "same"),
+    ("encoder", "encoder", "same"),
 )
 _OPEN_CLIP_ENDS: tuple[Row, ...] = (
     ("positional_embedding", "embeddings.position_embedding.weight", "same"),
@@ -88,6 +93,8 @@ def rows_for(table: NameTable, names: list[str]) -> Iterable[Row]:
         return _vae_rows(names)
     if table == "clip":
         return _CLIP
+    if table == "t5":
+        return _T5
     if table == "bfl":
         double, single = (
             1 + _largest(rf"^{kind}transformer_blocks\.(\d+)\.", names) for kind in ("", "single_")

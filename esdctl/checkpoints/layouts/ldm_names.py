@@ -3,6 +3,7 @@
 - LDM stores ``model.diffusion_model.input_blocks.0.0.weight`` once more, its average over training
   (EMA), as ``model_ema.diffusion_modelinput_blocks00weight``. Where both are there the former is
   the model; where the average is alone, it is.
+- Black Forest Labs publish FLUX.1's transformer alone, without LDM's prefix; so do some of SD 3's.
 - Writers with transformers 5.6 leave out the ``text_model.`` in the names of CLIP's text encoder.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile
 from esdctl.errors import InputError
-from esdctl.models.families.registry import all_families
+from esdctl.models.families.registry import all_families, bare_transformer
 from esdctl.models.families.tensor_names import LDM_EMA_UNET, LDM_UNET
 
 _CLIP_MODULES = ("embeddings.", "encoder.", "final_layer_norm.")
@@ -56,6 +57,8 @@ def ldm_names(names: Iterable[str], source: Path) -> dict[str, str]:
         InputError: two tensors would have one name.
     """
     found = list(names)
+    if bare_transformer(found) is not None:
+        return {f"{LDM_UNET}{name}": name for name in found}
     has_unet = any(name.startswith(LDM_UNET) for name in found)
     stored: dict[str, str] = {}
     for name in found:
@@ -67,6 +70,14 @@ def ldm_names(names: Iterable[str], source: Path) -> dict[str, str]:
             )
         stored[spelled] = name
     return stored
+
+
+def is_checkpoint(names: Iterable[str]) -> bool:
+    """Whether a file's tensors are a model's: a U-Net or transformer under LDM's prefix, or a
+    transformer without it."""
+    found = list(names)
+    has_prefix = any(name.startswith(LDM_UNET) for name in found)
+    return has_prefix or bare_transformer(found) is not None
 
 
 def _with_text_model(name: str) -> str:

@@ -1,6 +1,7 @@
 """A whole model on disk, in either layout, read part by part under the same names."""
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,10 +11,11 @@ from typing import Literal
 import torch
 
 from esdctl.checkpoints.layouts.architecture import Architecture, architecture_of_folder
-from esdctl.checkpoints.layouts.compvis import broken_tables, read_compvis
+from esdctl.checkpoints.layouts.compvis import CompvisModel, broken_tables, read_compvis
 from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.ldm_names import with_ldm_names
 from esdctl.checkpoints.layouts.skeleton import skeleton
+from esdctl.checkpoints.layouts.supplied_parts import completed
 from esdctl.checkpoints.layouts.tokenizer_files import (
     TokenizerFiles,
     clip_tokenizers,
@@ -26,9 +28,9 @@ from esdctl.checkpoints.layouts.weight_files import (
     unread_weights,
 )
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
-from esdctl.checkpoints.tensor_file import open_tensors
+from esdctl.checkpoints.tensor_file import TensorFile, open_tensors
 from esdctl.checkpoints.tensor_info import Shape
-from esdctl.errors import InputError
+from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Part
 from esdctl.progress import Reporter, Silent
 
@@ -46,7 +48,7 @@ class ModelFiles:
         tokenizers: one for each text encoder.
         files: every file that holds weights.
         tensors: part -> canonical name -> tensor, read when it is asked for.
-        unused: what only a CompVis checkpoint holds, for ``compvis_tensors``; may be empty.
+        checkpoint: what lies in a checkpoint, and what only such a file holds; None of a folder.
     """
 
     path: Path
@@ -55,7 +57,7 @@ class ModelFiles:
     tokenizers: tuple[TokenizerFiles, ...]
     files: tuple[Path, ...]
     tensors: Mapping[Part, Mapping[str, torch.Tensor]] = field(repr=False)
-    unused: Mapping[str, torch.Tensor] = field(repr=False, default_factory=dict)
+    checkpoint: CompvisModel | None = field(repr=False, default=None)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -114,6 +116,7 @@ def open_model(
     *,
     model_config: Path | None = None,
     prediction_type: str | None = None,
+    supplier: Path | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
     is_mapped: bool = True,
 ) -> ModelFiles:
@@ -123,6 +126,7 @@ def open_model(
         path: ``.ckpt``, ``.pth``, ``.safetensors`` of CompVis form, or a pipeline folder.
         model_config: an LDM config file, for a checkpoint whose shapes do not say all.
         prediction_type: ``epsilon`` or ``v_prediction``, where the files do not say it.
+        supplier: the pipeline folder that supplies what a file with a transformer lacks.
         reporter: told of a slow first reading.
         is_mapped: as in ``open_tensors``.
 
@@ -132,9 +136,10 @@ def open_model(
     Raises:
         InputError: something is missing, damaged, or of another kind of model.
         IntegrityError: a file lies about its content, or would run code.
-        UsageError: there is no such prediction type.
+        UsageError: there is no such prediction type, or ``supplier`` is given to a whole model.
     """
     if path.is_dir():
+        _refuse_supplier(supplier, path)
         return _open_folder(path, prediction_type, reporter, is_mapped)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}", "check the path of the model")
@@ -142,6 +147,9 @@ def open_model(
     architecture = architecture_of_compvis(
         file.infos, file.metadata, path, model_config, prediction_type
     )
+    if architecture.family.one_file is not None:
+        return _open_transformer(file, architecture, supplier, reporter, is_mapped)
+    _refuse_supplier(supplier, path)
     model = read_compvis(file, architecture)
     notes = (*architecture.notes, *broken_tables(model, path))
     return ModelFiles(
@@ -151,8 +159,39 @@ def open_model(
         tokenizers=clip_tokenizers(architecture),
         files=(path,),
         tensors=model,
-        unused=model.unused,
+        checkpoint=model,
     )
+
+
+def _open_transformer(
+    file: TensorFile,
+    held: Architecture,
+    supplier: Path | None,
+    reporter: Reporter,
+    is_mapped: bool,
+) -> ModelFiles:
+    """A file whose denoiser is a transformer, and the folder that supplies the rest."""
+    found = completed(held, file.infos, file.path, supplier)
+    model = read_compvis(file, found.held)
+    rest = FolderTensors(found.weights, reporter, is_mapped)
+    notes = (*found.architecture.notes, *broken_tables(model, file.path))
+    return ModelFiles(
+        path=file.path,
+        layout="compvis",
+        architecture=replace(found.architecture, notes=notes),
+        tokenizers=found.tokenizers,
+        files=(file.path, *(path for files in found.weights.values() for path in files)),
+        tensors=ChainMap(model, rest),  # type: ignore[arg-type]  # nothing is written
+        checkpoint=model,
+    )
+
+
+def _refuse_supplier(supplier: Path | None, path: Path) -> None:
+    if supplier is not None:
+        raise UsageError(
+            f"--pipeline is {supplier}, but {path} is a whole model and needs none",
+            "leave --pipeline out; it supplies what a file with a transformer alone lacks",
+        )
 
 
 def _open_folder(

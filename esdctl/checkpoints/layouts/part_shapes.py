@@ -18,9 +18,11 @@ CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
 VOCABULARY, START, END = 49_408, 49_406, 49_407
 # Networks that lie under LDM's prefix, too, by the beginning of their blocks' names.
 _OTHERS = {
-    f"{LDM_UNET}joint_blocks.": "Stable Diffusion 3",
-    f"{LDM_UNET}double_blocks.": "FLUX or one of its kind",
     f"{LDM_UNET}double_stream_modulation": "FLUX.2",
+    f"{LDM_UNET}distilled_guidance_layer.": "Chroma",
+    f"{LDM_UNET}txt_in.individual_token_refiner.": "HunyuanVideo",
+    f"{LDM_UNET}double_blocks.": "a kind of FLUX",
+    f"{LDM_UNET}joint_blocks.": "a kind of Stable Diffusion 3",
     f"{LDM_UNET}down_blocks.": "a U-Net under diffusers' names",
     f"{LDM_UNET}transformer_blocks.": "a diffusion transformer",
 }
@@ -35,29 +37,31 @@ Shapes = Mapping[str, HasShape]
 
 
 def family_of(infos: Shapes, source: Path) -> Family:
-    """The family of a checkpoint, by the text encoders that lie beside the U-Net.
+    """The family of a checkpoint, by its transformer, or the text encoders beside its U-Net.
 
     Raises:
         InputError: it is of none of them, or a part is missing.
     """
-    for name in infos:
-        for mark, other in _OTHERS.items():
-            if name.startswith(mark):
-                raise InputError(
-                    f"{source} is a file of {other}, which this version does not read ({name})",
-                    f"give a pipeline folder of diffusers ({titles()}), or a file of "
-                    f"{titles(in_one_file=True)}",
-                )
-    if not any(name.startswith(LDM_UNET) for name in infos):
-        _refuse(source, f"it holds no U-Net under {LDM_UNET}")
-    if not any(name.startswith(LDM_VAE) for name in infos):
-        _refuse(source, f"it holds no VAE under {LDM_VAE}")
     family = family_of_names(infos)
+    for mark, other in _OTHERS.items():
+        name = next((name for name in infos if name.startswith(mark)), None)
+        if name is not None and not (family and str(family.checkpoint_mark).startswith(mark)):
+            raise InputError(
+                f"{source} is a file of {other}, which this version does not read ({name})",
+                f"give a pipeline folder of diffusers ({titles()}), or a file of "
+                f"{titles(in_one_file=True)}",
+            )
+    if family is not None and family.one_file is not None:
+        return family
+    if not any(name.startswith(LDM_UNET) for name in infos):
+        refuse(source, f"it holds no U-Net under {LDM_UNET}")
+    if not any(name.startswith(LDM_VAE) for name in infos):
+        refuse(source, f"it holds no VAE under {LDM_VAE}")
     if family is not None:
         return family
     if any(name.startswith(f"{SGM_TEXT_1}model.") for name in infos):
-        _refuse(source, "it is SDXL's refiner, which no text-to-image training suits")
-    _refuse(source, f"it holds no text encoder of {titles(in_one_file=True)}")
+        refuse(source, "it is SDXL's refiner, which no text-to-image training suits")
+    refuse(source, f"it holds no text encoder of {titles(in_one_file=True)}")
 
 
 def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> dict[str, Any]:
@@ -71,13 +75,13 @@ def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> 
     """
     levels = _levels(infos, source)
     widths = [level["width"] for level in levels]
-    first = _shape(infos, f"{LDM_UNET}input_blocks.0.0.weight", source)
-    linear = len(_shape(infos, f"{LDM_UNET}middle_block.1.proj_in.weight", source)) == 2
+    first = shape_of(infos, f"{LDM_UNET}input_blocks.0.0.weight", source)
+    linear = len(shape_of(infos, f"{LDM_UNET}middle_block.1.proj_in.weight", source)) == 2
     to_k = f"{LDM_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     config: dict[str, Any] = {
         "_class_name": "UNet2DConditionModel",
         "in_channels": first[1],
-        "out_channels": _shape(infos, f"{LDM_UNET}out.2.weight", source)[0],
+        "out_channels": shape_of(infos, f"{LDM_UNET}out.2.weight", source)[0],
         "block_out_channels": widths,
         "layers_per_block": levels[0]["layers"],
         "down_block_types": [
@@ -87,18 +91,18 @@ def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> 
             "CrossAttnUpBlock2D" if level["depth"] else "UpBlock2D" for level in reversed(levels)
         ],
         "transformer_layers_per_block": _depths(infos, levels),
-        "cross_attention_dim": _shape(infos, to_k, source)[1],
+        "cross_attention_dim": shape_of(infos, to_k, source)[1],
         "attention_head_dim": _heads(ldm, widths, family),
         "use_linear_projection": linear,
         "norm_num_groups": math.gcd(GROUPS, *widths),
     }
     if family.has_size_conditions:
         pooled = sum(
-            _shape(infos, f"{family.parts[encoder.part].prefix}text_projection", source)[1]
+            shape_of(infos, f"{family.parts[encoder.part].prefix}text_projection", source)[1]
             for encoder in family.encoders
             if encoder.is_pooled
         )
-        added = _shape(infos, f"{LDM_UNET}label_emb.0.0.weight", source)[1]
+        added = shape_of(infos, f"{LDM_UNET}label_emb.0.0.weight", source)[1]
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": (added - pooled) // 6,  # six time ids
@@ -109,19 +113,20 @@ def unet_config(infos: Shapes, source: Path, family: Family, ldm: LdmConfig) -> 
 
 def vae_config(infos: Shapes, source: Path, family: Family, scale: float | None) -> dict[str, Any]:
     """The VAE's config.json but for ``sample_size``; ``scale`` is what an LDM config file says."""
+    prefix = family.parts["vae"].prefix
     widths, level = [], 0
-    while (name := f"{LDM_VAE}encoder.down.{level}.block.0.conv2.weight") in infos:
+    while (name := f"{prefix}encoder.down.{level}.block.0.conv2.weight") in infos:
         widths.append(infos[name].shape[0])
         level += 1
-    conv_in = _shape(infos, f"{LDM_VAE}encoder.conv_in.weight", source)
+    conv_in = shape_of(infos, f"{prefix}encoder.conv_in.weight", source)
     if not widths:
-        _refuse(source, "its VAE has no levels")
-    layers = _count(infos, rf"{re.escape(LDM_VAE)}encoder\.down\.0\.block\.(\d+)\.")
+        refuse(source, "its VAE has no levels")
+    layers = count_of(infos, rf"{re.escape(prefix)}encoder\.down\.0\.block\.(\d+)\.")
     config: dict[str, Any] = {
         "_class_name": "AutoencoderKL",
         "in_channels": conv_in[1],
-        "out_channels": _shape(infos, f"{LDM_VAE}decoder.conv_out.weight", source)[0],
-        "latent_channels": _shape(infos, f"{LDM_VAE}decoder.conv_in.weight", source)[1],
+        "out_channels": shape_of(infos, f"{prefix}decoder.conv_out.weight", source)[0],
+        "latent_channels": shape_of(infos, f"{prefix}decoder.conv_in.weight", source)[1],
         "block_out_channels": widths,
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
         "up_block_types": ["UpDecoderBlock2D"] * len(widths),
@@ -129,6 +134,9 @@ def vae_config(infos: Shapes, source: Path, family: Family, scale: float | None)
         "norm_num_groups": math.gcd(GROUPS, *widths),
         **family.vae,
     }
+    if family.one_file is not None:
+        names = ("quant_conv", "post_quant_conv")
+        config |= {f"use_{name}": f"{prefix}{name}.weight" in infos for name in names}
     return config if scale is None else {**config, "scaling_factor": scale}
 
 
@@ -148,14 +156,16 @@ def text_config(
     read = _clip_sizes if part.table == "clip" else _open_clip_sizes
     vocabulary, width, layers, inner, tokens = read(infos, part.prefix, source)
     if vocabulary < VOCABULARY:
-        _refuse(
+        refuse(
             source, f"its {encoder.part} knows {vocabulary} tokens, fewer than CLIP's {VOCABULARY}"
         )
     if _holds_unused_layer(infos, part.prefix, encoder, width, layers, layer):
         layers -= 1
     projected = width
-    if encoder.is_pooled:
-        projected = _shape(infos, f"{part.prefix}text_projection", source)[1]
+    if encoder.is_pooled and part.table == "open_clip":
+        projected = shape_of(infos, f"{part.prefix}text_projection", source)[1]
+    elif encoder.is_pooled and encoder.pooled == "text_embeds" and not part.identity:
+        projected = shape_of(infos, f"{part.prefix}text_projection.weight", source)[0]
     return {
         "model_type": "clip_text_model",
         "vocab_size": vocabulary,
@@ -192,43 +202,43 @@ def _holds_unused_layer(
 def _clip_sizes(infos: Shapes, prefix: str, source: Path) -> tuple[int, int, int, int, int]:
     """Vocabulary, width, layers, inner width and tokens of OpenAI's CLIP."""
     prefix = f"{prefix}text_model."
-    vocabulary, width = _shape(infos, f"{prefix}embeddings.token_embedding.weight", source)
-    layers = _count(infos, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.")
-    inner = _shape(infos, f"{prefix}encoder.layers.0.mlp.fc1.weight", source)[0]
-    tokens = _shape(infos, f"{prefix}embeddings.position_embedding.weight", source)[0]
+    vocabulary, width = shape_of(infos, f"{prefix}embeddings.token_embedding.weight", source)
+    layers = count_of(infos, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.")
+    inner = shape_of(infos, f"{prefix}encoder.layers.0.mlp.fc1.weight", source)[0]
+    tokens = shape_of(infos, f"{prefix}embeddings.position_embedding.weight", source)[0]
     return vocabulary, width, layers, inner, tokens
 
 
 def _open_clip_sizes(infos: Shapes, prefix: str, source: Path) -> tuple[int, int, int, int, int]:
     """The same of OpenCLIP."""
-    vocabulary, width = _shape(infos, f"{prefix}token_embedding.weight", source)
-    layers = _count(infos, rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
-    inner = _shape(infos, f"{prefix}transformer.resblocks.0.mlp.c_fc.weight", source)[0]
-    tokens = _shape(infos, f"{prefix}positional_embedding", source)[0]
+    vocabulary, width = shape_of(infos, f"{prefix}token_embedding.weight", source)
+    layers = count_of(infos, rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.")
+    inner = shape_of(infos, f"{prefix}transformer.resblocks.0.mlp.c_fc.weight", source)[0]
+    tokens = shape_of(infos, f"{prefix}positional_embedding", source)[0]
     return vocabulary, width, layers, inner, tokens
 
 
 def _levels(infos: Shapes, source: Path) -> list[dict[str, int]]:
     """The way down: each level's width, number of resnets, and depth of its transformers."""
     levels: list[dict[str, int]] = [{"width": 0, "layers": 0, "depth": 0}]
-    blocks = _count(infos, rf"{re.escape(LDM_UNET)}input_blocks\.(\d+)\.")
+    blocks = count_of(infos, rf"{re.escape(LDM_UNET)}input_blocks\.(\d+)\.")
     for index in range(1, blocks):
         block = f"{LDM_UNET}input_blocks.{index}."
         if f"{block}0.op.weight" in infos:
             levels.append({"width": 0, "layers": 0, "depth": 0})
             continue
-        levels[-1]["width"] = _shape(infos, f"{block}0.in_layers.2.weight", source)[0]
+        levels[-1]["width"] = shape_of(infos, f"{block}0.in_layers.2.weight", source)[0]
         levels[-1]["layers"] += 1
-        depth = _count(infos, rf"{re.escape(block)}1\.transformer_blocks\.(\d+)\.")
+        depth = count_of(infos, rf"{re.escape(block)}1\.transformer_blocks\.(\d+)\.")
         levels[-1]["depth"] = max(levels[-1]["depth"], depth)
     if blocks < 2 or not all(level["layers"] for level in levels):
-        _refuse(source, "its U-Net's input blocks are not those of Stable Diffusion")
+        refuse(source, "its U-Net's input blocks are not those of Stable Diffusion")
     return levels
 
 
 def _depths(infos: Shapes, levels: list[dict[str, int]]) -> int | list[int]:
     """Transformer blocks of each level; one number where all agree."""
-    middle = _count(infos, rf"{re.escape(LDM_UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
+    middle = count_of(infos, rf"{re.escape(LDM_UNET)}middle_block\.1\.transformer_blocks\.(\d+)\.")
     depths = [level["depth"] or 1 for level in levels]
     if levels[-1]["depth"] == 0 and middle:  # no transformer there, so the middle's depth counts
         depths[-1] = middle
@@ -245,19 +255,21 @@ def _heads(ldm: LdmConfig, widths: list[int], family: Family) -> int | list[int]
     return [max(1, width // channels) for width in widths]
 
 
-def _count(infos: Shapes, pattern: str) -> int:
+def count_of(infos: Shapes, pattern: str) -> int:
     """One more than the largest number that the pattern finds in a name; 0 without any."""
     found = (re.match(pattern, name) for name in infos)
     return max((int(match.group(1)) + 1 for match in found if match), default=0)
 
 
-def _shape(infos: Shapes, name: str, source: Path) -> tuple[int, ...]:
+def shape_of(infos: Shapes, name: str, source: Path) -> tuple[int, ...]:
+    """A tensor's shape; a checkpoint without it is refused."""
     if name not in infos:
-        _refuse(source, f"it lacks {name}")
+        refuse(source, f"it lacks {name}")
     return infos[name].shape
 
 
-def _refuse(source: Path, reason: str) -> NoReturn:
+def refuse(source: Path, reason: str) -> NoReturn:
+    """Refuse what is no whole checkpoint of a U-Net's family."""
     raise InputError(
         f"{source} is no complete Stable Diffusion checkpoint: {reason}",
         f"give a checkpoint with U-Net, VAE and text encoder ({titles(in_one_file=True)})",

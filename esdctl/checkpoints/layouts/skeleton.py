@@ -16,6 +16,9 @@ from esdctl.models.families.family import ModelPart, Part
 def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:
     """Part -> canonical diffusers name -> shape, in the order of the modules.
 
+    Names that stand for another tensor of their part (T5's second one of its embeddings) are left
+    out, as files leave them out.
+
     Raises:
         InputError: a part's config makes no model.
     """
@@ -29,8 +32,19 @@ def skeleton(architecture: Architecture) -> dict[Part, Mapping[str, Shape]]:
 
 @lru_cache(maxsize=16)
 def _shapes(part: Part, kind: ModelPart, config: str) -> Mapping[str, Shape]:
-    tensors = _empty(part, kind, json.loads(config)).state_dict()
-    return {name.removeprefix("text_model."): tuple(tensors[name].shape) for name in tensors}
+    module = _empty(part, kind, json.loads(config))
+    tensors, tied = module.state_dict(), tied_names(module)
+    return {
+        name.removeprefix("text_model."): tuple(tensors[name].shape)
+        for name in tensors
+        if name not in tied
+    }
+
+
+def tied_names(module: torch.nn.Module) -> Mapping[str, str]:
+    """Names that stand for another tensor of the module, which files may leave out -> that one."""
+    tied = getattr(module, "_tied_weights_keys", None)
+    return tied if isinstance(tied, Mapping) else {}
 
 
 def empty_part(part: Part, architecture: Architecture) -> torch.nn.Module:

@@ -41,11 +41,15 @@ class TokenizerFiles:
 
 def clip_tokenizers(architecture: Architecture) -> tuple[TokenizerFiles, ...]:
     """The tokenizers of a checkpoint, which carries none: CLIP's, each with its padding."""
+    return tuple(map(clip_tokenizer, architecture.encoders))
+
+
+def clip_tokenizer(encoder: TextEncoder) -> TokenizerFiles:
+    """CLIP's, which ships with us, with what fills a prompt up for a text encoder."""
     files = {path.name: path for path in sorted(_CLIP.iterdir())}
-    clip = TokenizerFiles(_CLIP, None, files)
-    open_clip = TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
-    encoders = architecture.encoders
-    return tuple(clip if encoder.padding is None else open_clip for encoder in encoders)
+    if encoder.padding is None:
+        return TokenizerFiles(_CLIP, None, files)
+    return TokenizerFiles(_CLIP, "!", {**files, _OPEN_CLIP_CONFIG.name: _OPEN_CLIP_CONFIG})
 
 
 def folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[TokenizerFiles, ...]:
@@ -55,10 +59,17 @@ def folder_tokenizers(folder: Path, architecture: Architecture) -> tuple[Tokeniz
         InputError: one is missing or damaged, or its tokens are not those of its text encoder.
     """
     encoders = architecture.encoders
-    return tuple(_tokenizer(folder, each, architecture.config(each.part)) for each in encoders)
+    return tuple(
+        folder_tokenizer(folder, each, architecture.config(each.part)) for each in encoders
+    )
 
 
-def _tokenizer(folder: Path, encoder: TextEncoder, config: Config) -> TokenizerFiles:
+def folder_tokenizer(folder: Path, encoder: TextEncoder, config: Config) -> TokenizerFiles:
+    """The tokenizer of one text encoder of a pipeline folder.
+
+    Raises:
+        InputError: as for ``folder_tokenizers``.
+    """
     place = folder / encoder.tokenizer
     files = {path.name: path for path in sorted(place.glob("*")) if path.is_file()}
     if not files.keys() & {"vocab.json", "tokenizer.json"}:

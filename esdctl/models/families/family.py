@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
 TransformerTable = Literal["bfl", "mmdit"]  # of checkpoints.layouts.key_rows_transformer
-NameTable = Literal["unet", "vae", "clip", "open_clip", TransformerTable]  # of key_rows there
+NameTable = Literal["unet", "vae", "clip", "open_clip", "t5", TransformerTable]  # of key_rows there
 LoraNames = Literal["diffusers", "compvis", "transformer", TransformerTable]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
 Prediction = Callable[[Mapping[str, str]], tuple[PredictionType, tuple[str, ...]]]
@@ -40,6 +40,8 @@ class ModelPart:
         free: keys whose value, whatever it is, is used or changes no result; None where further
             keys mean nothing. A key that is neither here nor in ``only`` is named to the user.
         is_optional: whether a model may come without it.
+        identity: square matrices that checkpoints of one file leave out, since nothing reads others
+            than the identity.
     """
 
     library: Literal["diffusers", "transformers"]
@@ -49,6 +51,7 @@ class ModelPart:
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict, hash=False)
     free: frozenset[str] | None = None
     is_optional: bool = False
+    identity: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,23 @@ class Denoiser:
     takes_guidance: Callable[[Config], bool] | None = None
 
 
+@dataclass(frozen=True)
+class OneFile:
+    """How a transformer lies in a checkpoint of one file, perhaps without the other parts.
+
+    Args:
+        mark: the name of a tensor that only this family's transformers have.
+        config: the shapes of its tensors under the file's names, without prefix -> its
+            config.json. A KeyError or ValueError says that they are of no such transformer.
+        scheduler: its config.json -> what the published model's scheduler_config.json says
+            otherwise than ``Process.scheduler``.
+    """
+
+    mark: str
+    config: Callable[[Mapping[str, tuple[int, ...]]], dict[str, Any]]
+    scheduler: Callable[[Config], Config] = lambda transformer: {}
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """Models that are built alike; their sizes may differ.
@@ -223,6 +243,7 @@ class Family:
         guidance: the usual scale of sampling.
         checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where
             we read none.
+        one_file: how a file of one model is read whose denoiser is a transformer; None for others.
         heads: attention heads of every level where nothing says them; None is 64 channels a head.
         vae: what no shape tells of the VAE's config.json.
         has_size_conditions: whether the U-Net is told the pooled prompt and the picture's size.
@@ -249,6 +270,7 @@ class Family:
     latents: Latents = Latents()
     guidance: float = 7.5
     checkpoint_mark: str | None = None
+    one_file: OneFile | None = None
     heads: int | None = None
     vae: Config = field(default_factory=dict)
     has_size_conditions: bool = False

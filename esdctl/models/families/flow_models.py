@@ -14,6 +14,7 @@ _OPEN = ("latent_channels", "shift_factor", "use_quant_conv", "use_post_quant_co
 FLOW_VAE = ModelPart(
     "diffusers",
     "AutoencoderKL",
+    table="vae",
     only={key: values for key, values in VAE.only.items() if key not in _OPEN},
     free=frozenset({*(VAE.free or ()), *_OPEN}),
 )

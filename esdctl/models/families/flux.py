@@ -5,7 +5,8 @@ what the prompt is as a whole. FLUX.1 dev was distilled to take the scale of gui
 FLUX.1 schnell to do without: neither has a second pass under the empty prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from esdctl.models.families.family import (
@@ -13,10 +14,12 @@ from esdctl.models.families.family import (
     Denoiser,
     Family,
     ModelPart,
+    OneFile,
     TextEncoder,
 )
 from esdctl.models.families.flow_models import FLOW_VAE, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
+from esdctl.models.families.tensor_names import COMFY_CLIP_L, COMFY_T5, COMFY_VAE, LDM_UNET
 from esdctl.models.families.transformer_groups import GROUPS_WITH_SINGLE_BLOCKS
 
 if TYPE_CHECKING:
@@ -28,11 +31,44 @@ if TYPE_CHECKING:
 PATCH = 2  # places a side of a token
 T5_TOKENS = 512  # as diffusers reads a prompt
 GUIDANCE = 3.5  # the scale of the published pictures, and what the network is told in training
+AXES = (16, 56, 56)  # channels of a head that turn with a token's number, row and column
+_MARK = "double_blocks.0.img_attn.qkv.weight"
 LATENTS = {"scaling_factor": 0.3611, "shift_factor": 0.1159}  # flux's ae_params
 
 
 def _is_config(transformer: Config) -> bool:
     return transformer.get("_class_name") == "FluxTransformer2DModel"
+
+
+def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What the shapes of Black Forest Labs' file say."""
+    width, channels = shapes["img_in.weight"]
+    [head] = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
+    if head != sum(AXES):
+        raise ValueError(f"its heads have {head} channels, and those of FLUX.1 {sum(AXES)}")
+    return {
+        "_class_name": "FluxTransformer2DModel",
+        "patch_size": 1,
+        "in_channels": channels,
+        "num_layers": _count(shapes, "double_blocks."),
+        "num_single_layers": _count(shapes, "single_blocks."),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "pooled_projection_dim": shapes["vector_in.in_layer.weight"][1],
+        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
+        "axes_dims_rope": list(AXES),
+    }
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], blocks: str) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith(blocks))
+
+
+def _scheduler_of(transformer: Config) -> Config:
+    """Schnell, which takes no guidance, has no shift."""
+    is_dev = _takes_guidance(transformer)
+    return {} if is_dev else {"shift": 1.0, "use_dynamic_shifting": False}
 
 
 def _takes_guidance(transformer: Config) -> bool:
@@ -110,7 +146,8 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "FluxTransformer2DModel",
-            table="bfl",
+            LDM_UNET,
+            "bfl",
             only={
                 "patch_size": (1,),
                 "in_channels": (64,),  # more are of FLUX.1 Fill and of its controls
@@ -125,9 +162,13 @@ FAMILY = Family(
                 }
             ),
         ),
-        "vae": FLOW_VAE,
-        "text_encoder": ModelPart("transformers", "CLIPTextModel", only=TEXT_ONLY),
-        "text_encoder_2": ModelPart("transformers", "T5EncoderModel"),
+        "vae": replace(FLOW_VAE, prefix=COMFY_VAE),
+        "text_encoder": ModelPart(
+            "transformers", "CLIPTextModel", f"{COMFY_CLIP_L}transformer.", "clip", TEXT_ONLY
+        ),
+        "text_encoder_2": ModelPart(
+            "transformers", "T5EncoderModel", f"{COMFY_T5}transformer.", "t5"
+        ),
     },
     encoders=(
         TextEncoder(
@@ -152,6 +193,8 @@ FAMILY = Family(
         schedule=_schedule,
     ),
     guidance=GUIDANCE,
+    checkpoint_mark=f"{LDM_UNET}{_MARK}",
+    one_file=OneFile(_MARK, _config_of, _scheduler_of),
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",

@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 from esdctl.models import families as folder
 from esdctl.models.families.family import Config, Family, Part
+from esdctl.models.families.tensor_names import TRANSFORMER_END
 
 _FIRST = "Stable Diffusion "  # in front of most titles
 
@@ -32,6 +33,16 @@ def family_of_names(names: Iterable[str]) -> Family | None:
         if mark is not None and any(name.startswith(mark) for name in found):
             return family
     return None
+
+
+def bare_transformer(names: Iterable[str]) -> Family | None:
+    """The family of a transformer without prefix, as its makers publish it; None for no such one.
+
+    A ControlNet has some of a transformer's blocks, but never its end.
+    """
+    found = set(names)
+    known = (f for f in all_families() if f.one_file is not None and f.one_file.mark in found)
+    return next(known, None) if TRANSFORMER_END in found else None
 
 
 def family_of_denoiser(part: Part, config: Config) -> Family | None:

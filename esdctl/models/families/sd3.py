@@ -4,7 +4,9 @@ Two CLIP encoders are read before their last layers, side by side, and below the
 may be missing: then they are zeros, as many as CLIP's. The prompt as a whole comes from both CLIP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 from esdctl.models.families.family import (
@@ -12,10 +14,18 @@ from esdctl.models.families.family import (
     Denoiser,
     Family,
     ModelPart,
+    OneFile,
     TextEncoder,
 )
 from esdctl.models.families.flow_models import FLOW_VAE, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
+from esdctl.models.families.tensor_names import (
+    COMFY_CLIP_G,
+    COMFY_CLIP_L,
+    COMFY_T5,
+    LDM_UNET,
+    LDM_VAE,
+)
 from esdctl.models.families.transformer_groups import GROUPS
 
 if TYPE_CHECKING:
@@ -25,12 +35,41 @@ if TYPE_CHECKING:
     from esdctl.diffusion.schedule import Schedule
 
 SHIFT = 3.0  # of the sigmas, section 5.3.2
+LATENTS_SIDE = 128
 T5_TOKENS = 256  # as diffusers reads a prompt
+CHANNELS_A_HEAD = 64  # of every published one
+_MARK = "joint_blocks.0.x_block.attn.qkv.weight"
 LATENTS = {"scaling_factor": 1.5305, "shift_factor": 0.0609}  # sd3_infer's SD3LatentFormat
 
 
 def _is_config(transformer: Config) -> bool:
     return transformer.get("_class_name") == "SD3Transformer2DModel"
+
+
+def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What the shapes of Stability's file say; SD 3.5 medium's second attention, too."""
+    width, channels, patch, _ = shapes["x_embedder.proj.weight"]
+    head = shapes.get("joint_blocks.0.x_block.attn.ln_q.weight", (CHANNELS_A_HEAD,))[0]
+    if width % head:
+        raise ValueError(f"{width} channels are no whole number of heads of {head}")
+    blocks = {int(name.split(".")[1]) for name in shapes if name.startswith("joint_blocks.")}
+    dual = (b for b in sorted(blocks) if f"joint_blocks.{b}.x_block.attn2.qkv.weight" in shapes)
+    return {
+        "_class_name": "SD3Transformer2DModel",
+        "sample_size": LATENTS_SIDE,
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": shapes["final_layer.linear.weight"][0] // patch**2,
+        "num_layers": 1 + max(blocks),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["context_embedder.weight"][1],
+        "caption_projection_dim": shapes["context_embedder.weight"][0],
+        "pooled_projection_dim": shapes["y_embedder.mlp.0.weight"][1],
+        "pos_embed_max_size": isqrt(shapes["pos_embed"][1]),
+        "dual_attention_layers": list(dual),
+        "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in shapes else None,
+    }
 
 
 def _patch(transformer: Config) -> int:
@@ -81,7 +120,8 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "SD3Transformer2DModel",
-            table="mmdit",
+            LDM_UNET,
+            "mmdit",
             only={"quantization_config": (None,)},
             free=frozenset(
                 {
@@ -92,10 +132,18 @@ FAMILY = Family(
                 }
             ),
         ),
-        "vae": FLOW_VAE,
-        "text_encoder": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
-        "text_encoder_2": ModelPart("transformers", "CLIPTextModelWithProjection", only=TEXT_ONLY),
-        "text_encoder_3": ModelPart("transformers", "T5EncoderModel", is_optional=True),
+        "vae": replace(FLOW_VAE, prefix=LDM_VAE),
+        "text_encoder": ModelPart(
+            "transformers", "CLIPTextModelWithProjection", f"{COMFY_CLIP_L}transformer.", "clip",
+            TEXT_ONLY, identity=frozenset({"text_projection.weight"}),
+        ),
+        "text_encoder_2": ModelPart(
+            "transformers", "CLIPTextModelWithProjection", f"{COMFY_CLIP_G}transformer.", "clip",
+            TEXT_ONLY,
+        ),
+        "text_encoder_3": ModelPart(
+            "transformers", "T5EncoderModel", f"{COMFY_T5}transformer.", "t5", is_optional=True
+        ),
     },
     encoders=(
         TextEncoder(
@@ -114,10 +162,12 @@ FAMILY = Family(
     process=flow_process(
         {"shift": SHIFT},
         {"use_dynamic_shifting": (None, False)},
-        side=128,
+        side=LATENTS_SIDE,
         schedule=_schedule,
     ),
     guidance=7.0,
+    checkpoint_mark=f"{LDM_UNET}{_MARK}",
+    one_file=OneFile(_MARK, _config_of),
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",

@@ -8,6 +8,15 @@ SGM_TEXT = "conditioner."
 SGM_TEXT_1 = "conditioner.embedders.0."
 SGM_TEXT_2 = "conditioner.embedders.1."
 
+# A whole model whose denoiser is a transformer, in one file: Stability's and ComfyUI's names.
+COMFY_VAE = "vae."
+COMFY_CLIP_L = "text_encoders.clip_l."
+COMFY_CLIP_G = "text_encoders.clip_g."
+COMFY_T5 = "text_encoders.t5xxl."
+
+# The last layer of Stability's and Black Forest Labs' transformers.
+TRANSFORMER_END = "final_layer.linear.weight"
+
 # The moving average (EMA) of the U-Net's weights, whose names have lost their dots.
 LDM_EMA = "model_ema."
 LDM_EMA_UNET = "model_ema.diffusion_model"
