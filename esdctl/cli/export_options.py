@@ -38,6 +38,13 @@ EnergyOption = Annotated[
 ]
 
 
+# Of a transformer's LoRA with its authors' names, what lies outside the blocks; diffusers 0.42.
+_DROPPED_OUTSIDE = {
+    "bfl": "diffusers drops them, and kohya's tools those of the final layer",
+    "bfl2": "kohya's tools drop them, and diffusers the modulations",
+}
+
+
 def write_and_print(
     erased: "Erased", plan: "ExportPlan", dry_run: bool, json: bool, quiet: bool
 ) -> None:
@@ -59,7 +66,7 @@ def write_and_print(
     return print_path(plan.path)
 
 
-def _warn_of_losses(lora: "Lora", layout: "LoraNames | None", reporter: "Reporter") -> None:
+def _warn_of_losses(lora: "Lora", layout: "LoraNames", reporter: "Reporter") -> None:
     """The relative error of a LoRA, and what it could not hold."""
     ranks = [pair.rank for pair in lora.pairs.values()]
     reporter.notice(
@@ -68,11 +75,11 @@ def _warn_of_losses(lora: "Lora", layout: "LoraNames | None", reporter: "Reporte
     )
     from esdctl.checkpoints.changes.lora import passed_over
 
-    count, share = passed_over(lora, layout) if layout else (0, 0.0)
-    if count and layout == "bfl":
+    count, share = passed_over(lora, layout)
+    if count and layout in _DROPPED_OUTSIDE:
         reporter.warning(
-            f"{count} of these matrices lie outside the blocks, {share:.0%} of the change: of this "
-            "form diffusers drops them, and kohya's loader those of the final layer"
+            f"{count} of these matrices lie outside the blocks, {share:.0%} of the change; of this "
+            f"form {_DROPPED_OUTSIDE[layout]}"
         )
     elif layout == "mmdit":
         reporter.notice("of this form diffusers reads nothing; give it --to lora")

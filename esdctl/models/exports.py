@@ -128,22 +128,16 @@ def _refuse_layout(family: Family, form: str) -> None:
         raise UsageError(
             f"{family.title} is not written as one file", "use --to diffusers, delta or lora"
         )
-    if form in _LORAS and lora_names(family, form) is None:
-        raise UsageError(
-            f"what kohya's tools call the modules of {family.title} is not known to this version",
-            "use --to lora",
-        )
 
 
-def lora_names(family: Family, form: str) -> LoraNames | None:
-    """Whose names of modules a LoRA of a form has; None where the family has no such form.
+def lora_names(family: Family, form: str) -> LoraNames:
+    """Whose names of modules a LoRA has.
 
     Args:
         family: the base's.
         form: ``lora``, or ``kohya``, which of a U-Net is the same.
     """
-    is_kohyas = family.lora_names != "transformer"
-    return family.lora_names if form == "lora" or is_kohyas else family.kohya_names
+    return family.kohya_names or family.lora_names if form == "kohya" else family.lora_names
 
 
 def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
@@ -192,7 +186,6 @@ def _write_lora(erased: Erased, plan: ExportPlan, dtype: torch.dtype) -> Lora:
     """Factorise the changes in the form that is planned, and write them."""
     files = erased.base.files
     layout = lora_names(files.architecture.family, plan.form)
-    assert layout is not None  # the plan was refused otherwise
     names = files.read(files.denoiser)
     changes = changes_in(layout, erased.changes(), erased.tensors, names)
     lora = factorise(changes, plan.rank, plan.energy)

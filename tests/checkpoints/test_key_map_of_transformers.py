@@ -1,13 +1,16 @@
-"""The key map of FLUX.1 and SD 3 against diffusers' converters of their authors' checkpoints."""
+"""The key map of FLUX and SD 3 against diffusers' converters of their authors' checkpoints."""
+
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import Flux2Transformer2DModel, FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.loaders import single_file_utils as oracle
 
-from esdctl.checkpoints.layouts.key_map import to_compvis
+from esdctl.checkpoints.layouts.key_map import to_compvis, transformer_table
 from esdctl.checkpoints.layouts.transformed import from_stored, stored_tensors
 from esdctl.errors import InputError
+from esdctl.models.families.family import TransformerTable
 
 
 def filled(names: dict[str, torch.Tensor], columns: int | None = None) -> dict[str, torch.Tensor]:
@@ -27,6 +30,16 @@ def flux(guidance_embeds: bool = True) -> dict[str, torch.Tensor]:
             num_layers=2, num_single_layers=3, guidance_embeds=guidance_embeds
         )
     return filled(dict(model.state_dict()), columns=2)
+
+
+def flux2() -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        model = Flux2Transformer2DModel(
+            num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=48, in_channels=128, timestep_guidance_channels=16,
+            axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+        )  # fmt: skip
+    return filled(dict(model.state_dict()))
 
 
 def sd3(dual: bool) -> dict[str, torch.Tensor]:
@@ -49,6 +62,14 @@ def test_diffusers_reads_our_names_of_flux_1_as_the_same_tensors(guidance_embeds
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
 
+def test_diffusers_reads_our_names_of_flux_2_as_the_same_tensors() -> None:
+    tensors = flux2()
+    stored = stored_tensors(tensors, to_compvis("bfl2", tensors))
+    read = oracle.convert_flux2_transformer_checkpoint_to_diffusers(dict(stored))
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
 @pytest.mark.parametrize("dual", [False, True], ids=["3", "3.5 medium"])
 def test_diffusers_reads_our_names_of_sd3_as_the_same_tensors(dual: bool) -> None:
     tensors = sd3(dual)
@@ -58,10 +79,18 @@ def test_diffusers_reads_our_names_of_sd3_as_the_same_tensors(dual: bool) -> Non
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
 
-@pytest.mark.parametrize("table", ["bfl", "mmdit"])
-def test_what_is_stored_comes_back(table: str) -> None:
-    tensors = flux() if table == "bfl" else sd3(dual=True)
-    found = to_compvis("bfl" if table == "bfl" else "mmdit", tensors)
+MODELS: Mapping[TransformerTable, Callable[[], dict[str, torch.Tensor]]] = {
+    "bfl": flux,
+    "bfl2": flux2,
+    "mmdit": lambda: sd3(dual=True),
+}
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_what_is_stored_comes_back(table: TransformerTable) -> None:
+    tensors = MODELS[table]()
+    assert transformer_table(tensors) == table
+    found = to_compvis(table, tensors)
     stored = stored_tensors(tensors, found)
     for name, place in found.items():
         assert torch.equal(from_stored(stored[place.name], place.transform), tensors[name])

@@ -1,8 +1,7 @@
-"""LoRAs of FLUX.1 and SD 3 under kohya's names: fused matrices are written whole and read apart."""
+"""LoRAs of FLUX and SD 3 under kohya's names: fused matrices are written whole and read apart."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -15,17 +14,16 @@ from esdctl.checkpoints.layouts.key_map import to_compvis
 from esdctl.checkpoints.layouts.transformed import stored_tensors
 from esdctl.checkpoints.tensor_file import open_tensors
 from esdctl.errors import InputError
-from tests.checkpoints.test_key_map_of_transformers import flux, sd3
+from esdctl.models.families.family import TransformerTable as Table
+from tests.checkpoints.test_key_map_of_transformers import MODELS, flux, flux2, sd3
 
-Table = Literal["bfl", "mmdit"]
 Tensors = dict[str, torch.Tensor]
 TEXT = "transformer_blocks.0.attn.add_{}_proj.weight"
-QKV = {"bfl": "double_blocks_0_txt_attn_qkv", "mmdit": "joint_blocks_0_context_block_attn_qkv"}
-
-
-def weights(table: Table) -> Tensors:
-    """Random values for every tensor of a transformer: the changes of the tests below."""
-    return flux() if table == "bfl" else sd3(dual=True)
+QKV: Mapping[Table, str] = {
+    "bfl": "double_blocks_0_txt_attn_qkv",
+    "bfl2": "double_blocks_0_txt_attn_qkv",
+    "mmdit": "joint_blocks_0_context_block_attn_qkv",
+}
 
 
 def written(path: Path, changes: Tensors, names: Mapping[str, object], table: Table) -> Path:
@@ -47,6 +45,9 @@ def matrices(tensors: Tensors) -> Tensors:
         ("bfl", "lora_unet_double_blocks_1_img_mlp_2"),
         ("bfl", "lora_unet_single_blocks_2_linear1"),
         ("bfl", "lora_unet_single_blocks_2_modulation_lin"),
+        ("bfl2", "lora_unet_double_blocks_0_img_attn_qkv"),
+        ("bfl2", "lora_unet_double_blocks_1_txt_mlp_0"),
+        ("bfl2", "lora_unet_single_blocks_2_linear1"),
         ("mmdit", "lora_unet_joint_blocks_0_context_block_attn_qkv"),
         ("mmdit", "lora_unet_joint_blocks_1_x_block_attn2_qkv"),
         ("mmdit", "lora_unet_joint_blocks_2_context_block_adaLN_modulation_1"),
@@ -54,12 +55,12 @@ def matrices(tensors: Tensors) -> Tensors:
     ],
 )
 def test_modules_have_the_names_that_kohyas_tools_give_them(table: Table, module: str) -> None:
-    assert module in kohya_modules(weights(table), table)
+    assert module in kohya_modules(MODELS[table](), table)
 
 
-@pytest.mark.parametrize("table", ["bfl", "mmdit"])
+@pytest.mark.parametrize("table", MODELS)
 def test_text_keys_and_values_become_one_pair_with_no_queries(table: Table, tmp_path: Path) -> None:
-    tensors = weights(table)
+    tensors = MODELS[table]()
     changes = {name: tensors[name] for name in (TEXT.format("k"), TEXT.format("v"))}
     path = written(tmp_path / "lora.safetensors", changes, tensors, table)
     [down, up, alpha] = (
@@ -74,9 +75,9 @@ def test_text_keys_and_values_become_one_pair_with_no_queries(table: Table, tmp_
     assert read_lora(open_tensors(path), tensors).keys() == changes.keys()
 
 
-@pytest.mark.parametrize("table", ["bfl", "mmdit"])
+@pytest.mark.parametrize("table", MODELS)
 def test_every_matrix_comes_back_as_it_was(table: Table, tmp_path: Path) -> None:
-    tensors = weights(table)
+    tensors = MODELS[table]()
     changes = matrices(tensors)
     path = written(tmp_path / "lora.safetensors", changes, tensors, table)
     file = open_tensors(path)
@@ -98,6 +99,18 @@ def test_diffusers_reads_every_matrix_of_flux_1_as_the_same_change(tmp_path: Pat
     for name, change in changes.items():
         module = name.removesuffix(".weight")
         product = read[f"{module}.lora_B.weight"] @ read[f"{module}.lora_A.weight"]
+        torch.testing.assert_close(product, change, atol=1e-5, rtol=0)
+
+
+def test_diffusers_reads_the_matrices_of_flux_2s_blocks_as_the_same_change(tmp_path: Path) -> None:
+    tensors = flux2()
+    changes = {n: t for n, t in matrices(tensors).items() if "transformer_blocks." in n}
+    path = written(tmp_path / "lora.safetensors", changes, tensors, "bfl2")
+    theirs = lora_conversion_utils._convert_kohya_flux2_lora_to_diffusers(load_file(path))
+    assert len(theirs) == 2 * len(changes)
+    for name, change in changes.items():
+        module = f"transformer.{name.removesuffix('.weight')}"
+        product = theirs[f"{module}.lora_B.weight"] @ theirs[f"{module}.lora_A.weight"]
         torch.testing.assert_close(product, change, atol=1e-5, rtol=0)
 
 

@@ -32,6 +32,7 @@ def delta(base: Path, tmp_path: Path) -> Path:
         ("diffusers", "rust"),
         ("delta", "rust-delta.safetensors"),
         ("lora", "rust-lora.safetensors"),
+        ("kohya", "rust-kohya.safetensors"),
         ("authors", "esd-Rust-from-Rust-esdx.safetensors"),
     ],
 )
@@ -69,6 +70,13 @@ def test_a_lora_prints_its_relative_error_and_what_it_leaves_out(
     assert set(document["ranks"].values()) == {2}
     assert 0 < document["relative_error"] < document["relative_error_with_left_out"] < 1
     assert len(document["left_out"]) == 16
+
+
+def test_a_u_nets_lora_is_kohyas_by_either_name(delta: Path, tmp_path: Path) -> None:
+    lora, kohya = (
+        export(delta, form, tmp_path / f"{form}.safetensors") for form in ("lora", "kohya")
+    )
+    assert lora.read_bytes() == kohya.read_bytes()
 
 
 def test_an_exported_model_tells_its_own_layout_not_its_bases(

@@ -1,14 +1,16 @@
 """``export --to kohya`` of erased transformers: what others and we ourselves read of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoModel, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from esdctl.cli.app import run
 from tests.checkpoints.tiny_flow_models import tiny_sd3
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_flux_models import tiny_flux
 from tests.models.test_flow_exports import (
     CLOSE,
@@ -40,31 +42,41 @@ def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def flux2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return erase(tiny_flux2(tmp_path_factory.mktemp("flux2") / "base"), "esd-x")
+
+
+@pytest.fixture(scope="module")
 def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return erase(tiny_sd3(tmp_path_factory.mktemp("sd3") / "base", has_t5=False), "text-kv")
 
 
-def test_diffusers_loads_flux_1_as_the_folder_of_the_same_change(
-    flux: Path, tmp_path: Path
+@pytest.mark.parametrize("run_of", ["flux", "flux2"])
+def test_diffusers_loads_it_as_the_folder_of_the_same_change(
+    run_of: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    base = flux.parent / "base"
-    lora = export(flux, "kohya", tmp_path / "l.safetensors", "--energy", "1")
-    names = {name.partition(".")[0] for name in load_file(lora)}
-    assert names == {
+    erased: Path = request.getfixturevalue(run_of)
+    base = erased.parent / "base"
+    lora = export(erased, "kohya", tmp_path / "l.safetensors", "--energy", "1")
+    pipe = DiffusionPipeline.from_pretrained(base)
+    plain = flux_prediction(pipe.transformer)
+    pipe.load_lora_weights(str(lora))
+    folder = applied(lora, base, "diffusers", tmp_path / "m")
+    ours = flux_prediction(AutoModel.from_pretrained(str(folder / "transformer")))
+    assert distance(flux_prediction(pipe.transformer), ours) < CLOSE
+    assert distance(ours, plain) > 100 * CLOSE
+
+
+def test_queries_keys_and_values_of_flux_1_are_one_matrix(flux: Path, tmp_path: Path) -> None:
+    lora = export(flux, "kohya", tmp_path / "l.safetensors")
+    assert {name.partition(".")[0] for name in load_file(lora)} == {
         f"lora_unet_double_blocks_{block}_txt_attn_{layer}"
         for block in range(2)
         for layer in ("qkv", "proj")
     }
-    pipe = FluxPipeline.from_pretrained(base)
-    plain = flux_prediction(pipe.transformer)
-    pipe.load_lora_weights(str(lora))
-    folder = applied(lora, base, "diffusers", tmp_path / "m")
-    ours = FluxTransformer2DModel.from_pretrained(folder / "transformer")
-    assert distance(flux_prediction(pipe.transformer), flux_prediction(ours)) < CLOSE
-    assert distance(flux_prediction(ours), plain) > 100 * CLOSE
 
 
-@pytest.mark.parametrize("run_of", ["flux", "sd3"])
+@pytest.mark.parametrize("run_of", ["flux", "flux2", "sd3"])
 def test_both_forms_of_a_lora_change_the_same_weights_alike(
     run_of: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -109,8 +121,17 @@ def test_a_thin_one_is_as_near_to_its_run_as_its_rank_allows(
     assert "1 tensor further away than by rank" in capsys.readouterr().err
 
 
-def test_what_loaders_of_flux_1_pass_over_is_told(tmp_path: Path, capsys: Captured) -> None:
-    base = tiny_flux(tmp_path / "base")
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (tiny_flux, "diffusers drops them, and kohya's tools those of the final layer"),
+        (tiny_flux2, "kohya's tools drop them, and diffusers the modulations"),
+    ],
+)
+def test_what_loaders_pass_over_is_told(
+    make: Callable[[Path], Path], told: str, tmp_path: Path, capsys: Captured
+) -> None:
+    base = make(tmp_path / "base")
     whole = load_file(base / "transformer/diffusion_pytorch_model.safetensors")
     moved = {name: whole[name] + 1 for name in ("proj_out.weight", "x_embedder.weight")}
     path = tmp_path / "esd-Rust-from-Rust-full.safetensors"
@@ -118,6 +139,7 @@ def test_what_loaders_of_flux_1_pass_over_is_told(tmp_path: Path, capsys: Captur
     made = tmp_path / "l.safetensors"
     line = ["apply", str(path), "--base", str(base), "--to", "kohya", "-o", str(made)]
     assert run([*line, "--rank", "1"]) == 0
-    told = capsys.readouterr().err
-    assert "2 of these matrices lie outside the blocks, 100% of the change" in told
+    said = capsys.readouterr().err
+    assert "2 of these matrices lie outside the blocks, 100% of the change; of this form" in said
+    assert told in said
     assert torch.equal(load_file(made)["lora_unet_img_in.alpha"], torch.tensor(1.0))

@@ -36,6 +36,7 @@ _OUTSIDE_BLOCKS = ("conv_in.", "conv_out.", "time_embedding.", "add_embedding.")
 _PASSED_OVER: Mapping[LoraNames, tuple[str, ...]] = {
     "diffusers": _OUTSIDE_BLOCKS, "compvis": _OUTSIDE_BLOCKS,
     "bfl": ("img_in.", "txt_in.", "time_in.", "vector_in.", "guidance_in.", "final_layer."),
+    "bfl2": ("img_in.", "txt_in.", "time_in.", "double_stream_", "single_stream_", "final_layer."),
 }  # fmt: skip
 ENERGY = 0.99  # of each matrix' squared change, where neither rank nor energy is named
 
@@ -285,7 +286,7 @@ def kohya_modules(names: Iterable[str], layout: LoraNames) -> dict[str, str]:
 
 def _table_of(layout: LoraNames) -> TransformerTable | None:
     """Where a transformer's authors' names are; None where a LoRA has one pair for each weight."""
-    return layout if layout == "bfl" or layout == "mmdit" else None
+    return layout if layout == "bfl" or layout == "bfl2" or layout == "mmdit" else None
 
 
 def _underscored(weight: str) -> str:

@@ -95,11 +95,11 @@ def rows_for(table: NameTable, names: list[str]) -> Iterable[Row]:
         return _CLIP
     if table == "t5":
         return _T5
-    if table == "bfl":
+    if table == "bfl" or table == "bfl2":
         double, single = (
             1 + _largest(rf"^{kind}transformer_blocks\.(\d+)\.", names) for kind in ("", "single_")
         )
-        return flux_rows(double, single, _under)
+        return flux_rows(table, double, single, _under)
     if table == "mmdit":
         return sd3_rows(1 + _largest(r"^transformer_blocks\.(\d+)\.", names), _under)
     layers = 1 + _largest(r"encoder\.layers\.(\d+)\.", names)

@@ -1,10 +1,12 @@
 """The rows of the key map for transformers: their authors' modules beside diffusers'.
 
-Black Forest Labs' FLUX.1 and Stability's SD 3 (MMDiT) hold queries, keys and values as one matrix.
-Their last modulation gives shift before scale, diffusers' the scale first.
+Black Forest Labs' FLUX.1 and FLUX.2 and Stability's SD 3 (MMDiT) hold queries, keys and values as
+one matrix. Their last modulation gives shift before scale, diffusers' the scale first. In FLUX.2
+diffusers, too, has one matrix for all that goes into a single block.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 from esdctl.checkpoints.layouts.transforms import Row
 from esdctl.models.families.family import TransformerTable
@@ -53,6 +55,36 @@ _FLUX_SINGLE: tuple[Row, ...] = (
     ("norm.key_norm.scale", "attn.norm_k.weight", "same"),
     ("linear2", "proj_out", "same"),
 )
+_FLUX2_ENDS: tuple[Row, ...] = (
+    ("time_in.in_layer", "time_guidance_embed.timestep_embedder.linear_1", "same"),
+    ("time_in.out_layer", "time_guidance_embed.timestep_embedder.linear_2", "same"),
+    ("guidance_in.in_layer", "time_guidance_embed.guidance_embedder.linear_1", "same"),
+    ("guidance_in.out_layer", "time_guidance_embed.guidance_embedder.linear_2", "same"),
+    ("img_in", "x_embedder", "same"),
+    ("txt_in", "context_embedder", "same"),
+    ("double_stream_modulation_img.lin", "double_stream_modulation_img.linear", "same"),
+    ("double_stream_modulation_txt.lin", "double_stream_modulation_txt.linear", "same"),
+    ("single_stream_modulation.lin", "single_stream_modulation.linear", "same"),
+    ("final_layer.linear", "proj_out", "same"),
+    ("final_layer.adaLN_modulation.1", "norm_out.linear", "swapped"),
+)
+_FLUX2_DOUBLE: tuple[Row, ...] = (
+    *(row for row in _FLUX_DOUBLE if "attn" in row[0]),
+    ("img_mlp.0", "ff.linear_in", "same"),
+    ("img_mlp.2", "ff.linear_out", "same"),
+    ("txt_mlp.0", "ff_context.linear_in", "same"),
+    ("txt_mlp.2", "ff_context.linear_out", "same"),
+)
+_FLUX2_SINGLE: tuple[Row, ...] = (
+    ("linear1", "attn.to_qkv_mlp_proj", "same"),
+    ("linear2", "attn.to_out", "same"),
+    ("norm.query_norm.scale", "attn.norm_q.weight", "same"),
+    ("norm.key_norm.scale", "attn.norm_k.weight", "same"),
+)
+_FLUX = {
+    "bfl": (_FLUX_ENDS, _FLUX_DOUBLE, _FLUX_SINGLE),
+    "bfl2": (_FLUX2_ENDS, _FLUX2_DOUBLE, _FLUX2_SINGLE),
+}
 _SD3_ENDS: tuple[Row, ...] = (
     ("pos_embed", "pos_embed.pos_embed", "same"),
     ("x_embedder.proj", "pos_embed.proj", "same"),
@@ -92,23 +124,26 @@ _SD3_JOINT: tuple[Row, ...] = (
 # Table -> modules that, together, only its networks have.
 MARKS: Mapping[TransformerTable, tuple[str, ...]] = {
     "bfl": ("x_embedder.", "time_text_embed."),
+    "bfl2": ("x_embedder.", "time_guidance_embed."),
     "mmdit": ("pos_embed.", "time_text_embed."),
 }
 _TEXT_MODULATION = ("context_block.adaLN_modulation.1", "norm1_context.linear")
 
 
-def flux_rows(double: int, single: int, under: Under) -> list[Row]:
-    """The rows of a FLUX.1.
+def flux_rows(table: Literal["bfl", "bfl2"], double: int, single: int, under: Under) -> list[Row]:
+    """The rows of a FLUX.1 or a FLUX.2.
 
     Args:
+        table: which of them.
         double, single: how many blocks of two streams and of one it has.
         under: puts rows below a module of each layout.
     """
-    rows = list(_FLUX_ENDS)
+    ends, of_double, of_single = _FLUX[table]
+    rows = list(ends)
     for block in range(double):
-        rows += under(f"double_blocks.{block}", f"transformer_blocks.{block}", _FLUX_DOUBLE)
+        rows += under(f"double_blocks.{block}", f"transformer_blocks.{block}", of_double)
     for block in range(single):
-        rows += under(f"single_blocks.{block}", f"single_transformer_blocks.{block}", _FLUX_SINGLE)
+        rows += under(f"single_blocks.{block}", f"single_transformer_blocks.{block}", of_single)
     return rows
 
 

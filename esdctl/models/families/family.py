@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]  # the content of a config.json
 Part = Literal["unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
-TransformerTable = Literal["bfl", "mmdit"]  # of checkpoints.layouts.key_rows_transformer
+TransformerTable = Literal["bfl", "bfl2", "mmdit"]  # of checkpoints.layouts.key_rows_transformer
 NameTable = Literal["unet", "vae", "clip", "open_clip", "t5", TransformerTable]  # of key_rows there
 LoraNames = Literal["diffusers", "compvis", "transformer", TransformerTable]
 # A checkpoint's metadata -> what it predicts, and what to tell the user of the guess.
@@ -237,8 +237,7 @@ class Family:
         pipeline_options: further entries of model_index.json.
         lora_names: whose names of the denoiser's modules LoRA files use; ``transformer`` is
             diffusers' own form.
-        kohya_names: whose names kohya's tools use where that form is not theirs; None where we know
-            none.
+        kohya_names: whose names kohya's tools use where that form is not theirs.
         latents: what the denoiser has of the VAE's latents.
         guidance: the usual scale of sampling.
         checkpoint_mark: a prefix that only this family's checkpoints of one file have; None where

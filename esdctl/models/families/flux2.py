@@ -114,6 +114,7 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "Flux2Transformer2DModel",
+            table="bfl2",
             only={
                 "patch_size": (1,),
                 "out_channels": (None, 128),
@@ -154,4 +155,5 @@ FAMILY = Family(
     guidance=GUIDANCE,
     pipeline_options={"is_distilled": False},
     lora_names="transformer",
+    kohya_names="bfl2",
 )  # fmt: skip

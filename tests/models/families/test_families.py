@@ -44,6 +44,11 @@ def test_the_unets_prefix_stands_in_one_place() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
+def test_every_family_says_whose_names_kohyas_tools_use(family: Family) -> None:
+    assert (family.kohya_names or family.lora_names) != "transformer"
+
+
 def test_families_load_no_torch() -> None:
     code = (
         "import sys; from esdctl.models.families.registry import all_families; all_families(); "
