@@ -1,4 +1,4 @@
-"""Files of SD 3 and FLUX.1: the transformer alone or the whole model, with diffusers as oracle."""
+"""Files of SD 3 and FLUX: the transformer alone or the whole model, with diffusers as oracle."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +14,7 @@ from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Part
 from tests.checkpoints.tiny_flow_models import tiny_sd3
+from tests.checkpoints.tiny_flux2_models import tiny_flux2
 from tests.checkpoints.tiny_flux_models import tiny_flux
 from tests.checkpoints.tiny_models import tiny_folder
 from tests.checkpoints.tiny_one_file import (
@@ -22,6 +23,7 @@ from tests.checkpoints.tiny_one_file import (
     UNET,
     Tensors,
     black_forest,
+    black_forest_2,
     part_of,
     stability,
     whole_flux,
@@ -31,7 +33,7 @@ from tests.checkpoints.tiny_one_file import (
     written,
 )
 
-KINDS = ("sd3", "sd3.5", "flux-dev", "flux-schnell")
+KINDS = ("sd3", "sd3.5", "flux-dev", "flux-schnell", "flux2")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder_of(kind: str, root: Path) -> Path:
     """A pipeline folder of a kind, with T5."""
     folder = root / kind
+    if kind == "flux2":
+        return tiny_flux2(folder, is_wide=True)
     if kind.startswith("flux"):
         return tiny_flux(folder, is_schnell=kind == "flux-schnell", is_wide=True)
     return with_identity(tiny_sd3(folder, dual=kind == "sd3.5", channels_a_head=64))
@@ -52,6 +56,8 @@ def folder_of(kind: str, root: Path) -> Path:
 def alone(kind: str, root: Path) -> Tensors:
     """The transformer under its makers' names."""
     tensors = part_of(folder_of(kind, root), "transformer")
+    if kind == "flux2":
+        return black_forest_2(tensors)
     return black_forest(tensors) if kind.startswith("flux") else stability(tensors)
 
 
@@ -71,7 +77,9 @@ def test_diffusers_reads_these_files_as_the_folder_they_were_made_from(
 ) -> None:
     read: Any = oracle.convert_sd3_transformer_checkpoint_to_diffusers
     tensors = dict(alone(kind, root))
-    if kind.startswith("flux"):
+    if kind == "flux2":
+        read = oracle.convert_flux2_transformer_checkpoint_to_diffusers
+    elif kind.startswith("flux"):
         read = _converted_flux
     assert_same(read(tensors), part_of(folder_of(kind, root), "transformer"))
 
@@ -134,7 +142,7 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("kind", ["sd3", "flux-dev"])
+@pytest.mark.parametrize("kind", ["sd3", "flux-dev", "flux2"])
 def test_a_transformer_alone_says_what_supplies_the_rest(
     kind: str, root: Path, tmp_path: Path
 ) -> None:
@@ -265,7 +273,6 @@ def test_flux_for_another_task_is_refused(
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("double_stream_modulation_img.lin.weight", "FLUX.2"),
         ("distilled_guidance_layer.in_proj.weight", "Chroma"),
         ("txt_in.individual_token_refiner.blocks.0.norm1.weight", "HunyuanVideo"),
     ],

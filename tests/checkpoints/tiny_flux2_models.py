@@ -22,13 +22,14 @@ TEMPLATE = (
 )
 
 
-def tiny_flux2(folder: Path, seed: int = 0, is_tied: bool = True) -> Path:
+def tiny_flux2(folder: Path, seed: int = 0, is_tied: bool = True, is_wide: bool = False) -> Path:
     """A FLUX.2 klein base with random weights, as a pipeline folder.
 
     Args:
         folder: where.
         seed: of the weights.
         is_tied: whether the chat model says its answers by the embeddings of its tokens.
+        is_wide: whether its heads have the published width, which no file of one model says.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -42,11 +43,11 @@ def tiny_flux2(folder: Path, seed: int = 0, is_tied: bool = True) -> Path:
                 in_channels=4 * vae.config.latent_channels,
                 num_layers=2,
                 num_single_layers=2,
-                attention_head_dim=16,
-                num_attention_heads=2,
+                attention_head_dim=128 if is_wide else 16,
+                num_attention_heads=1 if is_wide else 2,
                 joint_attention_dim=3 * WIDTH,
                 timestep_guidance_channels=16,
-                axes_dims_rope=(4, 4, 4, 4),
+                axes_dims_rope=(32,) * 4 if is_wide else (4,) * 4,
                 guidance_embeds=False,
             ),
         )

@@ -122,6 +122,48 @@ def _single_block(tensors: Mapping[str, torch.Tensor], ours: str, theirs: str) -
     }
 
 
+def black_forest_2(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """FLUX.2's transformer under Black Forest Labs' names."""
+    made = {
+        **_linear(tensors, "x_embedder", "img_in"),
+        **_linear(tensors, "context_embedder", "txt_in"),
+        **_linear(tensors, "proj_out", "final_layer.linear"),
+        **_swapped(tensors, "norm_out.linear", "final_layer.adaLN_modulation.1"),
+    }
+    for number, layer in ((1, "in_layer"), (2, "out_layer")):
+        source = f"time_guidance_embed.timestep_embedder.linear_{number}"
+        made |= _linear(tensors, source, f"time_in.{layer}")
+    for kind in ("double_stream_modulation_img", "double_stream_modulation_txt",
+                 "single_stream_modulation"):  # fmt: skip
+        made |= _linear(tensors, f"{kind}.linear", f"{kind}.lin")
+    for block in sorted({name.split(".")[1] for name in tensors if "transformer_blocks" in name}):
+        double, single = (f"{kind}transformer_blocks.{block}" for kind in ("", "single_"))
+        if f"{double}.attn.to_q.weight" in tensors:
+            made |= _double_block_2(tensors, double, f"double_blocks.{block}")
+        if f"{single}.attn.to_out.weight" in tensors:
+            theirs = f"single_blocks.{block}"
+            made |= _linear(tensors, f"{single}.attn.to_qkv_mlp_proj", f"{theirs}.linear1")
+            made |= _linear(tensors, f"{single}.attn.to_out", f"{theirs}.linear2")
+            for letter, word in (("q", "query"), ("k", "key")):
+                scale = tensors[f"{single}.attn.norm_{letter}.weight"]
+                made[f"{theirs}.norm.{word}_norm.scale"] = scale
+    return made
+
+
+def _double_block_2(tensors: Mapping[str, torch.Tensor], ours: str, theirs: str) -> Tensors:
+    made: Tensors = {}
+    for stream, _, projection, head_norm, out, layers in _FLUX_STREAMS:
+        names = [f"{ours}.attn.{projection.format(letter)}" for letter in "qkv"]
+        made |= _fused(tensors, names, f"{theirs}.{stream}_attn.qkv")
+        made |= _linear(tensors, f"{ours}.attn.{out}", f"{theirs}.{stream}_attn.proj")
+        made |= _linear(tensors, f"{ours}.{layers}.linear_in", f"{theirs}.{stream}_mlp.0")
+        made |= _linear(tensors, f"{ours}.{layers}.linear_out", f"{theirs}.{stream}_mlp.2")
+        for letter, word in (("q", "query"), ("k", "key")):
+            scale = tensors[f"{ours}.attn.{head_norm.format(letter)}.weight"]
+            made[f"{theirs}.{stream}_attn.norm.{word}_norm.scale"] = scale
+    return made
+
+
 def _linear(tensors: Mapping[str, torch.Tensor], ours: str, theirs: str) -> Tensors:
     """Weight and bias, as far as there are any."""
     ends = [end for end in ("weight", "bias") if f"{ours}.{end}" in tensors]
@@ -137,6 +179,7 @@ def _fused(tensors: Mapping[str, torch.Tensor], ours: list[str], theirs: str) ->
     return {
         f"{theirs}.{end}": torch.cat([tensors[f"{name}.{end}"] for name in ours])
         for end in ("weight", "bias")
+        if f"{ours[0]}.{end}" in tensors
     }
 
 

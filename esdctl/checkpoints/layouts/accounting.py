@@ -123,7 +123,8 @@ def stored_names(family: Family, part: Part, names: Iterable[str]) -> list[str]:
 def _left_out(names: list[str], architecture: Architecture) -> dict[str, None]:
     """The tensors of parts that are not read from this file."""
     parts = architecture.family.parts.items()
-    prefixes = tuple(kind.prefix for part, kind in parts if part not in architecture.configs)
+    absent = tuple(kind.prefix for part, kind in parts if part not in architecture.configs)
+    prefixes = tuple(filter(None, absent))
     return dict.fromkeys(name for name in names if name.startswith(prefixes))
 
 

@@ -16,11 +16,13 @@ GROUPS = 32  # of LDM's group norms, wherever the channels allow it
 CHANNELS_A_HEAD = 64  # SD 2.x, XL and every CLIP
 # CLIP's vocabulary (bpe_simple_vocab_16e6.txt), and its tokens of a text's start and end.
 VOCABULARY, START, END = 49_408, 49_406, 49_407
-# Networks that lie under LDM's prefix, too, by the beginning of their blocks' names.
-_OTHERS = {
-    f"{LDM_UNET}double_stream_modulation": "FLUX.2",
+# Networks that lie under LDM's prefix, too, by the beginning of their modules' names: what is built
+# on one that we read, and others.
+_KINDRED = {
     f"{LDM_UNET}distilled_guidance_layer.": "Chroma",
     f"{LDM_UNET}txt_in.individual_token_refiner.": "HunyuanVideo",
+}
+_OTHERS = {
     f"{LDM_UNET}double_blocks.": "a kind of FLUX",
     f"{LDM_UNET}joint_blocks.": "a kind of Stable Diffusion 3",
     f"{LDM_UNET}down_blocks.": "a U-Net under diffusers' names",
@@ -43,15 +45,16 @@ def family_of(infos: Shapes, source: Path) -> Family:
         InputError: it is of none of them, or a part is missing.
     """
     family = family_of_names(infos)
-    for mark, other in _OTHERS.items():
+    is_known = family is not None and family.one_file is not None
+    for mark, other in {**_KINDRED, **({} if is_known else _OTHERS)}.items():
         name = next((name for name in infos if name.startswith(mark)), None)
-        if name is not None and not (family and str(family.checkpoint_mark).startswith(mark)):
+        if name is not None:
             raise InputError(
                 f"{source} is a file of {other}, which this version does not read ({name})",
                 f"give a pipeline folder of diffusers ({titles()}), or a file of "
                 f"{titles(in_one_file=True)}",
             )
-    if family is not None and family.one_file is not None:
+    if family is not None and is_known:
         return family
     if not any(name.startswith(LDM_UNET) for name in infos):
         refuse(source, f"it holds no U-Net under {LDM_UNET}")

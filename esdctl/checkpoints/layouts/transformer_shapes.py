@@ -24,11 +24,6 @@ _QUANTISED = re.compile(
     r"|input_scale|qweight|qzeros|comfy_quant)|(.*\.)?scaled_fp8"
 )
 _SUPPLY = "a pipeline folder that supplies them (--pipeline FOLDER) makes a model of it"
-# What FLUX.1's transformers for other tasks take beside 64 channels of the latents.
-_TASKS = {
-    128: "for control (Canny, Depth), where a picture is given with the prompt",
-    384: "FLUX.1 Fill, which paints into a picture",
-}
 
 
 def held_architecture(
@@ -51,7 +46,7 @@ def held_architecture(
     for part, kind in family.parts.items():
         if said is not None and part in said.configs:
             configs[part] = said.configs[part]
-        elif any(name.startswith(kind.prefix) for name in infos):
+        elif kind.prefix and any(name.startswith(kind.prefix) for name in infos):
             configs[part] = _config(infos, source, family, part)
     scheduler = {
         **family.process.scheduler,
@@ -110,7 +105,7 @@ def _transformer(infos: Shapes, source: Path, family: Family) -> dict[str, Any]:
         raise InputError(f"{what}: it lacks {prefix}{error.args[0]}", "get it again") from None
     except (ValueError, IndexError) as error:
         raise InputError(f"{what}: {error}", f"give a pipeline folder of {family.title}") from None
-    task = _TASKS.get(config["in_channels"])
+    task = family.one_file.tasks.get(config["in_channels"])
     if task is not None:
         raise InputError(
             f"{source} is a model {task}: its transformer takes {config['in_channels']} channels",

@@ -214,11 +214,13 @@ class OneFile:
             config.json. A KeyError or ValueError says that they are of no such transformer.
         scheduler: its config.json -> what the published model's scheduler_config.json says
             otherwise than ``Process.scheduler``.
+        tasks: channels that it takes -> what a transformer that takes more than the latents is for.
     """
 
     mark: str
     config: Callable[[Mapping[str, tuple[int, ...]]], dict[str, Any]]
     scheduler: Callable[[Config], Config] = lambda transformer: {}
+    tasks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,5 +54,14 @@ def flow_process(
     )
 
 
+def count_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: str) -> int:
+    """How many blocks, numbered from 0, lie under a prefix.
+
+    Raises:
+        ValueError: none does.
+    """
+    return 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith(blocks))
+
+
 def _prediction(metadata: Mapping[str, str]) -> tuple[PredictionType, tuple[str, ...]]:
     return FLOW, ()

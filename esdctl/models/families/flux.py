@@ -17,7 +17,7 @@ from esdctl.models.families.family import (
     OneFile,
     TextEncoder,
 )
-from esdctl.models.families.flow_models import FLOW_VAE, flow_process
+from esdctl.models.families.flow_models import FLOW_VAE, count_blocks, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
 from esdctl.models.families.tensor_names import COMFY_CLIP_L, COMFY_T5, COMFY_VAE, LDM_UNET
 from esdctl.models.families.transformer_groups import GROUPS_WITH_SINGLE_BLOCKS
@@ -32,7 +32,11 @@ PATCH = 2  # places a side of a token
 T5_TOKENS = 512  # as diffusers reads a prompt
 GUIDANCE = 3.5  # the scale of the published pictures, and what the network is told in training
 AXES = (16, 56, 56)  # channels of a head that turn with a token's number, row and column
-_MARK = "double_blocks.0.img_attn.qkv.weight"
+_MARK = "vector_in.in_layer.weight"
+_TASKS = {
+    128: "for control (Canny, Depth), where a picture is given with the prompt",
+    384: "FLUX.1 Fill, which paints into a picture",
+}
 LATENTS = {"scaling_factor": 0.3611, "shift_factor": 0.1159}  # flux's ae_params
 
 
@@ -50,8 +54,8 @@ def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "_class_name": "FluxTransformer2DModel",
         "patch_size": 1,
         "in_channels": channels,
-        "num_layers": _count(shapes, "double_blocks."),
-        "num_single_layers": _count(shapes, "single_blocks."),
+        "num_layers": count_blocks(shapes, "double_blocks."),
+        "num_single_layers": count_blocks(shapes, "single_blocks."),
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": shapes["txt_in.weight"][1],
@@ -59,10 +63,6 @@ def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
         "axes_dims_rope": list(AXES),
     }
-
-
-def _count(shapes: Mapping[str, tuple[int, ...]], blocks: str) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith(blocks))
 
 
 def _scheduler_of(transformer: Config) -> Config:
@@ -194,7 +194,7 @@ FAMILY = Family(
     ),
     guidance=GUIDANCE,
     checkpoint_mark=f"{LDM_UNET}{_MARK}",
-    one_file=OneFile(_MARK, _config_of, _scheduler_of),
+    one_file=OneFile(_MARK, _config_of, _scheduler_of, _TASKS),
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",

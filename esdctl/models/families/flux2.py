@@ -5,7 +5,7 @@ a chat model, reads the prompt as a user's turn; the outputs of three of its lay
 side. It is guided by a second pass under the empty prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from esdctl.models.families.family import (
@@ -14,9 +14,11 @@ from esdctl.models.families.family import (
     Family,
     Latents,
     ModelPart,
+    OneFile,
     TextEncoder,
 )
-from esdctl.models.families.flow_models import FLOW_VAE, flow_process
+from esdctl.models.families.flow_models import FLOW_VAE, count_blocks, flow_process
+from esdctl.models.families.tensor_names import LDM_UNET
 from esdctl.models.families.transformer_groups import GROUPS_OF_FLUX_2
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ TOKENS = 512  # as diffusers reads a prompt
 LAYERS = (9, 18, 27)  # of Qwen3, flux2's OUTPUT_LAYERS_QWEN3
 STEPS = 50  # of the published pictures
 GUIDANCE = 4.0  # likewise
+AXES = (32, 32, 32, 32)  # channels of a head that turn with each of a token's places
+_MARK = "double_stream_modulation_img.lin.weight"
 
 
 def _is_config(transformer: Config) -> bool:
@@ -102,6 +106,30 @@ def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
     return empirical_flow(latents[0] * latents[1], STEPS)
 
 
+def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What the shapes of Black Forest Labs' file say of the transformer."""
+    width, channels = shapes["img_in.weight"]
+    [head] = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
+    if head != sum(AXES):
+        raise ValueError(f"its heads have {head} channels, and those of FLUX.2 {sum(AXES)}")
+    return {
+        "_class_name": "Flux2Transformer2DModel",
+        "patch_size": 1,
+        "in_channels": channels,
+        "num_layers": count_blocks(shapes, "double_blocks."),
+        "num_single_layers": count_blocks(shapes, "single_blocks."),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "timestep_guidance_channels": shapes["time_in.in_layer.weight"][1],
+        "mlp_ratio": shapes["double_blocks.0.img_mlp.2.weight"][1] / width,
+        "axes_dims_rope": list(AXES),
+        "rope_theta": 2000,
+        "eps": 1e-6,
+        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
+    }
+
+
 _OF_VAE = frozenset({"decoder_block_out_channels", "batch_norm_eps", "batch_norm_momentum"})
 _NOT_OF_VAE = frozenset({"scaling_factor", "shift_factor"})  # it is its batch norm that scales
 
@@ -114,7 +142,8 @@ FAMILY = Family(
         "transformer": ModelPart(
             "diffusers",
             "Flux2Transformer2DModel",
-            table="bfl2",
+            LDM_UNET,
+            "bfl2",
             only={
                 "patch_size": (1,),
                 "out_channels": (None, 128),
@@ -156,4 +185,6 @@ FAMILY = Family(
     pipeline_options={"is_distilled": False},
     lora_names="transformer",
     kohya_names="bfl2",
+    checkpoint_mark=f"{LDM_UNET}{_MARK}",
+    one_file=OneFile(_MARK, _config_of),
 )  # fmt: skip
