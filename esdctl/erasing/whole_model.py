@@ -8,7 +8,13 @@ from esdctl.erasing.plan import ErasePlan
 from esdctl.erasing.run_folder import RunFolder
 from esdctl.errors import UsageError
 from esdctl.models.erased import Erased
-from esdctl.models.exports import ExportForm, ExportPlan, write_export
+from esdctl.models.exports import (
+    ExportForm,
+    ExportPlan,
+    check_one_file_name,
+    refuse_layout,
+    write_export,
+)
 from esdctl.models.stable_diffusion import without_delta
 from esdctl.progress import Reporter
 
@@ -36,10 +42,14 @@ def whole_model_path(plan: ErasePlan) -> Path | None:
     if config.format == "unlearn-diff" and not Path(name).suffix:
         name += ".pth"
     path = (config.output_dir or plan.output) / name
+    family = plan.pipeline.files.architecture.family
+    refuse_layout(family, _FORMS[config.format])
     if config.format != "diffusers" and path.suffix not in SUFFIXES:
         raise UsageError(
             f"output_name {name} is no checkpoint's name", f"end it in {', '.join(SUFFIXES)}"
         )
+    if config.format != "diffusers":
+        check_one_file_name(path, family)
     is_folder = config.format == "diffusers"
     if is_folder and path.exists() and not RunFolder(plan.output).is_finished:
         raise UsageError(f"{path} exists", "remove it, or choose another --output-dir")

@@ -98,14 +98,14 @@ def plan_export(
     if form not in _COMPLETE and not erased.tensors:
         raise UsageError(
             f"{erased.base.name} is a base: nothing is erased from it",
-            "give a run folder or a delta; of a base, diffusers (a U-Net also compvis and unet)",
+            "give a run folder or a delta; of a base, compvis or diffusers (a U-Net also unet)",
         )
-    _refuse_layout(erased.base.files.architecture.family, form)
+    refuse_layout(erased.base.files.architecture.family, form)
     path = output or workspace.outputs / "exports" / _file_name(erased, form)
     config_file = path.with_suffix(".yaml")
     is_taken = False
     if form == "compvis":
-        check_compvis_name(path)
+        check_one_file_name(path, erased.base.files.architecture.family)
         config = ldm_yaml(erased.base.files.architecture)
         is_taken = config is not None and not _says(config_file, config)
     elif form == "unet":
@@ -118,16 +118,28 @@ def plan_export(
     return ExportPlan(form, path, dtype, rank, energy)
 
 
-def _refuse_layout(family: Family, form: str) -> None:
-    """Refuse a form that a family has not."""
+def refuse_layout(family: Family, form: str) -> None:
+    """Refuse a form that a family has not.
+
+    Raises:
+        UsageError: it has not.
+    """
     if form == "unet" and family.denoiser.part != "unet":
         raise UsageError(
             f"{family.title} has a {family.denoiser.title}, and no U-Net", "use --to diffusers"
         )
-    if form == "compvis" and family.denoiser.part != "unet":
-        raise UsageError(
-            f"{family.title} is not written as one file", "use --to diffusers, delta or lora"
-        )
+
+
+def check_one_file_name(path: Path, family: Family) -> None:
+    """Refuse a name of a file that a family's checkpoints cannot have.
+
+    Raises:
+        UsageError: its suffix says another format.
+    """
+    if family.one_file is None:
+        check_compvis_name(path)
+    else:
+        check_safetensors_name(path, f"compvis of {family.title}")
 
 
 def lora_names(family: Family, form: str) -> LoraNames:
@@ -153,12 +165,7 @@ def write_export(erased: Erased, plan: ExportPlan) -> Lora | None:
     dtype = DTYPES[plan.dtype] if plan.dtype else None
     files = erased.base.files
     if plan.form == "compvis":
-        unused, global_step = None, 0
-        if files.checkpoint is not None:
-            unused, global_step = files.checkpoint.unused, files.checkpoint.global_step
-        write_compvis(
-            plan.path, erased.parts(), files.architecture, dtype, erased.about, unused, global_step
-        )
+        _write_one_file(erased, plan.path, dtype)
     elif plan.form == "diffusers":
         catalogue = erased.base.folder / _CATALOGUE
         more = {_CATALOGUE: catalogue} if catalogue.is_file() else {}
@@ -193,8 +200,27 @@ def _write_lora(erased: Erased, plan: ExportPlan, dtype: torch.dtype) -> Lora:
     return lora
 
 
+def _write_one_file(erased: Erased, path: Path, dtype: torch.dtype | None) -> None:
+    """What the base's own file holds, the new values in place; of a folder all parts, or where the
+    denoiser is a transformer that one alone, as it is published."""
+    files, found = erased.base.files, erased.base.files.checkpoint
+    held = files.of_one_file
+    parts = {part: content for part, content in erased.parts().items() if part in held.configs}
+    if found is not None:
+        unused = {**found.unused, **found.left_out}
+        step, is_bare = found.global_step, found.is_bare
+    else:
+        unused, step, is_bare = {}, 0, files.is_published_bare
+    write_compvis(path, parts, held, dtype, erased.about, unused, step, is_bare)
+
+
 def notes_on(erased: Erased, plan: ExportPlan) -> list[str]:
     """What other programs will not read of the planned export; for the user."""
+    files = erased.base.files
+    missing = [part for part in files.parts if part not in files.of_one_file.configs]
+    if plan.form == "compvis" and missing:
+        needs = f"beside it the model needs {', '.join(missing)}, from a pipeline folder"
+        return [f"{plan.path} holds what the base's file does; {needs}"]
     if plan.form == "compvis" and erased.base.is_embedded:
         return [
             "the original LDM code cannot build the embedded model (its widths are no whole "

@@ -216,7 +216,7 @@ def whole_flux(folder: Path) -> Tensors:
     return {
         **with_prefix(UNET, black_forest(part_of(folder, "transformer"))),
         **with_prefix("vae.", ldm_vae(folder)),
-        **with_prefix(CLIP_L, part_of(folder, "text_encoder")),
+        **with_prefix(f"{CLIP_L}text_model.", part_of(folder, "text_encoder")),
         "text_encoders.clip_l.logit_scale": torch.tensor(4.6052),
         **with_prefix(T5, part_of(folder, "text_encoder_2")),
     }

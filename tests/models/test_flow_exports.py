@@ -128,12 +128,11 @@ def test_a_delta_is_verified_against_its_base(erased: Path, base: Path, capsys: 
     assert "some of text-kv's, no other" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("unet", ".pt"), ("compvis", ".safetensors")])
 def test_a_form_that_the_family_has_not_is_refused(
-    form: str, suffix: str, erased: Path, base: Path, tmp_path: Path, capsys: Captured
+    erased: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    output = tmp_path / f"m{suffix}"
-    assert run(["export", str(erased), "--to", form, "--output", str(output)]) == 2
+    output = tmp_path / "m.pt"
+    assert run(["export", str(erased), "--to", "unet", "--output", str(output)]) == 2
     assert "Stable Diffusion 3.x" in capsys.readouterr().err
     assert not output.exists()
 

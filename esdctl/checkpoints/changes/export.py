@@ -18,6 +18,7 @@ from esdctl.checkpoints.safetensors.metadata import written_metadata
 from esdctl.errors import UsageError
 from esdctl.models.families.family import Part
 from esdctl.models.families.registry import denoiser_parts
+from esdctl.models.families.tensor_names import LDM_UNET
 from esdctl.storage.atomic import publishing_folder, write_text, write_with
 
 Parts = Mapping[Part, Mapping[str, torch.Tensor]]  # diffusers names; CLIP's without text_model.
@@ -36,8 +37,11 @@ def write_compvis(
     about: Mapping[str, str] | None = None,
     unused: Mapping[str, torch.Tensor] | None = None,
     global_step: int = 0,
+    is_bare: bool = False,
 ) -> None:
-    """Write a complete checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
+    """Write a checkpoint: U-Net, VAE, text encoders and schedule; a ``.yaml`` beside it.
+
+    Of a model whose denoiser is a transformer, those parts that the architecture has.
 
     The YAML file (LDM's own form, of the same name; none for SDXL) tells the number of heads and
     the prediction type, which the tensors do not. A pickle has ``global_step``, which others read.
@@ -46,19 +50,26 @@ def write_compvis(
         path: ``.safetensors``; or ``.ckpt`` or ``.pth``, a pickle of ``{"state_dict": ...}``.
         parts: every part's tensors.
         architecture: which model it is.
-        dtype: of all floating tensors but the schedule's; None keeps each part's own.
+        dtype: of all floating tensors but the schedule's; None keeps each part's own, and where the
+            denoiser is a transformer each tensor's.
         about: provenance: for the metadata of safetensors, or under ``esdctl`` in a pickle.
         global_step: of the training that made the base; 0 where it is not known.
         unused: what lay beside the parts in the checkpoint that they were read from.
+        is_bare: write a transformer alone without LDM's prefix.
 
     Raises:
         UsageError: the file's name has another suffix.
         StorageError: the disk is full or not writable.
     """
     check_compvis_name(path)
-    tensors = compvis_tensors(
-        {part: converted(content, dtype) for part, content in parts.items()}, architecture, unused
-    )
+    has_own_types = dtype is None and architecture.family.one_file is not None
+    typed = {
+        part: content if has_own_types else converted(content, dtype)
+        for part, content in parts.items()
+    }
+    tensors = compvis_tensors(typed, architecture, unused)
+    if is_bare:
+        tensors = {name.removeprefix(LDM_UNET): tensor for name, tensor in tensors.items()}
     document = {**(about or {}), "format": FORMAT, "architecture": architecture.document()}
     write_with(path, _compvis_writer(path.suffix, tensors, written_metadata(document), global_step))
     config = ldm_yaml(architecture)

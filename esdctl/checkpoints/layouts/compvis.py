@@ -11,10 +11,11 @@ from esdctl.checkpoints.layouts.key_map import Place, places
 from esdctl.checkpoints.layouts.schedule_buffers import schedule_buffers
 from esdctl.checkpoints.layouts.skeleton import skeleton
 from esdctl.checkpoints.layouts.transformed import from_stored, stored_tensors
-from esdctl.checkpoints.tensor_file import TensorFile
+from esdctl.checkpoints.tensor_file import RenamedFile, TensorFile
 from esdctl.checkpoints.tensor_info import DTYPES, not_finite
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
+from esdctl.models.families.registry import bare_transformer
 from esdctl.models.families.tensor_names import V_PREDICTION_MARK
 
 LOGIT_SCALE = 4.6052  # ln 100, where CLIP's training ends; nothing in Stable Diffusion reads it
@@ -56,10 +57,12 @@ class LazyTensors(Mapping[str, torch.Tensor]):
 class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
     """The parts of a checkpoint under canonical diffusers names.
 
+    ``is_bare`` says that it holds a transformer whose names have no prefix.
+
     Args:
         file: the checkpoint.
         found: where everything lies in it.
-        architecture: what it is.
+        architecture: of the parts that are read from it.
     """
 
     def __init__(self, file: TensorFile, found: Account, architecture: Architecture) -> None:
@@ -73,6 +76,9 @@ class CompvisModel(Mapping[Part, Mapping[str, torch.Tensor]]):
         )
         self.unused: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, unused)
         self.left_out: Mapping[str, torch.Tensor] = LazyTensors(file.read_unused, left_out)
+        self.architecture = architecture
+        names = file.stored.values() if isinstance(file, RenamedFile) else file.infos
+        self.is_bare = bare_transformer(names) is not None
         step = file.metadata.get("global_step", "")
         self.global_step = int(step) if step.isdecimal() else 0  # of the training that made it
 

@@ -87,6 +87,23 @@ class ModelFiles:
         return self.tensors[part]
 
     @property
+    def of_one_file(self) -> Architecture:
+        """What a checkpoint of the model holds: what the one does that it is read from; of a folder
+        all parts, or where the denoiser is a transformer that one alone."""
+        if self.architecture.family.one_file is None:
+            return self.architecture
+        if self.checkpoint is not None:
+            return self.checkpoint.architecture
+        alone = {self.denoiser: self.architecture.denoiser}
+        return replace(self.architecture, configs=alone)
+
+    @property
+    def is_published_bare(self) -> bool:
+        """Whether the denoiser alone is published without LDM's prefix."""
+        one_file = self.architecture.family.one_file
+        return one_file is not None and one_file.is_bare
+
+    @property
     def denoiser(self) -> Part:
         """Which part is the network that is trained."""
         return self.architecture.family.denoiser.part

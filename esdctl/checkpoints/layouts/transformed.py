@@ -55,8 +55,30 @@ def stored_tensors(
 
 
 def whole_of(parts: Mapping[Transform, torch.Tensor]) -> torch.Tensor:
-    """All parts of one tensor, one below the other in their order."""
-    return torch.cat([parts[transform] for transform in UNITS if transform in parts])
+    """All parts of one tensor, one below the other in their order.
+
+    Those that still lie so in a mapped file are not copied.
+    """
+    ordered = [parts[transform] for transform in UNITS if transform in parts]
+    return torch.cat(ordered) if _lie_apart(ordered) else _joined(ordered)
+
+
+def _lie_apart(ordered: list[torch.Tensor]) -> bool:
+    """Whether tensors do not lie one behind the other in the memory of the first one."""
+    first = ordered[0]
+    end, is_unlike = first.data_ptr(), False
+    for tensor in ordered:
+        is_unlike |= tensor.data_ptr() != end or tensor.dtype != first.dtype
+        is_unlike |= not tensor.is_contiguous() or tensor.is_meta
+        end += tensor.nbytes
+    memory = first.untyped_storage()
+    return is_unlike or end > memory.data_ptr() + memory.nbytes()
+
+
+def _joined(ordered: list[torch.Tensor]) -> torch.Tensor:
+    first = ordered[0]
+    rows = sum(len(tensor) for tensor in ordered)
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
 
 
 def _with_halves_swapped(tensor: torch.Tensor) -> torch.Tensor:

@@ -215,12 +215,14 @@ class OneFile:
         scheduler: its config.json -> what the published model's scheduler_config.json says
             otherwise than ``Process.scheduler``.
         tasks: channels that it takes -> what a transformer that takes more than the latents is for.
+        is_bare: whether one alone is published without prefix.
     """
 
     mark: str
     config: Callable[[Mapping[str, tuple[int, ...]]], dict[str, Any]]
     scheduler: Callable[[Config], Config] = lambda transformer: {}
     tasks: Mapping[int, str] = field(default_factory=dict)
+    is_bare: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -194,7 +194,7 @@ FAMILY = Family(
     ),
     guidance=GUIDANCE,
     checkpoint_mark=f"{LDM_UNET}{_MARK}",
-    one_file=OneFile(_MARK, _config_of, _scheduler_of, _TASKS),
+    one_file=OneFile(_MARK, _config_of, _scheduler_of, _TASKS, is_bare=True),
     vae=LATENTS,
     pipeline_options={"feature_extractor": [None, None], "image_encoder": [None, None]},
     lora_names="transformer",

@@ -186,5 +186,5 @@ FAMILY = Family(
     lora_names="transformer",
     kohya_names="bfl2",
     checkpoint_mark=f"{LDM_UNET}{_MARK}",
-    one_file=OneFile(_MARK, _config_of),
+    one_file=OneFile(_MARK, _config_of, is_bare=True),
 )  # fmt: skip
