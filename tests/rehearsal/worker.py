@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from tests.rehearsal.device.runtime import install
+from tests.rehearsal.device.runtime import import_bitsandbytes, install
 
 
 def main() -> None:
     install(Path(sys.argv[1]))
+    import_bitsandbytes()
     import diffusers  # noqa: F401
     import transformers  # noqa: F401
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401

@@ -1,6 +1,7 @@
 """``torch.cuda`` for pretended devices, and the operators' way there; before torch is imported."""
 
 import ctypes
+import importlib.util
 import os
 import sys
 import time
@@ -29,6 +30,25 @@ def install(library: Path) -> None:
     _register()
     _describe(backend)
     _account()
+
+
+def import_bitsandbytes() -> bool:
+    """Import it as on a machine without CUDA, whose library is not here; False where it is not.
+
+    Its CPU kernels then compute what is behind the pretended tensors.
+    """
+    import torch
+
+    sys.path.extend(filter(None, [os.environ.get("BITSANDBYTES_FOLDER")]))
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return False
+    cuda: Any = torch.cuda
+    believed, cuda.is_available = cuda.is_available, lambda: False
+    try:
+        importlib.import_module("bitsandbytes")
+    finally:
+        cuda.is_available = believed
+    return True
 
 
 def environment(**settings: str) -> dict[str, str]:
