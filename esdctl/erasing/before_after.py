@@ -1,11 +1,13 @@
 """The before/after contact sheet of a run: the base model above, the erased one below."""
 
 import json
+from collections.abc import Mapping
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from esdctl.datasets.unlearn_canvas import evaluation_prompt
+from esdctl.diffusion.conditioning import Conditioning
 from esdctl.erasing.concepts import Catalogue, Concept
 from esdctl.erasing.esd.student import Student
 from esdctl.models.stable_diffusion import StableDiffusion
@@ -30,6 +32,7 @@ def before_after(
     guidance: float,
     side: int,
     reporter: Reporter,
+    known: Mapping[str, Conditioning] | None = None,
 ) -> Image.Image:
     """Sample both models on the same prompts and seeds.
 
@@ -41,6 +44,7 @@ def before_after(
         guidance: scale of the sampler.
         side: of a picture in pixels, as in the training.
         reporter: told of the progress.
+        known: prompt -> its row, on any device; a text encoder reads what is not there.
 
     Returns:
         The sheet; its ``info`` says of each column the prompt, the seed, and whether the prompt
@@ -50,9 +54,10 @@ def before_after(
     if pictures[0].steps < DEFAULT_STEPS:
         reporter.notice("the contact sheet has two columns: this model samples slowly on a CPU")
     at_once = sheet_batch_size(side)
-    erased = sample_in_memory(model, pictures, reporter, at_once)
+    rows_of = {prompt: row.to(model.device) for prompt, row in (known or {}).items()}
+    erased = sample_in_memory(model, pictures, reporter, at_once, rows_of)
     student.restore()
-    base = sample_in_memory(model, pictures, reporter, at_once)
+    base = sample_in_memory(model, pictures, reporter, at_once, rows_of)
     rows = [[Image.fromarray(pixels) for pixels in row] for row in (base, erased)]
     sheet = contact_sheet(rows, ["before", "after"], [label for label, _ in prompts])
     sheet.info[COLUMNS_TEXT] = json.dumps(
@@ -66,6 +71,11 @@ def before_after(
         ]
     )
     return sheet
+
+
+def drawn_prompts(concept: Concept, catalogue: Catalogue) -> list[str]:
+    """Every prompt that a sheet asks for, the empty one among them."""
+    return list(dict.fromkeys(["", *(prompt for _, prompt in sheet_prompts(concept, catalogue))]))
 
 
 def sheet_text(sheet: Image.Image) -> PngInfo:

@@ -9,7 +9,8 @@ import torch
 from esdctl import __version__
 from esdctl.checkpoints.changes.delta import write_delta
 from esdctl.checkpoints.safetensors.metadata import ErasedName, written_names
-from esdctl.erasing.before_after import before_after, sheet_text
+from esdctl.diffusion.conditioning import Conditioning
+from esdctl.erasing.before_after import before_after, drawn_prompts, sheet_text
 from esdctl.erasing.chosen_batch import with_chosen_batch
 from esdctl.erasing.concepts import Concept
 from esdctl.erasing.config import TrainConfig
@@ -95,19 +96,21 @@ def erase(
         for note in notes_on_storage(plan.config, devices[0]):
             reporter.notice(note)
         model = load_to_train(plan.pipeline, plan.config, devices[0], dtype)
+        known: Mapping[str, Conditioning] = {}
         with memory_errors(devices[0], lambda: _advice(plan, run, devices, dtype)):
             if plan.config.method == "edit" and hardener is None:
                 is_seen = plan.config.contact_sheet or earlier is not None
                 student = _edited(model, plan, run, reporter, is_seen)
             else:
                 ready = _prepared(model, plan, devices[1:], reporter)
+                known = ready.embeddings.drawn
                 student = _trained(model, plan, run, ready, reporter, stop, prober, hardener, team)
             if not team.is_first:
                 return run
             if student is not None and earlier is not None:
                 _probe_earlier(run, model, earlier)
             if student is not None and plan.config.contact_sheet:
-                _write_contact_sheet(run, plan, model, student, reporter)
+                _write_contact_sheet(run, plan, model, student, known, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
 
@@ -149,7 +152,10 @@ def _prepared(
 ) -> Prepared:
     for note in cut_prompts(model, (*plan.concept.prompts, *plan.concept.retained)):
         reporter.warning(note)
-    return prepare(model, plan.pipeline, plan.concept, plan.config, second)
+    # The sheet's prompts are read with the others: beside a large denoiser, a large text encoder
+    # may find no room again.
+    sheet = drawn_prompts(plan.concept.each[0], plan.catalogue) if plan.config.contact_sheet else []
+    return prepare(model, plan.pipeline, plan.concept, plan.config, second, sheet)
 
 
 def _trained(
@@ -230,13 +236,18 @@ def _probe_earlier(run: RunFolder, model: StableDiffusion, earlier: EarlierProbe
 
 
 def _write_contact_sheet(
-    run: RunFolder, plan: ErasePlan, model: StableDiffusion, student: Student, reporter: Reporter
+    run: RunFolder,
+    plan: ErasePlan,
+    model: StableDiffusion,
+    student: Student,
+    known: Mapping[str, Conditioning],
+    reporter: Reporter,
 ) -> None:
     guidance = default_guidance(plan.pipeline)
     side = plan.config.image_size or model.image_size
     try:
         first = plan.concept.each[0]
-        sheet = before_after(model, student, first, plan.catalogue, guidance, side, reporter)
+        sheet = before_after(model, student, first, plan.catalogue, guidance, side, reporter, known)
     except DeviceError as error:
         without = f"finish without the contact sheet: esdctl train --resume {run.path}"
         raise DeviceError(error.message, f"{without} --no-contact-sheet") from error

@@ -15,7 +15,8 @@ class PromptEmbeddings:
     Args:
         model: gives tokenizers and text encoders.
         prompts: one for each picture that will be asked for.
-        known: prompt -> one row that stands in its place.
+        known: prompt -> one row that stands in its place; where the empty prompt and all others
+            are known, no text encoder is needed.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class PromptEmbeddings:
         self._model = model
         self._pending = Counter(prompts)
         self._known = dict(known)  # prompt -> one row
-        self.empty = encode_prompts(model, [""])  # one row
+        self.empty = known[""] if "" in known else encode_prompts(model, [""])  # one row
 
     def __call__(self, pictures: Sequence[Picture]) -> Conditioning:
         """A row a picture."""

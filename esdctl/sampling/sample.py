@@ -77,6 +77,7 @@ def sample_in_memory(
     pictures: Sequence[Picture],
     reporter: Reporter,
     batch_size: BatchSize = DEFAULT_BATCH_SIZE,
+    conditions: Mapping[str, Conditioning] | None = None,
 ) -> Pixels:
     """Sample pictures of one size without touching the disk.
 
@@ -84,7 +85,7 @@ def sample_in_memory(
         model: the base or an erased model.
         pictures: at least one, all of the same width and height.
         reporter: told of each batch.
-        batch_size: as in ``sample``.
+        batch_size, conditions: as in ``sample``.
 
     Returns:
         The pixels in the order of ``pictures``, (N, H, W, 3), uint8, RGB.
@@ -94,7 +95,7 @@ def sample_in_memory(
     """
     made: dict[Picture, Pixels] = {}
     reporter.started(TASK, len(pictures), "pictures")
-    for batch in sample(model, list(dict.fromkeys(pictures)), batch_size):
+    for batch in sample(model, list(dict.fromkeys(pictures)), batch_size, conditions):
         made.update(batch)
         reporter.advanced(TASK, len(made))
     reporter.finished(TASK)

@@ -96,6 +96,18 @@ def test_a_contact_sheet_shows_what_quantised_layers_draw(tiny_model: Path) -> N
     assert Path("run/contact_sheet.png").is_file()
 
 
+def test_a_contact_sheet_reads_no_prompt_beside_the_denoiser(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*unused: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("esdctl.sampling.embeddings.encode_prompts", no_room)
+    line = ["train", "--model", str(tiny_model), "--concept", "Rust", "--iterations", "1"]
+    assert run([*line, "--devices", "cpu", "--output", "run", "--ddim-steps", "2"]) == 0
+    assert Path("run/contact_sheet.png").is_file()
+
+
 @pytest.mark.usefixtures("bitsandbytes")
 def test_a_dry_run_measures_a_step_with_quantised_layers(
     models: dict[str, Path], capsys: Captured

@@ -10,9 +10,7 @@ a backward follows, with gradient checkpointing 2 of each block and all 34 of on
 context and the text encoders, which are dropped before training, are left out.
 
 The second table has the frozen linear layers of the blocks in other forms, of which one at a time
-is there in bf16. Bytes over the bus are those of a step of ``rolling`` where they are on the host:
-each layer comes for the frozen pass, the student's without gradient and the one with it, for its
-second computation under checkpointing, and for its backward pass.
+is there in bf16.
 """
 
 from collections.abc import Mapping
@@ -32,7 +30,6 @@ CARDS = (24, 48, 80)  # GB
 SMALL_CARDS = (12, 16, *CARDS)
 # Bytes a frozen weight on the device; 8 bits have a scale of fp32 for 256 of them, 4 bits for 64.
 FORMS = {"bf16": 2.0, "int8": 1 + 4 / 256, "nf4": 0.5 + 4 / 64, "on the host": 0.0}
-PASSES = 5  # that ask for each layer
 SD3 = {
     "sample_size": 128, "in_channels": 16, "out_channels": 16, "patch_size": 2,
     "attention_head_dim": 64, "joint_attention_dim": 4096, "pooled_projection_dim": 2048,
@@ -115,17 +112,16 @@ def main() -> None:
                 f"{sizes.every / 1e9:.2f} G | {whole:.1f} | {less:.1f} | {_fits(less, CARDS)} |"
             )
     print()
-    print("| model | group | frozen weights | GB | GB with checkpointing | fits in GB | bus, GB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| model | group | frozen weights | GB | GB with checkpointing | fits in GB |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for model in models():
         for group in ("text-kv", "joint-attn"):
             sizes = _sizes(model, group)
-            for form, size in FORMS.items():
+            for form in FORMS:
                 whole, less = _gigabytes(model, sizes, form)
-                bus = 0 if size else 2 * sizes.stored * PASSES / 1e9
                 print(
                     f"| {model.title} | `{group}` | {form} | {whole:.1f} | {less:.1f} | "
-                    f"{_fits(less, SMALL_CARDS)} | {bus:.0f} |"
+                    f"{_fits(less, SMALL_CARDS)} |"
                 )
 
 

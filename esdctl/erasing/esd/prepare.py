@@ -43,6 +43,7 @@ def prepare(
     concept: Concept,
     config: TrainConfig,
     second: Sequence[torch.device] = (),
+    drawn: Sequence[str] = (),
 ) -> Prepared:
     """Encode each prompt once, and split the denoiser; no text encoder stays in memory.
 
@@ -52,6 +53,7 @@ def prepare(
         concept: gives the prompts.
         config: gives train method, image size and gradient checkpointing.
         second: that device; none where the two share one.
+        drawn: prompts that pictures will be drawn by.
 
     Raises:
         UsageError: the train method selects nothing.
@@ -59,7 +61,7 @@ def prepare(
     if model.device.type == "cpu" and _bytes_of(model.denoiser) >= LARGE:
         return_freed_memory()
     side = config.image_size or model.image_size
-    embeddings = embeddings_of(pipeline, model.device, concept, side)
+    embeddings = embeddings_of(pipeline, model.device, concept, side, drawn)
     copy = load(pipeline, second[0], model.dtype, model.storage).denoiser if second else None
     every = [name for name, _ in model.denoiser.named_parameters()]
     names = select(config.train_method, every, model.family)
@@ -78,7 +80,11 @@ def _bytes_of(network: torch.nn.Module) -> int:
 
 
 def embeddings_of(
-    pipeline: Pipeline, device: torch.device, concept: Concept, side: int
+    pipeline: Pipeline,
+    device: torch.device,
+    concept: Concept,
+    side: int,
+    drawn: Sequence[str] = (),
 ) -> Embeddings:
     """Embeddings of all prompts, in the machine's memory; no text encoder stays there.
 
@@ -87,6 +93,7 @@ def embeddings_of(
         device: where the text encoders run.
         concept: gives the prompts.
         side: of a picture, in pixels.
+        drawn: further prompts, which no step asks for.
     """
     # Opened for this alone: mapped pages stay in memory as long as their file is open.
     model = load(replace(pipeline), device)
@@ -100,6 +107,7 @@ def embeddings_of(
         erase_from=encode(sources) if sources else None,
         retained=encode(concept.retained) if concept.retained else None,
         empty=encode([""]),
+        drawn=dict(zip(drawn, encode(drawn), strict=True)) if drawn else {},
     )
     model.drop("text_encoders")
     return embeddings

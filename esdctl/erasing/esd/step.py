@@ -1,7 +1,7 @@
 """One step: the rows it trains on, what the frozen copy and the student say there, and the loss."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -20,15 +20,17 @@ class Embeddings:
             where they are not erased from one; or None.
         retained: of the retained prompts, R rows, or None.
         empty: of the empty prompt, one row.
+        drawn: of prompts that no step asks for, by which pictures are drawn afterwards: a row each.
     """
 
     prompts: Conditioning
     erase_from: Conditioning | None
     retained: Conditioning | None
     empty: Conditioning
+    drawn: Mapping[str, Conditioning] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Embeddings":
-        """The same on another device."""
+        """What steps ask for, on another device."""
         return Embeddings(
             self.prompts.to(device),
             None if self.erase_from is None else self.erase_from.to(device),
