@@ -11,7 +11,7 @@ from esdctl.cli.export_options import (
     RankOption,
     write_and_print,
 )
-from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption
+from esdctl.cli.options import DryRunOption, JsonOption, QuietOption, RootOption, SupplierOption
 from esdctl.cli.terminal import reporting
 from esdctl.errors import UsageError
 
@@ -25,6 +25,7 @@ def apply(
         str | None,
         typer.Option("--base", metavar="MODEL", help="Else the base that the deltas name."),
     ] = None,
+    pipeline: SupplierOption = None,
     scale: Annotated[
         float, typer.Option("--scale", help="Of every change; 1 is the whole erasure.")
     ] = 1.0,
@@ -58,7 +59,7 @@ def apply(
         raise UsageError(f"--scale is {scale}", "use 1 for the whole erasure, 0.5 for half of it")
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
-        erased, notes = apply_all(deltas, base, scale, force, workspace, reporter)
+        erased, notes = apply_all(deltas, base, scale, force, workspace, reporter, pipeline)
         for note in notes:
             reporter.notice(note)
     plan = plan_export(erased, to, output, workspace, dtype, rank, energy)

@@ -15,6 +15,7 @@ from esdctl.cli.options import (
     OutputOption,
     QuietOption,
     RootOption,
+    SupplierOption,
 )
 from esdctl.cli.output import print_document, print_json, print_path
 from esdctl.cli.terminal import reporting, show_table
@@ -114,6 +115,7 @@ def attack(
     least_score: LeastScoreOption = 0.0,
     phrases: PhrasesOption = None,
     base: BaseModelOption = None,
+    pipeline: SupplierOption = None,
     output: OutputOption = None,
     device: DeviceOption = None,
     root: RootOption = None,
@@ -145,7 +147,7 @@ def attack(
     asked_judge = judge if judge is None or protocol else parse_classifier(judge)
     with reporting(quiet) as reporter:
         plan = plan_attacks(
-            resolve_model(model, workspace, base=base, reporter=reporter),
+            resolve_model(model, workspace, base=base, supplier=pipeline, reporter=reporter),
             method,
             settings,
             output or workspace.outputs / "attacks",

@@ -45,6 +45,7 @@ from esdctl.cli.options import (
     OutputOption,
     QuietOption,
     RootOption,
+    SupplierOption,
 )
 from esdctl.cli.output import print_document, print_json, print_line, print_path
 from esdctl.cli.terminal import reporting
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: RunOption = None,
     base: BaseModelOption = None,
+    pipeline: SupplierOption = None,
     concept: ConceptOption = None,
     protocol: ProtocolOption = None,
     show_list: ListOption = False,
@@ -118,15 +120,16 @@ def evaluate(
 
     if model is None and pictures is None:
         raise UsageError("nothing to evaluate", "give --model, or --pictures FOLDER")
-    workspace, at_once = find_workspace(root), batch_size_for(batch_size, device)
-    has_layout = is_layout(layout)
+    workspace, has_layout = find_workspace(root), is_layout(layout)
+    at_once = batch_size_for(batch_size, device)
     request = _request(
         concept or [], seeds, steps, guidance, styles, objects, scheduler, judge, has_layout
     )
     request = replace(request, protocol=protocol, prompts=prompts, first=first)
     with reporting(quiet) as reporter:
-        pipeline = resolve_model(model or "pocket", workspace, base=base, reporter=reporter)
-        plan, given = _plan(pipeline, request, pictures, base_pictures, workspace)
+        name = model or "pocket"
+        chosen = resolve_model(name, workspace, base=base, supplier=pipeline, reporter=reporter)
+        plan, given = _plan(chosen, request, pictures, base_pictures, workspace)
     plan = _in_dtype(plan, dtype, device, bool(given))
     thresholds = Thresholds(min_ua, min_ira, min_cra)
     check_thresholds_apply(thresholds, plan, len(given) == 2 if given else None)

@@ -14,7 +14,11 @@ from esdctl.checkpoints.changes.apply import (
     refuse_another_base,
 )
 from esdctl.checkpoints.changes.export import Parts
-from esdctl.checkpoints.safetensors.metadata import erased_names, written_names
+from esdctl.checkpoints.safetensors.metadata import (
+    erased_names,
+    recorded_folder,
+    written_names,
+)
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import DELTA_NAME, run_path
 from esdctl.models.resolve import Pipeline, resolve_model
@@ -126,6 +130,7 @@ def apply_all(
     force: bool,
     workspace: Workspace,
     reporter: Reporter = Silent(),  # noqa: B008
+    supplier: str | None = None,
 ) -> tuple[Erased, list[str]]:
     """Add the changes of several erasures to one base.
 
@@ -136,6 +141,7 @@ def apply_all(
         force: take another base than the one that a delta was made from.
         workspace: where named models lie.
         reporter: told of a slow first reading.
+        supplier: as for ``resolve_model``; None for what the changes say.
 
     Returns:
         The sum, and what the user should know.
@@ -147,7 +153,9 @@ def apply_all(
     """
     changes = [open_change(_delta_file(run_path(Path(name), workspace))) for name in names]
     named = base_name or _common_base([c.about for c in changes])
-    base = resolve_model(named, workspace, reporter=reporter)
+    folders = [recorded_folder(c.about) for c in changes if c.about.get("base") == named]
+    folder = supplier or next((str(folder) for folder in folders if folder is not None), None)
+    base = resolve_model(named, workspace, supplier=folder, reporter=reporter)
     if base.delta is not None:
         raise UsageError(f"{base.name} is erased already", "name its base, and apply both deltas")
     digest = base.base_digest()

@@ -11,7 +11,7 @@ import torch
 
 from esdctl.checkpoints.layouts.accounting import nearest_pairs
 from esdctl.checkpoints.layouts.architecture import Architecture
-from esdctl.checkpoints.layouts.skeleton import empty_part
+from esdctl.checkpoints.layouts.skeleton import empty_part, tied_names
 from esdctl.errors import InputError
 from esdctl.models.families.family import Part
 from esdctl.models.frozen_layers import FrozenStorage, store_frozen
@@ -62,8 +62,7 @@ def load_part(
 
 def _tied(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, str]:
     """Names that stand for another tensor of the module, where the file leaves them out."""
-    tied = getattr(module, "_tied_weights_keys", None)
-    found = tied if isinstance(tied, Mapping) else {}
+    found = tied_names(module)
     return {name: own for name, own in found.items() if name not in tensors}
 
 

@@ -10,23 +10,15 @@ from pathlib import Path
 
 import torch
 
-from esdctl.catalog.artifacts import HUB_PREFIX, hub_artifact
 from esdctl.checkpoints.changes.apply import add_changes, check_fits, is_change, open_change
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
+from esdctl.checkpoints.safetensors.metadata import recorded_folder, recorded_settings
 from esdctl.errors import InputError, IntegrityError, UsageError
-from esdctl.models.named import (
-    COMPVIS,
-    DELTA_NAME,
-    DIFFUSER,
-    EMBEDDED,
-    RECORD_NAME,
-    find_run,
-    hint_for_model,
-)
+from esdctl.models.model_paths import existing_path, named_path, supplier_folder
+from esdctl.models.named import DELTA_NAME, EMBEDDED, RECORD_NAME
 from esdctl.models.sealed import check_sealed
 from esdctl.progress import Reporter, Silent
 from esdctl.storage.digest import sha256_file
-from esdctl.storage.user_path import user_path
 from esdctl.storage.workspace import Workspace
 
 _SIZES = ("block_out_channels", "num_layers", "num_attention_heads")  # of a denoiser
@@ -191,11 +183,13 @@ def resolve_model(
         UsageError: there is no such prediction type, several runs begin with the name, or a base is
             named for a whole model.
     """
-    place = None if supplier is None else _supplier(supplier, workspace)
+    place = None if supplier is None else supplier_folder(supplier, workspace)
     options = _BaseOptions(base, model_config, prediction_type, place, reporter)
-    found = _named(name, workspace)
-    if found is None:
-        path = _path(name, workspace)
+    known = named_path(name, workspace)
+    if known is not None:
+        found = Pipeline(*known)
+    else:
+        path = existing_path(name, workspace)
         found = Pipeline(str(path.resolve()), path)
         if path.is_dir() and (path / RECORD_NAME).is_file():
             return _of_run(path, workspace, options)
@@ -213,58 +207,6 @@ def resolve_model(
     if found.path.is_dir() or place is not None:
         _ = found.files  # a part that is missing is told now
     return found
-
-
-def _supplier(name: str, workspace: Workspace) -> Path:
-    """The pipeline folder of a name or path."""
-    known = _named(name, workspace)
-    folder = user_path(Path(name)) if known is None else known.path
-    if not (folder / "model_index.json").is_file():
-        raise InputError(
-            f"--pipeline is {name}, which is no pipeline folder (model_index.json)",
-            "give the folder, or hub:OWNER/NAME of one that esdctl download fetched",
-        )
-    return folder
-
-
-def _named(name: str, workspace: Workspace) -> Pipeline | None:
-    """The model of a name that is no path; None for another name."""
-    if name in EMBEDDED:
-        return Pipeline(name, EMBEDDED[name])
-    places = {"compvis": COMPVIS, "diffuser": DIFFUSER, "diffusers": DIFFUSER}
-    if name in places:
-        path = workspace.models / places[name]
-        known = name.removesuffix("s") if name == "diffusers" else name
-        marker = path / "model_index.json" if known == "diffuser" else path
-        if not marker.is_file():
-            raise InputError(
-                f"the model {known} is not here: {marker} is missing",
-                f"esdctl download {known}, or use --model pocket",
-            )
-        return Pipeline(known, path)
-    if name.startswith(HUB_PREFIX):
-        path = workspace.root / hub_artifact(name).folder
-        if not path.is_dir():
-            raise InputError(f"the model {name} is not here", f"esdctl download {name}")
-        return Pipeline(name, path)
-    return None
-
-
-def _path(name: str, workspace: Workspace) -> Path:
-    """An existing path, else the run that is called so."""
-    path = user_path(Path(name))
-    if not path.exists():
-        run = find_run(name, workspace)
-        if run is None:
-            hint = hint_for_model(name, workspace)
-            raise InputError(f"no model called {name!r}, and no such path", hint)
-        return run
-    if path.is_dir() and not any((path / f).is_file() for f in ("model_index.json", RECORD_NAME)):
-        raise InputError(
-            f"{path} is neither a pipeline folder (model_index.json) nor a run folder (run.json)",
-            "give the folder that esdctl train printed",
-        )
-    return path
 
 
 def _of_run(run: Path, workspace: Workspace, options: _BaseOptions) -> Pipeline:
@@ -286,8 +228,9 @@ def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeli
             f"{delta} does not say which model it changes",
             f"name that model with --base; to train on it: esdctl apply {delta} --base MODEL",
         )
-    config, prediction, supplier = _base_settings(about)
-    place = options.supplier or supplier
+    config, prediction = _base_settings(about)
+    is_recorded = options.base in (None, about.get("base"))
+    place = options.supplier or (recorded_folder(about) if is_recorded else None)
     found = resolve_model(
         name,
         workspace,
@@ -306,18 +249,10 @@ def _on_base(delta: Path, workspace: Workspace, options: _BaseOptions) -> Pipeli
     return replace(found, name=str(delta.resolve()), delta=delta, earlier=found._deltas())
 
 
-def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None, Path | None]:
-    """With what a delta's base was opened: the LDM config file, the prediction type, and the folder
-    that supplied the rest; of paths those that are here."""
-    try:
-        settings = json.loads(about.get("settings", "{}"))
-    except (ValueError, RecursionError):
-        return None, None, None
-    if not isinstance(settings, dict):
-        return None, None, None
-    prediction = settings.get("prediction_type")
-    config, folder = (
-        Path(value) if isinstance(value, str) and Path(value).exists() else None
-        for value in (settings.get("model_config_path"), settings.get("pipeline"))
-    )
-    return config, prediction if isinstance(prediction, str) else None, folder
+def _base_settings(about: Mapping[str, str]) -> tuple[Path | None, str | None]:
+    """The LDM config file and the prediction type that a delta's base was opened with."""
+    settings = recorded_settings(about)
+    config, prediction = settings.get("model_config_path"), settings.get("prediction_type")
+    file = Path(config) if isinstance(config, str) else None
+    is_there = file is not None and file.is_file()
+    return file if is_there else None, prediction if isinstance(prediction, str) else None

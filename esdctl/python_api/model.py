@@ -176,7 +176,10 @@ class Model:
 
 
 def open_model(
-    name: str | Path = "pocket", root: FolderName | None = None, base: str | None = None
+    name: str | Path = "pocket",
+    root: FolderName | None = None,
+    base: str | None = None,
+    pipeline: str | Path | None = None,
 ) -> Model:
     """A model by whatever ``--model`` takes: a name, a checkpoint, a folder, a delta, a LoRA.
 
@@ -184,13 +187,15 @@ def open_model(
         name: of the model.
         root: the workspace; else ``ESDCTL_ROOT``, else the current folder.
         base: what a delta or LoRA stands on, where it does not say so itself.
+        pipeline: a pipeline folder that supplies what a file with a transformer alone lacks.
 
     Raises:
         InputError: there is no such model, or a part of it is missing.
         IntegrityError: a file is damaged, or a delta was made from another base.
     """
     workspace = find_workspace(as_path(root))
-    return Model(resolve_model(str(name), workspace, base=base), workspace)
+    supplier = None if pipeline is None else str(pipeline)
+    return Model(resolve_model(str(name), workspace, base=base, supplier=supplier), workspace)
 
 
 def evaluate(model: Model | str | Path, **settings: Any) -> EvaluationReport:

@@ -55,7 +55,8 @@ class Run(Model):
 
     def base(self) -> Model:
         """The model before the erasure."""
-        return open_model(str(self.record["base"]["name"]), root=self.workspace.root)
+        name, folder = str(self.record["base"]["name"]), self.record["settings"].get("pipeline")
+        return open_model(name, root=self.workspace.root, pipeline=folder)
 
     def contact_sheet(self) -> Image.Image | None:
         """The pictures before and after; None where the run made none."""

@@ -14,6 +14,7 @@ from esdctl.checkpoints.changes.delta import FORMAT
 from esdctl.checkpoints.changes.diff import Difference
 from esdctl.checkpoints.layouts.inspection import inspect
 from esdctl.checkpoints.layouts.model_files import open_model
+from esdctl.checkpoints.safetensors.metadata import recorded_folder
 from esdctl.counting import counted
 from esdctl.erasing.train_methods import canonical_method, select
 from esdctl.errors import EsdctlError, InputError
@@ -73,9 +74,11 @@ def _against_base(
     reporter: Reporter,
 ) -> list[Check]:
     name = about["base"]
+    folder = recorded_folder(about)
+    supplier = None if folder is None else str(folder)
     try:
-        base = open_erased(name, workspace, reporter=reporter)
-        found = resolve_model(name, workspace).digest()
+        base = open_erased(name, workspace, reporter=reporter, supplier=supplier)
+        found = resolve_model(name, workspace, supplier=supplier).digest()
     except EsdctlError as error:
         is_absent = isinstance(error, InputError) and not run_path(Path(name), workspace).exists()
         verdict = None if is_absent else False

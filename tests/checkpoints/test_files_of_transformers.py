@@ -5,12 +5,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers.loaders import single_file_utils as oracle
 
+from esdctl.checkpoints.layouts.accounting import account
+from esdctl.checkpoints.layouts.compvis_architecture import architecture_of_compvis
 from esdctl.checkpoints.layouts.inspection import inspect
+from esdctl.checkpoints.layouts.key_map import to_compvis
 from esdctl.checkpoints.layouts.model_files import ModelFiles, open_model
+from esdctl.checkpoints.layouts.transformed import stored_tensors
+from esdctl.checkpoints.tensor_info import TensorInfo
 from esdctl.errors import InputError, UsageError
 from esdctl.models.families.family import Part
 from tests.checkpoints.tiny_flow_models import tiny_sd3
@@ -326,3 +332,46 @@ def test_fused_matrices_are_read_as_views(root: Path, tmp_path: Path) -> None:
     mlp = tensors["single_transformer_blocks.0.proj_mlp.weight"]
     v = tensors["single_transformer_blocks.0.attn.to_v.weight"]
     assert mlp.data_ptr() - v.data_ptr() == v.numel() * v.element_size()
+
+
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "sd3_medium": (
+        "SD3Transformer2DModel",
+        {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536,
+         "pos_embed_max_size": 192},
+    ),
+    "sd3.5_medium": (
+        "SD3Transformer2DModel",
+        {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536,
+         "pos_embed_max_size": 384, "qk_norm": "rms_norm", "dual_attention_layers": range(13)},
+    ),
+    "sd3.5_large": (
+        "SD3Transformer2DModel",
+        {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432,
+         "pos_embed_max_size": 192, "qk_norm": "rms_norm"},
+    ),
+    "flux1-dev": ("FluxTransformer2DModel", {"guidance_embeds": True}),
+    "flux1-schnell": ("FluxTransformer2DModel", {"guidance_embeds": False}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_are_told_and_account_for_every_tensor(name: str) -> None:
+    class_name, says = PUBLISHED[name]
+    listed = {
+        key: list(value) if isinstance(value, range) else value for key, value in says.items()
+    }
+    if class_name.startswith("SD3"):
+        listed |= {"joint_attention_dim": 4096, "pooled_projection_dim": 2048, "in_channels": 16}
+    with torch.device("meta"):
+        module = getattr(diffusers, class_name).from_config({**listed, "out_channels": None})
+    stored = stored_tensors(
+        module.state_dict(),
+        to_compvis("mmdit" if class_name.startswith("SD3") else "bfl", module.state_dict()),
+    )
+    infos = {f"{UNET}{n}": TensorInfo("BF16", tuple(t.shape)) for n, t in stored.items()}
+    told = architecture_of_compvis(infos, {}, Path(f"{name}.safetensors"))
+    found = account(infos, told)
+    assert set(found.places["transformer"]) == set(module.state_dict())
+    for key, value in listed.items():
+        assert told.denoiser[key] == value, key

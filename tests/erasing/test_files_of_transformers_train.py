@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import esdctl
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.cli.app import run
 from esdctl.models.named import DELTA_NAME
@@ -68,6 +69,32 @@ def test_a_run_remembers_what_supplied_the_rest(erased: Path, folder: Path, tmp_
     settings = json.loads((erased / "run.json").read_text())["settings"]
     assert settings["pipeline"] == str(folder)
     assert len(pictures(erased, tmp_path / "pictures")) == 1
+
+
+def test_a_run_is_verified_against_its_file_and_folder(erased: Path, capsys: Captured) -> None:
+    assert run(["verify", str(erased), "--root", str(erased.parent)]) == 0
+    assert "some of text-kv's, no other" in capsys.readouterr().err
+
+
+def test_what_a_run_changes_is_applied_to_its_file(erased: Path, tmp_path: Path) -> None:
+    applied = tmp_path / "m.safetensors"
+    assert run(["apply", str(erased), "--to", "compvis", "--output", str(applied)]) == 0
+    delta, found = load_file(erased / DELTA_NAME), open_model(applied).read("transformer")
+    assert all(torch.equal(found[name], value) for name, value in delta.items())
+
+
+def test_an_export_remembers_what_supplied_the_rest(erased: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.safetensors"
+    assert run(["export", str(erased), "--to", "compvis", "--output", str(file)]) == 0
+    assert run(["verify", str(file), "--run", str(erased), "--root", str(erased.parent)]) == 0
+    assert pictures(file, tmp_path / "file") == pictures(erased, tmp_path / "run")
+
+
+def test_python_opens_a_file_with_its_folder(erased: Path, file: Path, folder: Path) -> None:
+    model = esdctl.open_model(file, pipeline=folder)
+    [picture] = model.sample("a dog", steps=2, image_size=64)
+    [same] = esdctl.open_run(erased).base().sample("a dog", steps=2, image_size=64)
+    assert picture.tobytes() == same.tobytes()
 
 
 def test_a_whole_file_without_t5_is_trained_and_says_so(

@@ -194,6 +194,9 @@ def _refusal(
     lines += _listed("misshapen", misfits)
     if not missing and not unexpected and all(" has the type " in misfit for misfit in misfits):
         return InputError("\n".join(lines), "get the same model in fp16, bf16 or fp32")
+    if architecture.family.one_file is not None:
+        title = architecture.family.title
+        return InputError("\n".join(lines), f"get the file again, or a pipeline folder of {title}")
     return InputError(
         "\n".join(lines),
         f"get a complete checkpoint of {titles(in_one_file=True)}; --model-config-path names the "

@@ -28,6 +28,7 @@ from esdctl.checkpoints.layouts.weight_files import (
     unread_weights,
 )
 from esdctl.checkpoints.model_digest import digest_of, remember_digest, remembered_digest
+from esdctl.checkpoints.safetensors.metadata import read_metadata, recorded_folder
 from esdctl.checkpoints.tensor_file import TensorFile, open_tensors
 from esdctl.checkpoints.tensor_info import Shape
 from esdctl.errors import InputError, UsageError
@@ -188,7 +189,8 @@ def _open_transformer(
     is_mapped: bool,
 ) -> ModelFiles:
     """A file whose denoiser is a transformer, and the folder that supplies the rest."""
-    found = completed(held, file.infos, file.path, supplier)
+    recorded = recorded_folder(read_metadata(file.metadata))
+    found = completed(held, file.infos, file.path, supplier, recorded)
     model = read_compvis(file, found.held)
     rest = FolderTensors(found.weights, reporter, is_mapped)
     notes = (*found.architecture.notes, *broken_tables(model, file.path))

@@ -1,7 +1,8 @@
 """What a pipeline folder supplies to a file that holds less than a whole model.
 
 Stability and Black Forest Labs publish transformers alone, and no file carries T5's tokenizer. The
-rest comes from the folder that the user names, else from the one that the file lies in.
+rest comes from the folder that the user names, else from the one that the file lies in, else from
+the one that was used when esdctl wrote the file.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,11 @@ class Completed:
 
 
 def completed(
-    held: Architecture, infos: Mapping[str, TensorInfo], file: Path, named: Path | None
+    held: Architecture,
+    infos: Mapping[str, TensorInfo],
+    file: Path,
+    named: Path | None,
+    recorded: Path | None = None,
 ) -> Completed:
     """Find what a file lacks.
 
@@ -52,12 +57,13 @@ def completed(
         file: its path.
         named: a pipeline folder that the user names; None for the one that the file lies in, if it
             lies in one of the same family.
+        recorded: the folder that the file's own metadata name, for want of another.
 
     Raises:
         InputError: a part or a tokenizer is missing, or the folder is of another family.
     """
     family = held.family
-    folder = named or _own_folder(file, family)
+    folder = named or _own_folder(file, family) or recorded
     notes: tuple[str, ...] = ()
     supplied: tuple[Part, ...] = ()
     used = tuple(part for part in held.configs if _is_usable(part, held, infos, folder))

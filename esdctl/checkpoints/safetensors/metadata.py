@@ -7,6 +7,7 @@ files.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 METADATA_KEY = "esdctl"
 
@@ -24,6 +25,30 @@ def read_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(about, dict):
         return {}
     return {str(key): value for key, value in about.items() if isinstance(value, str)}
+
+
+def recorded_folder(about: Mapping[str, str]) -> Path | None:
+    """The pipeline folder that supplied what the base's file lacked, if it is still here.
+
+    Args:
+        about: what ``read_metadata`` gives.
+    """
+    named = recorded_settings(about).get("pipeline")
+    is_here = isinstance(named, str) and (Path(named) / "model_index.json").is_file()
+    return Path(str(named)) if is_here else None
+
+
+def recorded_settings(about: Mapping[str, str]) -> Mapping[str, object]:
+    """The settings of the training, which lie there as JSON; empty where they cannot be read.
+
+    Args:
+        about: what ``read_metadata`` gives.
+    """
+    try:
+        settings = json.loads(about.get("settings", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 @dataclass(frozen=True)
