@@ -100,7 +100,7 @@ class Pipeline:
 
     def identity(self) -> str:
         """The digest, and what the user says of the base: equal where the pictures are."""
-        if (self.model_config, self.prediction_type, self.supplier) == (None, None, None):
+        if self.model_config is None and self.prediction_type is None:
             return self.digest()
         content = json.dumps([self.digest(), self.files.architecture.document()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -12,6 +12,7 @@ import esdctl
 from esdctl.checkpoints.layouts.model_files import open_model
 from esdctl.cli.app import run
 from esdctl.models.named import DELTA_NAME
+from esdctl.storage.atomic import read_jsonl
 from tests.checkpoints.tiny_flow_models import tiny_sd3
 from tests.checkpoints.tiny_flux_models import tiny_flux
 from tests.checkpoints.tiny_one_file import black_forest, part_of, stability, whole_sd3, written
@@ -63,6 +64,8 @@ def test_pictures_are_those_of_the_folder(file: Path, folder: Path, tmp_path: Pa
     ours = pictures(file, tmp_path / "file", "--pipeline", str(folder))
     assert ours == pictures(folder, tmp_path / "folder")
     assert len(ours) == 1
+    rows = (read_jsonl(tmp_path / name / "pictures.jsonl")[0] for name in ("file", "folder"))
+    assert len({row["model_digest"] for row in rows}) == 1
 
 
 def test_a_run_remembers_what_supplied_the_rest(erased: Path, folder: Path, tmp_path: Path) -> None:
