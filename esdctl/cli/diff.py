@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esdctl.cli.options import BaseModelOption, JsonOption, QuietOption, RootOption
+from esdctl.cli.options import (
+    BaseModelOption,
+    JsonOption,
+    QuietOption,
+    RootOption,
+    SupplierOption,
+)
 from esdctl.cli.output import print_json, print_line
 from esdctl.cli.terminal import reporting, show_table
 from esdctl.counting import counted
@@ -19,6 +25,7 @@ def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="A model, a run or a delta.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another, in whatever layout.")],
     base: BaseModelOption = None,
+    pipeline: SupplierOption = None,
     root: RootOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -35,7 +42,7 @@ def diff(
 
     workspace = find_workspace(root)
     with reporting(quiet) as reporter:
-        one, two = open_both((first, second), workspace, base, reporter)
+        one, two = open_both((first, second), workspace, base, reporter, pipeline)
     difference = compare(one.parts(), two.parts())
     if not quiet:
         _show(difference)

@@ -93,6 +93,7 @@ def open_both(
     workspace: Workspace,
     base: str | None = None,
     reporter: Reporter = Silent(),  # noqa: B008
+    supplier: str | None = None,
 ) -> tuple[Erased, Erased]:
     """Find two models to compare.
 
@@ -101,6 +102,7 @@ def open_both(
         workspace: where named models lie.
         base: what those of them stand on that change a model and do not say which.
         reporter: told of a slow first reading.
+        supplier: as for ``resolve_model``, of those of the models that are files.
 
     Raises:
         InputError, IntegrityError: as for ``open_erased``.
@@ -112,9 +114,10 @@ def open_both(
             f"--base is {base}, but both models stand on their own or name their base",
             "leave --base out",
         )
+    one, two = (supplier if Path(name).expanduser().is_file() else None for name in names)
     return (
-        open_erased(names[0], workspace, first, reporter),
-        open_erased(names[1], workspace, second, reporter),
+        open_erased(names[0], workspace, first, reporter, one),
+        open_erased(names[1], workspace, second, reporter, two),
     )
 
 

@@ -79,6 +79,16 @@ def test_a_run_is_verified_against_its_file_and_folder(erased: Path, capsys: Cap
     assert "some of text-kv's, no other" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_of_folder", [True, False])
+def test_a_file_is_compared_with_its_run_or_folder(
+    is_of_folder: bool, erased: Path, file: Path, folder: Path, capsys: Captured
+) -> None:
+    other = folder if is_of_folder else erased
+    assert run(["diff", str(file), str(other), "--pipeline", str(folder)]) == 0
+    changed = [] if is_of_folder else [f"transformer.{n}" for n in load_file(erased / DELTA_NAME)]
+    assert sorted(capsys.readouterr().out.split()) == sorted(changed)
+
+
 def test_what_a_run_changes_is_applied_to_its_file(erased: Path, tmp_path: Path) -> None:
     applied = tmp_path / "m.safetensors"
     assert run(["apply", str(erased), "--to", "compvis", "--output", str(applied)]) == 0
