@@ -1,5 +1,6 @@
 """The root command, and the one place where errors end."""
 
+import logging
 import os
 import re
 import sys
@@ -44,6 +45,8 @@ _PRINTERS = ("esdctl.cli.", "rich.", "typer.")  # the modules that write to stdo
 def main() -> None:
     """Run the command line and leave with its exit status; the console script's entry point."""
     prepare_streams()
+    # diffusers imports it wherever it is installed, and it gives advice on what is not used here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from esdctl.cli.app import run
+from esdctl.cli.app import main, run
 from esdctl.cli.output import print_json, print_path
 from esdctl.cli.streams import prepare_streams
 
@@ -157,3 +158,17 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("ESDCTL_CACHE_DIR", "/proc/none")
     line = ["sample", "--prompt", "a", "--dry-run", "--no-estimate", "--root", str(tmp_path)]
     assert run(line) == 0
+
+
+def test_a_library_that_nobody_asked_for_gives_no_advice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["esdctl", "--version"])
+    library = logging.getLogger("bitsandbytes")
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        logging.getLogger("bitsandbytes.backends.cpu").warning("pip install kernels")
+    finally:
+        library.setLevel(logging.NOTSET)
+    assert caplog.records == []

@@ -28,6 +28,17 @@ def test_a_sweep_over_rates_eta_and_methods_samples_once(train: Train, tmp_path:
     assert len(files(tmp_path / "pools")) == 2 * len(kept)
 
 
+@pytest.mark.usefixtures("bitsandbytes")
+def test_quantised_layers_sample_a_pool_of_their_own(train: Train, tmp_path: Path) -> None:
+    assert train(*FROZEN, "--output", "whole") == 0
+    kept = files(tmp_path / "pools")
+    assert train(*FROZEN, "--output", "small", "--quantize-frozen", "int8") == 0
+    assert len(files(tmp_path / "pools")) == 2 * len(kept)
+    more = ("--quantize-frozen", "int8", "--train-method", "noxattn")
+    assert train(*FROZEN, "--output", "others", *more) == 0
+    assert len(files(tmp_path / "pools")) == 3 * len(kept)
+
+
 def test_a_kept_pool_gives_the_result_of_one_in_memory(train: Train, tmp_path: Path) -> None:
     assert train(*FROZEN, "--output", "written") == 0
     assert train(*FROZEN, "--save-every", "3", "--output", "read") == 0

@@ -100,5 +100,6 @@ def pool_digest(
         "torch": torch.__version__,
     }
     if config.quantize_frozen is not None:
-        content["quantize_frozen"] = config.quantize_frozen
+        # The method decides which layers are exact in the frozen copy, too.
+        content["quantize_frozen"] = [config.quantize_frozen, config.train_method]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
