@@ -5,7 +5,8 @@
 
 Beside what ``flow_memory.py`` calculates: the product's own loading and some steps of ``rolling``
 run at full size, with gradient checkpointing, on a CUDA device that tests/rehearsal makes believe.
-No value is computed, and there are no text encoders. int8 and nf4 need bitsandbytes.
+No value is computed, and there are no text encoders. It knows the latents of SD 3.5 and FLUX.1;
+int8 and nf4 need bitsandbytes.
 """
 
 import argparse
@@ -18,10 +19,18 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.rehearsal.device.build import build
 from tests.rehearsal.device.runtime import environment, import_bitsandbytes, install
+
+if TYPE_CHECKING:
+    import torch
+
+    from esdctl.diffusion.schedule import Schedule
+    from esdctl.erasing.esd.step import Embeddings
+    from esdctl.erasing.esd.student import Student
+    from tests.measurements.flow_memory import Model
 
 COUNTED = 2  # the step
 SIDE = 128  # of the latents
@@ -83,57 +92,82 @@ def _counted(title: str, method: str, form: str) -> dict[str, Any]:
     import torch
 
     from esdctl.diffusion.conditioning import Conditioning
-    from esdctl.erasing.config import TrainConfig
-    from esdctl.erasing.esd.loop import Training, train
     from esdctl.erasing.esd.step import Embeddings
     from esdctl.erasing.esd.student import new_student
-    from esdctl.erasing.trackers import open_tracker
+    from tests.measurements.flow_memory import models
+    from tests.rehearsal.device.memory import MEMORY
+
+    model = next(each for each in models() if each.title == title)
+    network, names, on_host = _opened(model, method, form)
+    opened = MEMORY.now[0]
+    network.enable_gradient_checkpointing()  # type: ignore[operator]
+    student = new_student(network, model.family.denoiser, names, None, torch.bfloat16)
+    told = Conditioning(
+        torch.zeros(1, model.tokens - 4096, model.config.get("joint_attention_dim", 4096)),
+        torch.zeros(1, model.config.get("pooled_projection_dim", 768)),
+        guidance=torch.full((1,), 3.5) if model.config.get("guidance_embeds") else None,
+    )
+    schedule = model.family.process.schedule(model.family.process.scheduler, (SIDE, SIDE))
+    last = _last_step(student, schedule, Embeddings(told, None, None, told), method)
+    return {
+        "opened, GB": opened / 1e9,
+        "peak, GB": last["peak"] / 1e9,
+        "kept between steps, GB": last["now"] / 1e9,
+        "on the host, GB": sum(on_host) / 1e9,
+        "copied, GB": last["copied"] / 1e9,
+    }
+
+
+def _opened(
+    model: "Model", method: str, form: str
+) -> "tuple[torch.nn.Module, list[str], list[int]]":
+    """A network as the product opens it, the parameters that move, and bytes that stay behind."""
+    import torch
+
     from esdctl.erasing.train_methods import select
     from esdctl.models.frozen_layers import FrozenStorage
     from esdctl.models.parts import load_part
     from esdctl.models.pinned import PinnedMemory
-    from esdctl.progress import Silent
-    from tests.measurements.flow_memory import models
-    from tests.rehearsal.device.counts import COUNTS
-    from tests.rehearsal.device.memory import MEMORY
 
     on_host: list[int] = []
 
     def as_it_is(self: PinnedMemory, tensor: torch.Tensor) -> torch.Tensor:
         on_host.append(tensor.nbytes)
-        return tensor  # the copy would take the memory that the whole model takes
+        return tensor  # a copy would take the memory that the whole model takes
 
     PinnedMemory.copy = as_it_is  # type: ignore[method-assign]
-    model = next(each for each in models() if each.title == title)
-    device, dtype = torch.device("cuda", 0), torch.bfloat16
     with torch.device("meta"):
-        shapes = {
-            name: value.shape for name, value in model.kind(**model.config).state_dict().items()
-        }
-    zero = torch.zeros((), dtype=dtype)
-    tensors = {name: zero.expand(shape) for name, shape in shapes.items()}
-    names = select(method, shapes, model.family)
+        every = model.kind(**model.config).state_dict()
+    zero = torch.zeros((), dtype=torch.bfloat16)
+    tensors = {name: zero.expand(value.shape) for name, value in every.items()}
+    names = select(method, every, model.family)
     kind = form if form in ("int8", "nf4") else None
     storage = FrozenStorage(frozenset(names), kind, form == "offload")  # type: ignore[arg-type]
-    architecture = SimpleNamespace(family=model.family, config=lambda part: model.config)
     network = load_part(
-        model.family.denoiser.part, architecture, tensors, device, dtype, title,  # type: ignore[arg-type]
+        model.family.denoiser.part,
+        SimpleNamespace(family=model.family, config=lambda part: model.config),  # type: ignore[arg-type]
+        tensors, torch.device("cuda", 0), torch.bfloat16, model.title,
         None if form == "bf16" else storage,
     )  # fmt: skip
-    opened = MEMORY.now[0]
-    network.enable_gradient_checkpointing()
-    student = new_student(network, model.family.denoiser, names, None, dtype)
+    return network, names, on_host
+
+
+def _last_step(
+    student: "Student", schedule: "Schedule", embeddings: "Embeddings", method: str
+) -> dict[str, Any]:
+    """What was counted in the step that is looked at."""
+    from esdctl.erasing.config import TrainConfig
+    from esdctl.erasing.esd.loop import Training, train
+    from esdctl.erasing.trackers import open_tracker
+    from esdctl.progress import Silent
+    from tests.rehearsal.device.counts import COUNTS
+    from tests.rehearsal.device.memory import MEMORY
+
     config = TrainConfig(
         concept="Rust", train_method=method, trajectory="rolling", batch_size=1, pool_size=1,
         iterations=COUNTED + 1, save_every=1000, save_minutes=1000, gradient_checkpointing=True,
         start_guidance=1.0,
     )  # fmt: skip
-    width = model.config.get("joint_attention_dim", 4096)
-    told = Conditioning(
-        torch.zeros(1, model.tokens - 4096, width),
-        torch.zeros(1, model.config.get("pooled_projection_dim", 768)),
-        guidance=torch.full((1,), 3.5) if model.config.get("guidance_embeds") else None,
-    )
     seen: list[dict[str, Any]] = []
 
     class Watch(Silent):
@@ -143,22 +177,13 @@ def _counted(title: str, method: str, form: str) -> dict[str, Any]:
             if len(seen) == COUNTED:
                 raise _Enough
 
-    schedule = model.family.process.schedule(model.family.process.scheduler, (SIDE, SIDE))
     with TemporaryDirectory() as name, suppress(_Enough):
         folder = Path(name)
         train(Training(
-            student, schedule, Embeddings(told, None, None, told), config, (1, 16, SIDE, SIDE),
-            folder, folder / "log.jsonl", open_tracker(config, folder, Silent()), Watch(),
-            lambda: False,
+            student, schedule, embeddings, config, (1, 16, SIDE, SIDE), folder,
+            folder / "log.jsonl", open_tracker(config, folder, Silent()), Watch(), lambda: False,
         ))  # fmt: skip
-    last = seen[-1]
-    return {
-        "opened, GB": opened / 1e9,
-        "peak, GB": last["peak"] / 1e9,
-        "kept between steps, GB": last["now"] / 1e9,
-        "on the host, GB": sum(on_host) / 1e9,
-        "copied, GB": last["copied"] / 1e9,
-    }
+    return seen[-1]
 
 
 if __name__ == "__main__":
