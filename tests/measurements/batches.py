@@ -1,14 +1,14 @@
-"""UA, IRA and CRA at several batch sizes for equal pairs, under three rules for the rate.
+"""UA, IRA and CRA at several batch sizes for equal pairs, under four rules for the rate.
 
     python tests/measurements/batches.py [--concepts A,B] [--train-seeds 0,1,2] [--batches 1,4,8,16]
-        [--rules linear,sqrt,constant] [--pairs 4] [--rate 0.25]
+        [--rules linear,between,sqrt,constant] [--pairs 4] [--rate 0.25]
         [--work FOLDER]
 
 The rate belongs to the batch that the preset trains with, b: at B it is lr (B / b)^p, where p is 1
-(linear), 1/2 (sqrt) or 0 (constant). Everything goes through the Python face on the pocket model
-with the settings of ``pocket-cold``: the warm start's edit would hide what the steps do. The
-figures are of three names of the target's kind by ten of the other, 30 pictures of 10 DDIM steps;
-IRA and CRA are in percent of the base's. What was measured is kept in FOLDER.
+(linear), 3/4 (between), 1/2 (sqrt) or 0 (constant). Everything goes through the Python face on the
+pocket model with the settings of ``pocket-cold``: the warm start's edit would hide what the steps
+do. The figures are of three names of the target's kind by ten of the other, 30 pictures of 10 DDIM
+steps; IRA and CRA are in percent of the base's. What was measured is kept in FOLDER.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from esdctl.progress import Silent
 from tests.measurements.results import Document, kept, show, table
 
 CONCEPTS = ("Abstractionism", "Van_Gogh", "Mosaic", "Dogs", "Butterfly", "Towers")
-RULES = {"linear": 1.0, "sqrt": 0.5, "constant": 0.0}
+RULES = {"linear": 1.0, "between": 0.75, "sqrt": 0.5, "constant": 0.0}
 TRAINED_WITH = 4  # latents a step of pocket-cold
 PAIRS = {"style": 64, "object": 80}  # of pocket-cold, as LR is
 LR = {"style": 1e-3, "object": 2e-3}
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--concepts", default=",".join(CONCEPTS), help="names, with commas")
     parser.add_argument("--train-seeds", default="0,1,2", help="one training each")
     parser.add_argument("--batches", default="1,4,8,16", help="latents a step")
-    parser.add_argument("--rules", default=",".join(RULES), help="of linear, sqrt, constant")
+    parser.add_argument("--rules", default=",".join(RULES), help="names, with commas")
     parser.add_argument("--pairs", type=float, default=1.0, help="times the preset's")
     parser.add_argument("--rate", type=float, default=1.0, help="times the preset's")
     parser.add_argument("--work", type=Path, default=Path("outputs/batches"))
