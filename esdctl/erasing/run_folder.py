@@ -7,7 +7,7 @@ from pathlib import Path
 
 from esdctl.errors import InputError, UsageError
 from esdctl.models.named import DELTA_NAME, RECORD_NAME
-from esdctl.storage.atomic import read_jsonl
+from esdctl.storage.atomic import is_partial, read_jsonl
 from esdctl.storage.digest import sha256_file
 from esdctl.storage.manifest import MANIFEST_NAME, FileEntry, Manifest, write_manifest
 
@@ -142,13 +142,16 @@ def planned_steps(record: Mapping[str, object]) -> int | None:
 def claim(path: Path) -> RunFolder:
     """A new, empty or already claimed run folder.
 
+    One in which a process died while it wrote the record is as good as empty.
+
     Raises:
         UsageError: something else is there.
     """
     run = RunFolder(path)
     if path.exists() and not path.is_dir():
         raise UsageError(f"--output {path} is a file", "choose another folder")
-    if path.is_dir() and not run.record.exists() and any(path.iterdir()):
+    is_ours = run.record.exists() or not path.exists() or all(map(is_partial, path.iterdir()))
+    if not is_ours:
         raise UsageError(
             f"--output {path} exists and is not a run folder", "choose another or an empty folder"
         )

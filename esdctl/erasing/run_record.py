@@ -19,6 +19,8 @@ def write_or_compare_record(
 ) -> None:
     """Write a new run's record, or see that the old one is of the same settings.
 
+    The record comes first, since it makes the folder a run: a process may die after any write.
+
     Args:
         run: its folder.
         plan: what the run will do.
@@ -35,22 +37,27 @@ def write_or_compare_record(
                 f"{run.path} holds a run with other settings",
                 "choose another --output, or go on with that run: esdctl train --resume",
             )
-        return
-    settings = plan.config.model_dump(mode="json")
-    write_text(run.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-    write_json(
-        run.record,
-        {
-            "settings": settings,
-            "settings_digest": plan.digest,
-            "lr_batch": plan.lr_batch,
-            "preset": plan.preset.name,
-            "concept": asdict(plan.concept),
-            "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},
-            "computed": computed,
-            "provenance": collect(command_line),
-        },
-    )
+    else:
+        write_json(run.record, _record(plan, computed, command_line))
+    readable = run.path / "config.yaml"
+    if not readable.exists():
+        settings = plan.config.model_dump(mode="json")
+        write_text(readable, yaml.safe_dump(settings, sort_keys=False))
+
+
+def _record(
+    plan: ErasePlan, computed: Mapping[str, object], command_line: Sequence[str]
+) -> Mapping[str, object]:
+    return {
+        "settings": plan.config.model_dump(mode="json"),
+        "settings_digest": plan.digest,
+        "lr_batch": plan.lr_batch,
+        "preset": plan.preset.name,
+        "concept": asdict(plan.concept),
+        "base": {"name": plan.pipeline.name, "sha256": plan.base_digest},
+        "computed": computed,
+        "provenance": collect(command_line),
+    }
 
 
 def dtype_so_far(run: RunFolder) -> str | None:

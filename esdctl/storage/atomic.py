@@ -17,6 +17,7 @@ from esdctl.storage.disk_errors import guard_disk, storage_error
 __all__ = [
     "append_jsonl",
     "guard_disk",
+    "is_partial",
     "publishing_folder",
     "read_jsonl",
     "storage_error",
@@ -188,6 +189,11 @@ def _length_of_whole_lines(path: Path) -> int:
                 return start + newline + 1
             end = start
     return 0
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a name is one that ``write_with`` writes under, of a process that may have died."""
+    return path.name.startswith(".") and ".partial" in path.suffixes[-2:]
 
 
 def _partial(path: Path, suffix: str) -> Path:

@@ -13,6 +13,7 @@ from esdctl.erasing.config import TrainConfig
 from esdctl.erasing.esd.step import Embeddings, step_loss
 from esdctl.erasing.esd.student import Student, new_student
 from esdctl.erasing.esd.trajectories.exact import draw, exact_pairs
+from esdctl.erasing.frozen_storage import load_to_train
 from esdctl.models.families.sd1 import FAMILY as SD1
 from esdctl.models.named import POCKET
 from esdctl.models.precision import find_dtype
@@ -205,16 +206,18 @@ def test_a_run_goes_on_in_the_type_in_which_it_began_wherever_that_is(
     """As if it had begun on CUDA, where bf16 is the default; the CPU's own is fp32."""
     loaded = []
 
-    def watched(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
+    def watched(
+        pipeline: Pipeline, config: TrainConfig, device: torch.device, dtype: torch.dtype
+    ) -> StableDiffusion:
         loaded.append(dtype)
-        return load(pipeline, device, dtype)
+        return load_to_train(pipeline, config, device, dtype)
 
-    monkeypatch.setattr("esdctl.erasing.erase.load", watched)
+    monkeypatch.setattr("esdctl.erasing.erase.load_to_train", watched)
     monkeypatch.setattr("esdctl.erasing.erase.find_dtype", lambda *_: torch.bfloat16)
     assert train("--output", "run", "--no-contact-sheet") == 0
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("esdctl.erasing.erase.load", watched)
+    monkeypatch.setattr("esdctl.erasing.erase.load_to_train", watched)
     record = json.loads(Path("run/run.json").read_text())
     record["computed"]["devices"] = ["cuda:0"]
     Path("run/run.json").write_text(json.dumps(record))

@@ -14,6 +14,7 @@ from esdctl.checkpoints.changes.delta import read_delta_metadata
 from esdctl.cli.app import run
 from esdctl.models.resolve import resolve_model
 from esdctl.models.stable_diffusion import load
+from esdctl.storage.manifest import MANIFEST_NAME
 from esdctl.storage.workspace import Workspace
 from tests.checkpoints.tiny_models import tiny_compvis
 from tests.erasing.conftest import Train
@@ -179,6 +180,18 @@ def test_an_unknown_concept_is_allowed_with_a_prompt(
     assert train(*prompt, "--output", "run", "--iterations", "1", concept="teapot") == 0
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["concept"]["prompts"] == ["a teapot", "the teapot"]
+
+
+def test_a_run_that_was_killed_while_its_record_was_written_begins_anew(
+    train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.elsewhere-4711-0.partial.json").write_text('{"sett')
+    assert train("--output", "run", "--no-contact-sheet") == 0
+    for last in (MANIFEST_NAME, "delta.safetensors", "config.yaml"):  # or before its settings were
+        (tmp_path / "run" / last).unlink()
+    assert train("--output", "run", "--no-contact-sheet") == 0
+    assert run(["verify", str(tmp_path / "run")]) == 0
 
 
 def test_other_settings_do_not_overwrite_a_run(
