@@ -107,12 +107,26 @@ def erase(
                 student = _trained(model, plan, run, ready, reporter, stop, prober, hardener, team)
             if not team.is_first:
                 return run
-            if student is not None and earlier is not None:
-                _probe_earlier(run, model, earlier)
-            if student is not None and plan.config.contact_sheet:
-                _write_contact_sheet(run, plan, model, student, known, reporter)
+            if student is not None:
+                _look_at(run, plan, model, student, known, earlier, reporter)
         run.seal(plan.concept.name, plan.digest)
     return run
+
+
+def _look_at(
+    run: RunFolder,
+    plan: ErasePlan,
+    model: StableDiffusion,
+    student: Student,
+    known: Mapping[str, Conditioning],
+    earlier: EarlierProbe | None,
+    reporter: Reporter,
+) -> None:
+    """Measure what was erased before, and draw the sheet, where they are wanted."""
+    if earlier is not None:
+        _probe_earlier(run, model, earlier)
+    if plan.config.contact_sheet:
+        _write_contact_sheet(run, plan, model, student, known, reporter)
 
 
 def _begun(

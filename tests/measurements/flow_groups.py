@@ -3,8 +3,9 @@
     python tests/measurements/flow_groups.py [--groups A,B] [--rates 3e-4,1e-3] [--concepts A,B]
         [--work FOLDER]
 
-The other settings are those of the preset ``pocket-flow``. The figures are of four names of the
-target's kind by ten of the other, 40 pictures of 8 steps; IRA and CRA are in percent of the base's.
+64 pairs; the other settings are those of the preset ``pocket-flow``. The figures are of four names
+of the target's kind by ten of the other, 40 pictures of 8 steps; IRA and CRA are in percent of the
+base's.
 What was measured is kept in FOLDER.
 """
 
@@ -57,7 +58,7 @@ def _arguments() -> argparse.Namespace:
 def _measured(name: str, concept: str, group: str, rate: float, work: Path) -> Document:
     run = esdctl.erase(
         "pocket-flow", concept, output=work / "runs" / name, root=work, contact_sheet=False,
-        reporter=Silent(), train_method=group, lr=rate,
+        reporter=Silent(), train_method=group, lr=rate, pairs=64,
     )  # fmt: skip
     kinds = {"styles": STYLE_NAMES, "objects": OBJECTS}
     own, other = ("objects", "styles") if concept in OBJECTS else ("styles", "objects")

@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--concepts", default="Mosaic,Dogs", help="names, with commas")
     parser.add_argument("--seeds", default="0,1", help="numbers, with commas")
-    parser.add_argument("--pairs", type=int, default=64, help="the preset's are 64")
+    parser.add_argument("--pairs", type=int, default=64, help="the preset's are 64 for a style")
     parser.add_argument("--work", type=Path, default=Path("outputs/quantized"))
     arguments = parser.parse_args()
     arguments.work = arguments.work.resolve()

@@ -1,7 +1,7 @@
 """What models that flow matching trains share: the process, and the VAE of SD 3 and FLUX.1."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from esdctl.models.families.family import Config, ModelPart, Process
 from esdctl.models.families.latent_diffusion import VAE
@@ -54,12 +54,38 @@ def flow_process(
     )
 
 
-def count_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: str) -> int:
-    """How many blocks, numbered from 0, lie under a prefix.
+def black_forest_config(
+    shapes: Mapping[str, tuple[int, ...]], axes: tuple[int, ...], title: str
+) -> dict[str, Any]:
+    """What every transformer of Black Forest Labs says by its shapes, as in config.json.
+
+    Args:
+        shapes: of its tensors, under their makers' names.
+        axes: channels of a head that turn with each of a token's places.
+        title: the family's, for messages.
 
     Raises:
-        ValueError: none does.
+        KeyError: a tensor is missing.
+        ValueError: its heads are of another width.
     """
+    width, channels = shapes["img_in.weight"]
+    [head] = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
+    if head != sum(axes):
+        raise ValueError(f"its heads have {head} channels, and those of {title} {sum(axes)}")
+    return {
+        "patch_size": 1,
+        "in_channels": channels,
+        "num_layers": _count_blocks(shapes, "double_blocks."),
+        "num_single_layers": _count_blocks(shapes, "single_blocks."),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
+        "axes_dims_rope": list(axes),
+    }
+
+
+def _count_blocks(shapes: Mapping[str, tuple[int, ...]], blocks: str) -> int:
     return 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith(blocks))
 
 

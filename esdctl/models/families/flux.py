@@ -17,7 +17,7 @@ from esdctl.models.families.family import (
     OneFile,
     TextEncoder,
 )
-from esdctl.models.families.flow_models import FLOW_VAE, count_blocks, flow_process
+from esdctl.models.families.flow_models import FLOW_VAE, black_forest_config, flow_process
 from esdctl.models.families.latent_diffusion import TEXT_ONLY
 from esdctl.models.families.tensor_names import COMFY_CLIP_L, COMFY_T5, COMFY_VAE, LDM_UNET
 from esdctl.models.families.transformer_groups import GROUPS_WITH_SINGLE_BLOCKS
@@ -46,22 +46,10 @@ def _is_config(transformer: Config) -> bool:
 
 def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the shapes of Black Forest Labs' file say."""
-    width, channels = shapes["img_in.weight"]
-    [head] = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
-    if head != sum(AXES):
-        raise ValueError(f"its heads have {head} channels, and those of FLUX.1 {sum(AXES)}")
     return {
         "_class_name": "FluxTransformer2DModel",
-        "patch_size": 1,
-        "in_channels": channels,
-        "num_layers": count_blocks(shapes, "double_blocks."),
-        "num_single_layers": count_blocks(shapes, "single_blocks."),
-        "attention_head_dim": head,
-        "num_attention_heads": width // head,
-        "joint_attention_dim": shapes["txt_in.weight"][1],
+        **black_forest_config(shapes, AXES, "FLUX.1"),
         "pooled_projection_dim": shapes["vector_in.in_layer.weight"][1],
-        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
-        "axes_dims_rope": list(AXES),
     }
 
 

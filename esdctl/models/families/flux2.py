@@ -17,7 +17,7 @@ from esdctl.models.families.family import (
     OneFile,
     TextEncoder,
 )
-from esdctl.models.families.flow_models import FLOW_VAE, count_blocks, flow_process
+from esdctl.models.families.flow_models import FLOW_VAE, black_forest_config, flow_process
 from esdctl.models.families.tensor_names import LDM_UNET
 from esdctl.models.families.transformer_groups import GROUPS_OF_FLUX_2
 
@@ -108,25 +108,14 @@ def _schedule(config: Config, latents: tuple[int, int]) -> "Schedule":
 
 def _config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What the shapes of Black Forest Labs' file say of the transformer."""
-    width, channels = shapes["img_in.weight"]
-    [head] = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
-    if head != sum(AXES):
-        raise ValueError(f"its heads have {head} channels, and those of FLUX.2 {sum(AXES)}")
+    width, inner = shapes["double_blocks.0.img_mlp.2.weight"]
     return {
         "_class_name": "Flux2Transformer2DModel",
-        "patch_size": 1,
-        "in_channels": channels,
-        "num_layers": count_blocks(shapes, "double_blocks."),
-        "num_single_layers": count_blocks(shapes, "single_blocks."),
-        "attention_head_dim": head,
-        "num_attention_heads": width // head,
-        "joint_attention_dim": shapes["txt_in.weight"][1],
+        **black_forest_config(shapes, AXES, "FLUX.2"),
         "timestep_guidance_channels": shapes["time_in.in_layer.weight"][1],
-        "mlp_ratio": shapes["double_blocks.0.img_mlp.2.weight"][1] / width,
-        "axes_dims_rope": list(AXES),
+        "mlp_ratio": inner / width,
         "rope_theta": 2000,
         "eps": 1e-6,
-        "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
     }
 
 
